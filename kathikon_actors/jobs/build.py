@@ -1,0 +1,171 @@
+"""From a `NewJob` to the `Record` that is stored: every option checked, nothing stored before all of it fits.
+
+Precedence of an option: the call, then the worker, then the app.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from kathikon_actors.jobs import json, machine
+from kathikon_actors.jobs.errors import InvalidJob, UnknownQueue
+from kathikon_actors.jobs.ids import IdSource
+from kathikon_actors.jobs.new_job import NewJob
+from kathikon_actors.jobs.record import Record, to_us
+from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, WorkerDefinition
+
+__all__ = ["Defaults", "build_record"]
+
+_SMALLEST, _LARGEST = -(2**31), 2**31 - 1
+_UTC = ZoneInfo("UTC")
+_MAX_AHEAD = 100 * 365 * 86_400
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What the app says where neither call nor worker does.
+
+    Attributes:
+        queues: the names there are.
+        queue: the queue of a worker that names none.
+        max_attempts: failed attempts until a job is discarded.
+        timeout: seconds per attempt.
+        timezone: of naive `schedule_at` times.
+    """
+
+    queues: Collection[str]
+    queue: str
+    max_attempts: int = 3
+    timeout: float = DEFAULT_TIMEOUT
+    timezone: ZoneInfo = _UTC
+
+
+def build_record(new: NewJob, definition: WorkerDefinition, defaults: Defaults, ids: IdSource, now: int) -> Record:
+    """Make the record of a new job.
+
+    Args:
+        new: worker, arguments and options.
+        definition: the worker of that name in this app.
+        defaults: of the app.
+        ids: where ids come from.
+        now: microseconds since 1970.
+
+    Raises:
+        InvalidJob: naming worker, field and what is legal.
+        UnknownQueue: naming the nearest queue.
+    """
+    name = definition.name
+    given = new.given
+    queue = given.get("queue") or definition.queue or defaults.queue
+    if queue not in defaults.queues:
+        raise UnknownQueue(str(queue), defaults.queues)
+    try:
+        args = json.encode_strict(new.args, "args")
+        meta = json.encode_strict(given["meta"], "meta") if "meta" in given else b"{}"
+    except json.NotJson as error:
+        raise InvalidJob(name, error.path, error.problem) from None
+    if not given:
+        record = Record(
+            id=ids.next(now),
+            queue=queue,
+            worker=name,
+            args=args,
+            state="available",
+            priority=definition.priority,
+            max_attempts=definition.max_attempts or defaults.max_attempts,
+            inserted_at=now,
+            scheduled_at=now,
+            timeout=definition.timeout or defaults.timeout,
+            tags=definition.tags,
+        )
+    else:
+        if meta[:1] != b"{":
+            raise InvalidJob(name, "meta", "is not a JSON object")
+        due = _due(name, given, defaults, now)
+        record = Record(
+            id=_given_id(name, given["id"]) if "id" in given else ids.next(now),
+            queue=queue,
+            worker=name,
+            args=args,
+            state="scheduled" if due > now else "available",
+            priority=_whole(name, "priority", given.get("priority", definition.priority), _SMALLEST),
+            max_attempts=_whole(
+                name, "max_attempts", given.get("max_attempts") or definition.max_attempts or defaults.max_attempts, 1
+            ),
+            inserted_at=now,
+            scheduled_at=max(due, now),
+            timeout=_seconds(name, "timeout", given.get("timeout") or definition.timeout or defaults.timeout),
+            tags=_tags(name, given["tags"]) if "tags" in given else definition.tags,
+            meta=meta,
+            keep_result=_keep_result(name, given.get("result", "store")),
+        )
+    machine.inserted(record)
+    return record
+
+
+def _whole(worker: str, field: str, value: object, smallest: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= _LARGEST:
+        raise InvalidJob(worker, field, f"is {value!r}; give a whole number from {smallest} to {_LARGEST}")
+    return value
+
+
+def _seconds(worker: str, field: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or value <= 0:
+        raise InvalidJob(worker, field, f"is {value!r}; give seconds above 0")
+    return float(value)
+
+
+def _tags(worker: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not all(isinstance(tag, str) and tag and "\0" not in tag for tag in value):
+        raise InvalidJob(worker, "tags", f"is {value!r}; give a list of non-empty strings")
+    return tuple(value)
+
+
+def _keep_result(worker: str, value: object) -> bool:
+    if value not in ("store", "discard"):
+        raise InvalidJob(worker, "result", f'is {value!r}; give "store" or "discard"')
+    return value == "store"
+
+
+def _given_id(worker: str, value: object) -> bytes:
+    if isinstance(value, UUID):
+        return value.bytes
+    if isinstance(value, str):
+        try:
+            return UUID(value).bytes
+        except ValueError:
+            pass
+    raise InvalidJob(worker, "id", f"is {value!r}; give a UUID")
+
+
+def _due(worker: str, given: dict[str, Any], defaults: Defaults, now: int) -> int:
+    if "schedule_in" in given and "schedule_at" in given:
+        raise InvalidJob(worker, "schedule_at", "is given together with schedule_in; give one of them")
+    if "schedule_in" in given:
+        seconds = given["schedule_in"]
+        if isinstance(seconds, dt.timedelta):
+            seconds = seconds.total_seconds()
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not abs(seconds) <= _MAX_AHEAD:
+            raise InvalidJob(worker, "schedule_in", f"is {seconds!r}; give seconds, at most 100 years")
+        return now + int(seconds * 1e6)
+    if "schedule_at" in given:
+        return _at(worker, given["schedule_at"], defaults.timezone)
+    return now
+
+
+def _at(worker: str, at: object, timezone: ZoneInfo) -> int:
+    if not isinstance(at, dt.datetime):
+        raise InvalidJob(worker, "schedule_at", f"is {at!r}; give a datetime")
+    if at.tzinfo is None:
+        # The first occurrence in the autumn's double hour; a time that the spring's gap leaves out is an error.
+        local = at.replace(tzinfo=timezone, fold=0)
+        if local.astimezone(dt.UTC).astimezone(timezone).replace(tzinfo=None) != at.replace(fold=0):
+            raise InvalidJob(worker, "schedule_at", f"is {at}, a time that the clocks in {timezone} skip")
+        at = local
+    return to_us(at)

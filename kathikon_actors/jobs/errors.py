@@ -1,0 +1,166 @@
+"""What can go wrong with a job, as typed errors that say what, which and the next step."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "AlreadyExists",
+    "BadConfiguration",
+    "InvalidJob",
+    "InvalidState",
+    "JobNotFound",
+    "KathikonError",
+    "LeaseLost",
+    "NodeNameTaken",
+    "NodeStopping",
+    "QueueFull",
+    "StoreUnavailable",
+    "UnknownOption",
+    "UnknownQueue",
+    "UnknownWorker",
+    "WaitTimeout",
+    "did_you_mean",
+]
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """Give ` Did you mean "x"?` for the nearest of `known`, or an empty string when none is near."""
+    near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)
+    return f' Did you mean "{near[0]}"?' if near else ""
+
+
+class KathikonError(Exception):
+    """Base of every error of the job queue and the node."""
+
+
+class InvalidJob(KathikonError, ValueError):
+    """A job cannot be built from what was given; nothing was stored.
+
+    Attributes:
+        worker: the worker's name.
+        field: which option or argument, as a path (`args.user.id`).
+    """
+
+    def __init__(self, worker: str, field: str, problem: str) -> None:
+        self.worker = worker
+        self.field = field
+        self.problem = problem
+        super().__init__(f"job for {worker}: {field} {problem}")
+
+
+class UnknownOption(KathikonError, TypeError):
+    """An option has a name that does not exist; nothing was stored."""
+
+    def __init__(self, what: str, option: str, known: Sequence[str]) -> None:
+        self.option = option
+        self.known = tuple(known)
+        super().__init__(f'{what} has no option "{option}" (known: {", ".join(known)}).{did_you_mean(option, known)}')
+
+
+class UnknownQueue(KathikonError, LookupError):
+    """No queue has this name; nothing was stored."""
+
+    def __init__(self, queue: str, known: Iterable[str]) -> None:
+        self.queue = queue
+        self.known = tuple(sorted(known))
+        super().__init__(
+            f'no queue "{queue}" (known: {", ".join(self.known) or "none"}).{did_you_mean(queue, self.known)}'
+        )
+
+
+class UnknownWorker(KathikonError, LookupError):
+    """No worker of the app has this name; nothing was stored."""
+
+    def __init__(self, worker: str, known: Iterable[str]) -> None:
+        self.worker = worker
+        self.known = tuple(sorted(known))
+        hint = did_you_mean(worker, self.known) or " Is its module imported, or named in App(workers=[...])?"
+        super().__init__(f'no worker "{worker}" (known: {", ".join(self.known) or "none"}).{hint}')
+
+
+class AlreadyExists(KathikonError):
+    """A job with the given id is stored already; the stored row is unchanged."""
+
+    def __init__(self, job_id: object) -> None:
+        self.job_id = job_id
+        super().__init__(f"a job with id {job_id} exists already; its row is unchanged")
+
+
+class JobNotFound(KathikonError, LookupError):
+    """No job has this id."""
+
+    def __init__(self, job_id: object) -> None:
+        self.job_id = job_id
+        super().__init__(f"no job with id {job_id}; list jobs to see the ids there are")
+
+
+class InvalidState(KathikonError):
+    """The job is in a state from which this change is not legal; row and history are untouched.
+
+    Attributes:
+        job_id: which job.
+        old: the state it is in (`from`).
+        new: the state that was asked for (`to`).
+    """
+
+    def __init__(self, job_id: object, old: str, new: str, *, legal: Sequence[str] = ()) -> None:
+        self.job_id = job_id
+        self.old = old
+        self.new = new
+        after = f"legal after {old}: {', '.join(legal)}" if legal else f"{old} is final"
+        super().__init__(f"job {job_id}: {old} -> {new} is not a legal change ({after})")
+
+
+class QueueFull(KathikonError):
+    """The queue holds as many jobs as its `max_depth` allows; nothing was stored."""
+
+    def __init__(self, queue: str, depth: int, max_depth: int) -> None:
+        self.queue = queue
+        self.depth = depth
+        self.max_depth = max_depth
+        super().__init__(f'queue "{queue}" holds {depth} jobs, its max_depth is {max_depth}; insert again later')
+
+
+class WaitTimeout(KathikonError, TimeoutError):
+    """A job did not end in the given time; it goes on."""
+
+    def __init__(self, job_id: object, seconds: float, state: str) -> None:
+        self.job_id = job_id
+        self.seconds = seconds
+        self.state = state
+        super().__init__(f"job {job_id} did not end within {seconds:g} s (it is {state}); it goes on, wait again")
+
+
+class StoreUnavailable(KathikonError):
+    """The store did not answer in time; what was not acknowledged may or may not be stored."""
+
+
+class LeaseLost(KathikonError):
+    """This node's lease ended or its name was taken over: it can commit nothing more and must join again."""
+
+    def __init__(self, node: str, epoch: int) -> None:
+        self.node = node
+        self.epoch = epoch
+        super().__init__(f'node "{node}" lost its lease (epoch {epoch}); it stops its jobs and joins again')
+
+
+class NodeNameTaken(KathikonError):
+    """Another live node has this name."""
+
+    def __init__(self, node: str, seconds: float) -> None:
+        self.node = node
+        self.seconds = seconds
+        super().__init__(
+            f'a node named "{node}" is alive on this store (its lease runs {seconds:.1f} s more); '
+            "stop it, wait until its lease has run out, or choose another name"
+        )
+
+
+class NodeStopping(KathikonError):
+    """The node is stopping and takes no more work; nothing was stored."""
+
+
+class BadConfiguration(KathikonError, ValueError):
+    """An app, a queue, a worker or a store URL is not declared right; nothing was started."""

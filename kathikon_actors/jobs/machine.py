@@ -1,0 +1,153 @@
+"""Every change of a job's state, as functions on a `Record` and a time.
+
+This is the only place that writes `state`, `attempt` and `history`. Each function checks the state table first and
+changes nothing when the change is not legal. Times are microseconds since 1970 (UTC).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kathikon_actors.jobs import json
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.states import TERMINAL_STATES, State, check_transition
+
+__all__ = [
+    "begin",
+    "cancel",
+    "complete",
+    "discard",
+    "fail",
+    "inserted",
+    "promote",
+    "quote_error",
+    "snooze",
+    "take_back",
+]
+
+_MAX_MESSAGE = 4_000
+_MAX_TRACEBACK = 16_000
+
+
+def inserted(record: Record) -> None:
+    """Write the first line of the history."""
+    record.history = b'[%d,"inserted",null,"%s"]' % (record.inserted_at, record.state.encode())
+
+
+def promote(record: Record, now: int) -> None:
+    """A scheduled or retryable job is due: it becomes available."""
+    _move(record, "available", "due", now)
+
+
+def begin(record: Record, now: int) -> None:
+    """`perform` starts: the attempt counts from here."""
+    _move(record, "executing", "started", now)
+    record.attempt += 1
+    record.attempted_at = now
+
+
+def complete(record: Record, now: int, result: bytes | None, *, note: str | None = None) -> None:
+    """`perform` returned a value.
+
+    Args:
+        record: an executing job.
+        now: microseconds since 1970.
+        result: the value as JSON, kept unless the job says `result="discard"`.
+        note: what was wrong with the value, kept in the history: a success never turns into a failure.
+    """
+    _move(record, "completed", "completed", now, {"note": note} if note else None)
+    record.progress = 100
+    if record.keep_result:
+        record.result = result
+
+
+def fail(record: Record, now: int, error: bytes, delay: float) -> None:
+    """The attempt failed: retryable after `delay` seconds, or discarded when it was the last one.
+
+    Args:
+        record: an executing job.
+        now: microseconds since 1970.
+        error: from `quote_error`.
+        delay: seconds until the next attempt.
+    """
+    last = record.attempt >= record.max_attempts
+    _move(record, "discarded" if last else "retryable", "failed", now)
+    _add_error(record, error)
+    if not last:
+        record.scheduled_at = now + int(delay * 1e6)
+
+
+def snooze(record: Record, now: int, seconds: float) -> None:
+    """Run again in `seconds`; the attempt is given back."""
+    _move(record, "scheduled", "snoozed", now)
+    record.attempt -= 1
+    record.scheduled_at = now + int(seconds * 1e6)
+
+
+def take_back(record: Record, now: int, reason: str) -> None:
+    """A worker that ran it was stopped or lost without its fault: available again, the attempt is given back."""
+    _move(record, "available", "taken back", now, {"reason": reason})
+    record.attempt -= 1
+
+
+def cancel(record: Record, now: int, reason: str | None = None, *, error: bytes | None = None) -> None:
+    """It is not wanted any more."""
+    _move(record, "cancelled", "cancelled", now, {"reason": reason} if reason else None)
+    if error is not None:
+        _add_error(record, error)
+
+
+def discard(record: Record, now: int, reason: str | None = None, *, error: bytes | None = None) -> None:
+    """Give up on it: a dead letter."""
+    _move(record, "discarded", "discarded", now, {"reason": reason} if reason else None)
+    if error is not None:
+        _add_error(record, error)
+
+
+def quote_error(
+    now: int,
+    attempt: int,
+    kind: str,
+    message: str,
+    traceback: str | None = None,
+    node: str | None = None,
+    worker_pid: int | None = None,
+) -> bytes:
+    """Encode one entry of `Job.errors`; long texts keep their head and their tail."""
+    return json.encode(
+        {
+            "at": now,
+            "attempt": attempt,
+            "kind": kind,
+            "message": _shorten(message, _MAX_MESSAGE),
+            "traceback": None if traceback is None else _shorten(traceback, _MAX_TRACEBACK),
+            "node": node,
+            "worker_pid": worker_pid,
+        }
+    )
+
+
+def _move(record: Record, new: State, event: str, now: int, meta: dict[str, Any] | None = None) -> None:
+    old = record.state
+    check_transition(record.id.hex(), old, new)
+    record.state = new
+    if meta is None:
+        entry = b'[%d,"%s","%s","%s"]' % (now, event.encode(), old.encode(), new.encode())
+    else:
+        entry = json.encode([now, event, old, new, meta])
+    record.history = record.history + b"," + entry if record.history else entry
+    if new in TERMINAL_STATES:
+        record.finished_at = now
+
+
+def _add_error(record: Record, error: bytes) -> None:
+    record.errors = record.errors + b"," + error if record.errors else error
+
+
+def _shorten(text: str, limit: int) -> str:
+    # Lone surrogates (from undecodable bytes) cannot be written as UTF-8.
+    text = text.encode("utf-8", "backslashreplace").decode()
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"

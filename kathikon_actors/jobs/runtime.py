@@ -1,0 +1,36 @@
+"""The door from a running job to the node that runs it, opened by the worker process while `perform` runs."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Protocol
+
+__all__ = ["CURRENT", "JobRuntime", "of"]
+
+
+class JobRuntime(Protocol):
+    """What a worker process offers the job that runs in it."""
+
+    job_id: bytes
+
+    def report_progress(self, percent: int) -> None:
+        """Send 0..100 to the node."""
+
+    def is_cancelled(self) -> bool:
+        """Whether the node asked this job to stop."""
+        ...
+
+
+CURRENT: ContextVar[JobRuntime | None] = ContextVar("kathikon_job_runtime", default=None)
+
+
+def of(job_id: bytes) -> JobRuntime:
+    """Give the runtime of the job that runs in this context.
+
+    Raises:
+        RuntimeError: no job, or another one, runs here.
+    """
+    current = CURRENT.get()
+    if current is None or current.job_id != job_id:
+        raise RuntimeError("this works only inside the worker that runs the job; elsewhere a Job is a frozen record")
+    return current

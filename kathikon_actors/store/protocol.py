@@ -1,0 +1,150 @@
+"""What a store must do. One conformance suite holds for every implementation.
+
+A store knows rows, nodes and fences; it knows nothing of heaps, processes or supervision. Every write names the
+membership it is made under and the number of the batch it belongs to: a membership whose epoch was replaced can
+write nothing more, and after a cut connection `last_batch` tells whether the batch in doubt was committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.states import State
+
+__all__ = ["Counts", "Filter", "Lane", "Membership", "Store"]
+
+Lane = Literal["inserts", "outcomes"]
+"""Each lane has a connection of its own and one commit in flight."""
+
+
+@dataclass(frozen=True)
+class Membership:
+    """A node's place on a store, from joining until it leaves, loses its lease or is replaced.
+
+    Attributes:
+        node: the node's name.
+        node_id: its number in the store, the same for every life of that name: the owner written into rows.
+        epoch: grows with every life; every commit is fenced by it.
+    """
+
+    node: str
+    node_id: int
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which jobs to list; conditions are AND-ed.
+
+    Attributes:
+        states: any of these; empty means every state.
+        tags: all of these.
+        after: a keyset page begins after this id.
+        newest_first: by id, which sorts by time of insert.
+        limit: rows a page, at most 10,000.
+    """
+
+    worker: str | None = None
+    queue: str | None = None
+    states: tuple[State, ...] = ()
+    tags: tuple[str, ...] = ()
+    after: bytes | None = None
+    newest_first: bool = True
+    limit: int = 100
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many jobs of one queue are in each state, the finished ones included."""
+
+    queue: str
+    by_state: dict[State, int] = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """Where jobs are kept. Methods are safe to call from several tasks; each raises `StoreUnavailable` when cut off."""
+
+    url: str
+    """What the user gave, without secrets: for errors and the tree."""
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date. Called again after a cut."""
+
+    async def close(self) -> None:
+        """Let go of every connection; safe to call twice and after a cut."""
+
+    async def join(self, node: str, lease: float) -> Membership:
+        """Take the name `node` for `lease` seconds, under a new epoch that fences every earlier one.
+
+        A name whose last life is gone (its session ended) is taken over at once, also while its lease lives.
+
+        Raises:
+            NodeNameTaken: a live node has this name.
+        """
+        ...
+
+    async def renew(self, membership: Membership, lease: float) -> None:
+        """Move the lease's end to `lease` seconds from now, by the store's clock.
+
+        Raises:
+            LeaseLost: the epoch was replaced.
+        """
+
+    async def leave(self, membership: Membership) -> None:
+        """End the lease; rows stay owned by the name, for its next life or for whoever rescues them."""
+
+    async def commit_inserts(
+        self, membership: Membership, batch: int, records: Sequence[Record], *, may_conflict: bool
+    ) -> set[bytes]:
+        """Store new rows in one transaction, owned by the node; give the ids that existed already (not changed).
+
+        Args:
+            membership: fences the commit.
+            batch: written in the same transaction, so that `last_batch` can tell.
+            records: states available, scheduled and the like; unchanged by the store.
+            may_conflict: some ids were given by callers, or the batch is tried again. Without it the fast path is
+                taken, and an id that exists is an error of the caller.
+
+        Raises:
+            LeaseLost: nothing was stored.
+        """
+        ...
+
+    async def commit_outcomes(self, membership: Membership, batch: int, records: Sequence[Record]) -> set[bytes]:
+        """Write the present state of each record in one transaction; give the ids whose fence did not hold.
+
+        A terminal record leaves the live rows and joins the finished ones in the same transaction. A write counts
+        only if the stored row is still owned by the node and its attempt equals `record.fence`; what does not
+        match is left untouched and reported. The caller moves `record.fence` after the commit.
+
+        Raises:
+            LeaseLost: nothing was stored.
+        """
+        ...
+
+    async def last_batch(self, membership: Membership, lane: Lane) -> int:
+        """Give the number of the last batch that was committed in this lane under this membership, 0 for none."""
+        ...
+
+    async def load_owned(self, membership: Membership, after: bytes | None, limit: int) -> list[Record]:
+        """Give the node's own live rows by id, a page after `after`: what a new life of the node goes on with."""
+        ...
+
+    async def claim(self, membership: Membership, queues: Sequence[str], limit: int) -> list[Record]:
+        """Take up to `limit` due rows that no node owns, best priority first; concurrent claims never share a row."""
+        ...
+
+    async def get(self, job_id: bytes) -> Record | None:
+        """Give the row of one job, live or finished."""
+        ...
+
+    async def list(self, wanted: Filter) -> list[Record]:
+        """Give one page of jobs, live and finished."""
+        ...
+
+    async def counts(self) -> list[Counts]:
+        """Count jobs by queue and state."""
+        ...
