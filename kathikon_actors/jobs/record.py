@@ -52,7 +52,7 @@ class ErrorEntry(TypedDict):
     worker_pid: int | None
 
 
-class Record(msgspec.Struct, gc=False, kw_only=True):
+class Record(msgspec.Struct, gc=False, kw_only=True, array_like=True):
     """One job as the node holds it and as the stores keep it. Changed only by `jobs.machine`.
 
     Attributes:

@@ -141,7 +141,7 @@ class Store(Protocol):
         """Give the row of one job, live or finished."""
         ...
 
-    async def list(self, wanted: Filter) -> list[Record]:
+    async def find(self, wanted: Filter) -> list[Record]:
         """Give one page of jobs, live and finished."""
         ...
 
