@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.jobs.states import State
+from kathikon_actors.jobs.states import DUE_STATES, State
 
-__all__ = ["Counts", "Filter", "Lane", "Membership", "Store"]
+__all__ = ["CLAIMABLE_STATES", "MAX_PAGE", "Counts", "Filter", "Lane", "Membership", "Store"]
+
+CLAIMABLE_STATES: Final[frozenset[State]] = frozenset({"available"}) | DUE_STATES
+"""A row that no node owns may be claimed in these states, once its `scheduled_at` has come."""
+
+MAX_PAGE: Final = 10_000
+"""The most rows that `Store.find` gives at once."""
 
 Lane = Literal["inserts", "outcomes"]
 """Each lane has a connection of its own and one commit in flight."""
@@ -44,7 +50,7 @@ class Filter:
         tags: all of these.
         after: a keyset page begins after this id.
         newest_first: by id, which sorts by time of insert.
-        limit: rows a page, at most 10,000.
+        limit: rows a page, at most `MAX_PAGE`.
     """
 
     worker: str | None = None
@@ -94,22 +100,30 @@ class Store(Protocol):
         """
 
     async def leave(self, membership: Membership) -> None:
-        """End the lease; rows stay owned by the name, for its next life or for whoever rescues them."""
+        """End the lease and commit nothing more under it; without effect when another life has the name.
+
+        Rows stay owned by the name, for its next life or for whoever rescues them.
+        """
 
     async def commit_inserts(
         self, membership: Membership, batch: int, records: Sequence[Record], *, may_conflict: bool
     ) -> set[bytes]:
         """Store new rows in one transaction, owned by the node; give the ids that existed already (not changed).
 
+        A row that this node stored before with the same id and `inserted_at` is this very row (the batch is tried
+        again) and counts as stored, not as existing. Record.node, fence and dirty are not stored: the first follows
+        from who owns the row, the others belong to the caller.
+
         Args:
             membership: fences the commit.
             batch: written in the same transaction, so that `last_batch` can tell.
-            records: states available, scheduled and the like; unchanged by the store.
+            records: live states, each id once; unchanged by the store, and read before the first checkpoint.
             may_conflict: some ids were given by callers, or the batch is tried again. Without it the fast path is
                 taken, and an id that exists is an error of the caller.
 
         Raises:
             LeaseLost: nothing was stored.
+            AlreadyExists: without `may_conflict`; nothing was stored.
         """
         ...
 
@@ -118,7 +132,8 @@ class Store(Protocol):
 
         A terminal record leaves the live rows and joins the finished ones in the same transaction. A write counts
         only if the stored row is still owned by the node and its attempt equals `record.fence`; what does not
-        match is left untouched and reported. The caller moves `record.fence` after the commit.
+        match is left untouched and reported. The caller moves `record.fence` after the commit. Each id comes once;
+        the records are read before the first checkpoint.
 
         Raises:
             LeaseLost: nothing was stored.
@@ -130,11 +145,35 @@ class Store(Protocol):
         ...
 
     async def load_owned(self, membership: Membership, after: bytes | None, limit: int) -> list[Record]:
-        """Give the node's own live rows by id, a page after `after`: what a new life of the node goes on with."""
+        """Give the node's own live rows by id, a page after `after`: what a new life of the node goes on with.
+
+        `fence` is set to the stored attempt, `node` to the node's name; an `executing` row of an earlier life comes
+        back as it is. A row that cannot be decoded is left out, and a warning names it; it counts as part of the
+        page, so only an empty page is the last one.
+
+        Raises:
+            LeaseLost: the epoch was replaced.
+        """
         ...
 
     async def claim(self, membership: Membership, queues: Sequence[str], limit: int) -> list[Record]:
-        """Take up to `limit` due rows that no node owns, best priority first; concurrent claims never share a row."""
+        """Take up to `limit` due rows that no node owns, best priority first; concurrent claims never share a row.
+
+        Due is a state of `CLAIMABLE_STATES` whose `scheduled_at` has come by the store's clock. `fence` and `node`
+        are set as by `load_owned`. After `StoreUnavailable` rows may have been claimed that the caller was not
+        told of: `load_owned` gives them.
+
+        Raises:
+            LeaseLost: the epoch was replaced; nothing was claimed.
+        """
+        ...
+
+    async def release(self, membership: Membership, ids: Sequence[bytes]) -> None:
+        """Let go of live rows of this node, so that any node may claim them; an id that is not its own is left alone.
+
+        Raises:
+            LeaseLost: the epoch was replaced; nothing was released.
+        """
         ...
 
     async def get(self, job_id: bytes) -> Record | None:

@@ -1,0 +1,269 @@
+"""The store that keeps everything in this process: for tests, for trying things out, and for jobs that may be lost.
+
+It keeps the same promises as the Postgres store but one: nothing survives the process. Every method does its work
+without a checkpoint in between, so each one is a transaction.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from operator import itemgetter
+
+import trio
+
+from kathikon_actors.jobs.errors import AlreadyExists, LeaseLost, NodeNameTaken, StoreUnavailable
+from kathikon_actors.jobs.ids import as_uuid
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.states import TERMINAL_STATES
+from kathikon_actors.store.protocol import CLAIMABLE_STATES, MAX_PAGE, Counts, Filter, Lane, Membership
+
+__all__ = ["MemoryData", "MemoryStore", "wall_clock"]
+
+
+def wall_clock() -> int:
+    """Give the time in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+@dataclass
+class _Node:
+    node_id: int
+    epoch: int = 0
+    lease_until: int = 0
+    session: MemoryStore | None = None
+    batches: dict[Lane, int] = field(default_factory=dict)
+
+
+@dataclass
+class MemoryData:
+    """What several `MemoryStore`s share, as several connections share one database.
+
+    Attributes:
+        clock: gives microseconds since 1970; leases and due times follow it.
+    """
+
+    clock: Callable[[], int] = wall_clock
+    _nodes: dict[str, _Node] = field(default_factory=dict)
+    _live: dict[bytes, Record] = field(default_factory=dict)
+    _finished: dict[bytes, Record] = field(default_factory=dict)
+    # The owner's node_id, `None` for a row that anybody may claim. Every live row has one entry in one of the dicts.
+    _owned: dict[int | None, dict[bytes, Record]] = field(default_factory=lambda: {None: {}})
+
+
+class MemoryStore:
+    """A `Store` in this process' memory.
+
+    Args:
+        data: share the rows of another `MemoryStore`, as a second connection would; `None` for rows of its own.
+
+    Example:
+        ```python
+        store = MemoryStore()
+        await store.open()
+        membership = await store.join("node-1", lease=30)
+        ```
+    """
+
+    url = "memory:"
+
+    def __init__(self, data: MemoryData | None = None) -> None:
+        self.data = MemoryData() if data is None else data
+        self._open = False
+
+    async def open(self) -> None:
+        """Begin to answer."""
+        await trio.lowlevel.checkpoint()
+        self._open = True
+
+    async def close(self) -> None:
+        """Answer no more, and let go of the names that were joined through this store; the rows stay in `data`."""
+        self._open = False
+        for node in self.data._nodes.values():
+            if node.session is self:
+                node.session = None
+        await trio.lowlevel.checkpoint()
+
+    async def join(self, node: str, lease: float) -> Membership:
+        """See `Store.join`."""
+        await self._begin()
+        nodes = self.data._nodes
+        now = self.data.clock()
+        row = nodes.get(node)
+        if row is None:
+            row = nodes[node] = _Node(len(nodes) + 1)
+            self.data._owned[row.node_id] = {}
+        if row.session not in (None, self) and row.lease_until > now:
+            raise NodeNameTaken(node, (row.lease_until - now) / 1e6)
+        row.epoch += 1
+        row.session = self
+        row.lease_until = now + int(lease * 1e6)
+        row.batches = {}
+        return Membership(node, row.node_id, row.epoch)
+
+    async def renew(self, membership: Membership, lease: float) -> None:
+        """See `Store.renew`."""
+        await self._begin()
+        self._member(membership).lease_until = self.data.clock() + int(lease * 1e6)
+
+    async def leave(self, membership: Membership) -> None:
+        """See `Store.leave`."""
+        await self._begin()
+        row = self.data._nodes.get(membership.node)
+        if row is not None and row.epoch == membership.epoch:
+            # The name's next life counts on from here; until then this number fences the life that left.
+            row.epoch += 1
+            row.session = None
+            row.lease_until = 0
+
+    async def commit_inserts(
+        self, membership: Membership, batch: int, records: Sequence[Record], *, may_conflict: bool
+    ) -> set[bytes]:
+        """See `Store.commit_inserts`."""
+        await self._begin()
+        node = self._member(membership)
+        data = self.data
+        existed: dict[bytes, Record] = {}
+        for record in records:
+            found = data._live.get(record.id) or data._finished.get(record.id)
+            if found is not None:
+                existed[record.id] = found
+        if existed and not may_conflict:
+            raise AlreadyExists(as_uuid(next(iter(existed))))
+        owned = data._owned[node.node_id]
+        conflicts = set()
+        for record in records:
+            before = existed.get(record.id)
+            if before is None:
+                data._live[record.id] = owned[record.id] = _stored(record, membership.node)
+            elif before.inserted_at != record.inserted_at or before.node != membership.node:
+                conflicts.add(record.id)
+        node.batches["inserts"] = batch
+        return conflicts
+
+    async def commit_outcomes(self, membership: Membership, batch: int, records: Sequence[Record]) -> set[bytes]:
+        """See `Store.commit_outcomes`."""
+        await self._begin()
+        node = self._member(membership)
+        data = self.data
+        owned = data._owned[node.node_id]
+        fenced = set()
+        for record in records:
+            before = owned.get(record.id)
+            if before is None or before.attempt != record.fence:
+                fenced.add(record.id)
+            elif record.state in TERMINAL_STATES:
+                del data._live[record.id], owned[record.id]
+                data._finished[record.id] = _stored(record, membership.node)
+            else:
+                data._live[record.id] = owned[record.id] = _stored(record, membership.node)
+        node.batches["outcomes"] = batch
+        return fenced
+
+    async def last_batch(self, membership: Membership, lane: Lane) -> int:
+        """See `Store.last_batch`."""
+        await self._begin()
+        return self._member(membership).batches.get(lane, 0)
+
+    async def load_owned(self, membership: Membership, after: bytes | None, limit: int) -> list[Record]:
+        """See `Store.load_owned`."""
+        await self._begin()
+        owned = self.data._owned[self._member(membership).node_id]
+        ids = owned if after is None else (job_id for job_id in owned if job_id > after)
+        return [copy(owned[job_id]) for job_id in heapq.nsmallest(limit, ids)]
+
+    async def claim(self, membership: Membership, queues: Sequence[str], limit: int) -> list[Record]:
+        """See `Store.claim`."""
+        await self._begin()
+        node = self._member(membership)
+        now = self.data.clock()
+        unowned = self.data._owned[None]
+        wanted = set(queues)
+        due = heapq.nsmallest(
+            limit,
+            (
+                (-record.priority, record.scheduled_at, record.id)
+                for record in unowned.values()
+                if record.queue in wanted and record.state in CLAIMABLE_STATES and record.scheduled_at <= now
+            ),
+        )
+        claimed = []
+        for job_id in map(itemgetter(2), due):
+            record = unowned.pop(job_id)
+            record.node = membership.node
+            self.data._owned[node.node_id][job_id] = record
+            claimed.append(copy(record))
+        return claimed
+
+    async def release(self, membership: Membership, ids: Sequence[bytes]) -> None:
+        """See `Store.release`."""
+        await self._begin()
+        owned = self.data._owned[self._member(membership).node_id]
+        for job_id in ids:
+            record = owned.pop(job_id, None)
+            if record is not None:
+                record.node = None
+                self.data._owned[None][job_id] = record
+
+    async def get(self, job_id: bytes) -> Record | None:
+        """See `Store.get`."""
+        await self._begin()
+        record = self.data._live.get(job_id) or self.data._finished.get(job_id)
+        return None if record is None else copy(record)
+
+    async def find(self, wanted: Filter) -> list[Record]:
+        """See `Store.find`."""
+        await self._begin()
+        pick = heapq.nlargest if wanted.newest_first else heapq.nsmallest
+        page = pick(min(wanted.limit, MAX_PAGE), (r.id for r in self._all() if _matches(r, wanted)))
+        return [copy(self.data._live.get(job_id) or self.data._finished[job_id]) for job_id in page]
+
+    async def counts(self) -> list[Counts]:
+        """See `Store.counts`."""
+        await self._begin()
+        queues: dict[str, Counts] = {}
+        for (queue, state), number in Counter((r.queue, r.state) for r in self._all()).items():
+            queues.setdefault(queue, Counts(queue)).by_state[state] = number
+        return [queues[name] for name in sorted(queues)]
+
+    async def _begin(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if not self._open:
+            raise StoreUnavailable("the memory store is closed; open it first")
+
+    def _member(self, membership: Membership) -> _Node:
+        node = self.data._nodes.get(membership.node)
+        if node is None or node.epoch != membership.epoch:
+            raise LeaseLost(membership.node, membership.epoch)
+        return node
+
+    def _all(self) -> Iterator[Record]:
+        yield from self.data._live.values()
+        yield from self.data._finished.values()
+
+    def __repr__(self) -> str:
+        return f"<MemoryStore: {len(self.data._live)} live jobs, {len(self.data._finished)} finished>"
+
+
+def _stored(record: Record, node: str) -> Record:
+    """Give the record as it will be read back."""
+    stored = copy(record)
+    stored.fence = stored.attempt
+    stored.dirty = False
+    stored.node = node
+    return stored
+
+
+def _matches(record: Record, wanted: Filter) -> bool:
+    if wanted.after is not None and (record.id >= wanted.after if wanted.newest_first else record.id <= wanted.after):
+        return False
+    return (
+        (wanted.worker is None or record.worker == wanted.worker)
+        and (wanted.queue is None or record.queue == wanted.queue)
+        and (not wanted.states or record.state in wanted.states)
+        and set(wanted.tags) <= set(record.tags)
+    )
