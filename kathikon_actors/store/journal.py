@@ -1,0 +1,213 @@
+"""Group commit: the only writer of job rows.
+
+Two lanes, inserts and outcomes, each with one commit in flight; what arrives meanwhile is the next batch. At low load
+a batch is one job and costs one commit; under load thousands share one. A batch stays in the table until its fate is
+known, so a journal that dies, or a connection that is cut in the middle of a commit, loses and doubles nothing: the
+number of the lane's last batch is written in the batch's own transaction and tells whether it was committed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Generic, Protocol, TypeVar
+
+import trio
+
+from kathikon_actors.jobs.errors import StoreUnavailable
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.store.protocol import Lane, Membership, Store
+from kathikon_actors.store.table import Batch, Insert, LaneQueue, Table
+
+__all__ = ["Journal"]
+
+logger = logging.getLogger(__name__)
+
+PACE = 0.005
+"""Seconds between the starts of two commits while batches are small: a little waiting makes them larger, and raised
+what a node holds at a p99 of 20 ms from 10,600 to 20,000 single inserts a second."""
+
+SMALL = 256
+"""Rows: a batch from here on is committed at once. A batch of one row is, too: it is alone."""
+
+FLUSH_TIMEOUT = 10.0
+"""Seconds that a stopping journal takes to commit what waits."""
+
+E = TypeVar("E")
+
+
+class Journal:
+    """Commits what the table holds in its two lanes.
+
+    Args:
+        table: where the batches live.
+        store: where they go.
+        membership: under which they are written.
+        reopened: called when the store was cut off; returns when it is open again.
+    """
+
+    def __init__(
+        self, table: Table, store: Store, membership: Membership, reopened: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._inserts = _LaneWriter(table.inserts, _Inserts(table, store, membership), reopened)
+        self._outcomes = _LaneWriter(table.outcomes, _Outcomes(table, store, membership), reopened)
+
+    @property
+    def commits(self) -> int:
+        """Batches committed so far, in both lanes."""
+        return self._inserts.commits + self._outcomes.commits
+
+    @property
+    def rows(self) -> int:
+        """Rows committed so far, in both lanes."""
+        return self._inserts.rows + self._outcomes.rows
+
+    async def run(self, *, task_status: trio.TaskStatus[Journal] = trio.TASK_STATUS_IGNORED) -> None:
+        """Commit until cancelled; then commit what still waits, within `FLUSH_TIMEOUT`."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._inserts.run)
+                nursery.start_soon(self._outcomes.run)
+                task_status.started(self)
+        except trio.Cancelled:
+            with trio.move_on_after(FLUSH_TIMEOUT, shield=True):
+                await self._inserts.drain()
+                await self._outcomes.drain()
+            raise
+
+
+class _Writes(Protocol[E]):
+    """What differs between the lanes: how a batch is written, and whom its end concerns."""
+
+    lane: Lane
+
+    async def commit(self, batch: Batch[E]) -> set[bytes]:
+        """Write it; give the ids that were refused."""
+        ...
+
+    async def resolve(self, batch: Batch[E]) -> bool:
+        """Find out whether a batch in doubt was committed; from then on it cannot be any more."""
+        ...
+
+    async def committed(self, batch: Batch[E], refused: set[bytes] | None) -> None:
+        """Tell whom it concerns. `refused` is `None` when the answer of the commit was lost."""
+
+    def again(self, batch: Batch[E]) -> None:
+        """It was not committed: queue its entries again."""
+
+
+class _LaneWriter(Generic[E]):
+    """One lane: takes batches, commits them, brings those in doubt to an end."""
+
+    def __init__(self, queue: LaneQueue[E], writes: _Writes[E], reopened: Callable[[], Awaitable[None]]) -> None:
+        self._queue = queue
+        self._writes = writes
+        self._reopened = reopened
+        self.commits = 0
+        self.rows = 0
+
+    async def run(self) -> None:
+        queue, last_start = self._queue, -PACE
+        while True:
+            if queue.batch is None:
+                await queue.wait_pending()
+                if 1 < queue.pending_rows < SMALL:
+                    await trio.sleep_until(last_start + PACE)
+                queue.take()
+            last_start = trio.current_time()
+            await self._settle()
+
+    async def drain(self) -> None:
+        queue = self._queue
+        while queue.batch is not None or queue.pending:
+            if queue.batch is None:
+                queue.take()
+            await self._settle()
+
+    async def _settle(self) -> None:
+        """Try the batch in flight once, or find out what became of the last try."""
+        queue, batch = self._queue, self._queue.batch
+        assert batch is not None
+        try:
+            if not batch.in_doubt:
+                batch.in_doubt = True
+                await self._writes.committed(batch, await self._writes.commit(batch))
+            elif await self._writes.resolve(batch):
+                logger.info("batch %d of %s was committed before the cut", batch.number, self._writes.lane)
+                await self._writes.committed(batch, None)
+            else:
+                self._writes.again(batch)
+        except StoreUnavailable as error:
+            logger.warning("%d rows of %s wait, the store is cut off: %s", queue.rows, self._writes.lane, error)
+            await self._reopened()
+            return
+        self.commits += 1
+        self.rows += batch.rows
+        queue.finished()
+
+
+class _Inserts:
+    lane: Lane = "inserts"
+
+    def __init__(self, table: Table, store: Store, membership: Membership) -> None:
+        self._table = table
+        self._store = store
+        self._membership = membership
+
+    async def commit(self, batch: Batch[Insert]) -> set[bytes]:
+        records = [record for insert in batch.entries for record in insert.records]
+        # One duplicate key spoils a whole COPY: rows that may be there already take a path of their own.
+        careful = any(insert.may_conflict for insert in batch.entries)
+        return await self._store.commit_inserts(self._membership, batch.number, records, may_conflict=careful)
+
+    async def resolve(self, batch: Batch[Insert]) -> bool:
+        return await self._store.resolve(self._membership, self.lane, batch.number)
+
+    async def committed(self, batch: Batch[Insert], refused: set[bytes] | None) -> None:
+        if refused is None:
+            refused = set()
+            for insert in batch.entries:
+                if insert.may_conflict:
+                    refused.update([record.id for record in insert.records if not await self._is_ours(record)])
+        for insert in batch.entries:
+            if refused:
+                insert.existing = refused.intersection([record.id for record in insert.records])
+            self._table.stored(insert)
+
+    async def _is_ours(self, record: Record) -> bool:
+        stored = await self._store.get(record.id)
+        return stored is not None and stored.inserted_at == record.inserted_at
+
+    def again(self, batch: Batch[Insert]) -> None:
+        for insert in batch.entries:
+            insert.may_conflict = True
+        self._table.inserts.put_back(batch.entries, batch.rows)
+
+
+class _Outcomes:
+    lane: Lane = "outcomes"
+
+    def __init__(self, table: Table, store: Store, membership: Membership) -> None:
+        self._table = table
+        self._store = store
+        self._membership = membership
+
+    async def commit(self, batch: Batch[Record]) -> set[bytes]:
+        for record in batch.entries:
+            record.dirty = False
+        # Records go on changing while the commit is under way: what was written is remembered here.
+        batch.attempts = [record.attempt for record in batch.entries]
+        return await self._store.commit_outcomes(self._membership, batch.number, batch.entries)
+
+    async def resolve(self, batch: Batch[Record]) -> bool:
+        return await self._store.resolve(self._membership, self.lane, batch.number)
+
+    async def committed(self, batch: Batch[Record], refused: set[bytes] | None) -> None:
+        self._table.written(zip(batch.entries, batch.attempts, strict=True), refused or set())
+
+    def again(self, batch: Batch[Record]) -> None:
+        # Those that changed since wait in the lane already.
+        entries = [record for record in batch.entries if not record.dirty]
+        for record in entries:
+            record.dirty = True
+        self._table.outcomes.put_back(entries, len(entries))

@@ -1,0 +1,316 @@
+"""The node's jobs in memory, and what of them is not committed yet.
+
+The table outlives the journal and the producers as an ETS table outlives its users: whoever of them crashes finds
+here where it was. Every change of a job that this node owns goes through one of the methods below, which call the
+state machine, mark the record dirty for the journal and route it to whoever has to act next.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+import trio
+
+from kathikon_actors.jobs.errors import StoreUnavailable
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.states import DUE_STATES, TERMINAL_STATES
+
+__all__ = ["Batch", "Insert", "LaneQueue", "Table"]
+
+logger = logging.getLogger(__name__)
+
+E = TypeVar("E")
+
+MAX_PENDING_INSERTS = 50_000
+"""Rows; above it inserts wait for room."""
+
+MAX_PENDING_OUTCOMES = 200_000
+"""Rows; above it producers dispatch no more, so that results stay bounded while the store is cut off."""
+
+
+class Insert:
+    """One call of insert on its way into the store: its rows, and who waits for them.
+
+    Attributes:
+        done: set when the rows are committed or refused.
+        existing: ids that the store had already; their rows are unchanged.
+        error: why nothing was stored.
+    """
+
+    __slots__ = ("done", "error", "existing", "may_conflict", "records")
+
+    def __init__(self, records: list[Record], *, may_conflict: bool) -> None:
+        self.records = records
+        self.may_conflict = may_conflict
+        self.done = trio.Event()
+        self.existing: set[bytes] = set()
+        self.error: BaseException | None = None
+
+
+class Batch(Generic[E]):
+    """What one commit holds. It stays here while it is in doubt, also when the journal dies.
+
+    Attributes:
+        number: grows by one with every batch of the lane.
+        in_doubt: a commit was begun and nothing is known of its end.
+        attempts: of outcomes: each record's attempt as the commit writes it.
+    """
+
+    __slots__ = ("attempts", "entries", "in_doubt", "number", "rows")
+
+    def __init__(self, number: int, entries: list[E], rows: int) -> None:
+        self.number = number
+        self.entries = entries
+        self.rows = rows
+        self.in_doubt = False
+        self.attempts: list[int] = []
+
+
+class LaneQueue(Generic[E]):
+    """What waits for the journal in one lane."""
+
+    def __init__(self) -> None:
+        self.pending: list[E] = []
+        self.pending_rows = 0
+        self.batch: Batch[E] | None = None
+        self._last_number = 0
+        self._wake = trio.Event()
+        self._room = trio.Event()
+
+    def add(self, entry: E, rows: int) -> None:
+        """Queue an entry for the next batch."""
+        self.pending.append(entry)
+        self.pending_rows += rows
+        self._wake.set()
+
+    def take(self) -> Batch[E]:
+        """Make everything that waits the batch in flight."""
+        self._last_number += 1
+        self.batch = Batch(self._last_number, self.pending, self.pending_rows)
+        self.pending = []
+        self.pending_rows = 0
+        self._wake = trio.Event()
+        return self.batch
+
+    def finished(self) -> None:
+        """The batch in flight is committed or refused."""
+        self.batch = None
+        room, self._room = self._room, trio.Event()
+        room.set()
+
+    def put_back(self, entries: list[E], rows: int) -> None:
+        """Entries of a batch that was not committed go before everything that waits."""
+        self.pending[:0] = entries
+        self.pending_rows += rows
+        self._wake.set()
+
+    def remove(self, entry: E, rows: int) -> bool:
+        """Take back an entry that is in no batch yet; tell whether it was."""
+        try:
+            self.pending.remove(entry)
+        except ValueError:
+            return False
+        self.pending_rows -= rows
+        return True
+
+    @property
+    def rows(self) -> int:
+        """Rows that wait or are in flight."""
+        return self.pending_rows + (self.batch.rows if self.batch is not None else 0)
+
+    async def wait_pending(self) -> None:
+        """Wait until there is something to commit."""
+        while not self.pending:
+            await self._wake.wait()
+
+    async def wait_room(self, limit: int) -> None:
+        """Wait until fewer than `limit` rows wait for a batch."""
+        while self.pending_rows >= limit:
+            await self._room.wait()
+
+
+class Table:
+    """The jobs this node owns, by id.
+
+    Consumers attach themselves: a producer per queue takes what is available, the scheduler takes what is due later.
+    While one of them is dead its records simply stay here, and it finds them when it comes back.
+    """
+
+    def __init__(self) -> None:
+        self.records: dict[bytes, Record] = {}
+        self.closed = False
+        self.inserts: LaneQueue[Insert] = LaneQueue()
+        self.outcomes: LaneQueue[Record] = LaneQueue()
+        self._producers: dict[str, Callable[[list[Record]], None]] = {}
+        self._scheduler: Callable[[Record], None] | None = None
+        self._waiters: dict[bytes, list[_Waiter]] = {}
+
+    # -- consumers ----------------------------------------------------------------------------------------------
+
+    def attach_producer(self, queue: str, push: Callable[[list[Record]], None]) -> list[Record]:
+        """Send available records of `queue` to `push` from now on; give those that are here already."""
+        self._producers[queue] = push
+        return [record for record in self.records.values() if record.queue == queue and record.state == "available"]
+
+    def detach_producer(self, queue: str, push: Callable[[list[Record]], None]) -> None:
+        """Stop sending to `push`, unless another producer has taken its place."""
+        if self._producers.get(queue) == push:
+            del self._producers[queue]
+
+    def attach_scheduler(self, push: Callable[[Record], None]) -> list[Record]:
+        """Send records that are due later to `push` from now on; give those that are here already."""
+        self._scheduler = push
+        return [record for record in self.records.values() if record.state in DUE_STATES]
+
+    def detach_scheduler(self, push: Callable[[Record], None]) -> None:
+        """Stop sending to `push`, unless another scheduler has taken its place."""
+        if self._scheduler == push:
+            self._scheduler = None
+
+    def route(self, records: Iterable[Record]) -> None:
+        """Hand records to whoever acts on their state next."""
+        by_queue: dict[str, list[Record]] = {}
+        for record in records:
+            if record.state == "available":
+                by_queue.setdefault(record.queue, []).append(record)
+            elif record.state in DUE_STATES and self._scheduler is not None:
+                self._scheduler(record)
+        for queue, group in by_queue.items():
+            push = self._producers.get(queue)
+            if push is not None:
+                push(group)
+
+    # -- changes ------------------------------------------------------------------------------------------------
+
+    def adopt(self, records: Iterable[Record]) -> None:
+        """Take in records that the store has as ours: just inserted, claimed, or left by an earlier life."""
+        fresh = [record for record in records if record.id not in self.records]
+        for record in fresh:
+            self.records[record.id] = record
+        self.route(fresh)
+
+    def changed(self, records: Iterable[Record]) -> None:
+        """Records went through the state machine: queue them for the journal and route them."""
+        moved = []
+        outcomes = self.outcomes
+        for record in records:
+            if not record.dirty:
+                record.dirty = True
+                outcomes.add(record, 1)
+            if record.state not in TERMINAL_STATES:
+                moved.append(record)
+        if moved:
+            self.route(moved)
+
+    async def insert(self, records: list[Record], *, may_conflict: bool, timeout: float) -> set[bytes]:
+        """Queue new records and wait until they are committed; give the ids that existed already.
+
+        Cancelled or out of time, the rows that are in no batch yet are taken back; those in flight may be stored.
+
+        Args:
+            records: new ones, built from what callers gave.
+            may_conflict: some of their ids were given by callers.
+            timeout: seconds.
+
+        Raises:
+            StoreUnavailable: not committed in time.
+        """
+        if self.closed:
+            raise StoreUnavailable("the node has lost its table and is starting again; insert again in a moment")
+        insert = Insert(records, may_conflict=may_conflict)
+        added = False
+        try:
+            with trio.fail_after(timeout):
+                await self.inserts.wait_room(MAX_PENDING_INSERTS)
+                self.inserts.add(insert, len(records))
+                added = True
+                await insert.done.wait()
+        except trio.TooSlowError:
+            raise StoreUnavailable(
+                f"the store did not commit within {timeout:g} s; the rows in flight may or may not be stored"
+            ) from None
+        finally:
+            if added and not insert.done.is_set():
+                self.inserts.remove(insert, len(records))
+        if insert.error is not None:
+            raise insert.error
+        return insert.existing
+
+    def stored(self, insert: Insert) -> None:
+        """The rows of an insert are committed."""
+        for record in insert.records:
+            record.fence = record.attempt
+        if insert.existing:
+            self.adopt(record for record in insert.records if record.id not in insert.existing)
+        else:
+            self.adopt(insert.records)
+        insert.done.set()
+
+    def written(self, written: Iterable[tuple[Record, int]], fenced: set[bytes]) -> None:
+        """Outcomes are committed.
+
+        Args:
+            written: each record with its attempt as it was written.
+            fenced: ids that the store refused: another owner has them now.
+        """
+        for record, attempt in written:
+            if record.id in fenced:
+                logger.warning("job %s is not ours any more; its outcome was not stored", record.id.hex())
+                self.records.pop(record.id, None)
+                self._resolve(record, lost=True)
+                continue
+            record.fence = attempt
+            if record.state in TERMINAL_STATES and not record.dirty:
+                self.records.pop(record.id, None)
+                self._resolve(record, lost=False)
+
+    # -- waiting ------------------------------------------------------------------------------------------------
+
+    async def wait_ended(self, job_id: bytes) -> Record | None:
+        """Wait until a job of this table has ended and that is committed.
+
+        Returns:
+            The record, or `None` when the job is not here (any more): ask the store.
+        """
+        if job_id not in self.records:
+            await trio.lowlevel.checkpoint()
+            return None
+        waiter = _Waiter()
+        self._waiters.setdefault(job_id, []).append(waiter)
+        try:
+            await waiter.event.wait()
+        finally:
+            waiting = self._waiters.get(job_id)
+            if waiting is not None:
+                waiting.remove(waiter)
+                if not waiting:
+                    del self._waiters[job_id]
+        return waiter.record
+
+    def close(self) -> None:
+        """The table ends: whoever waits for an insert is told that its fate is unknown, the others ask the store."""
+        self.closed = True
+        in_flight = self.inserts.batch.entries if self.inserts.batch is not None else []
+        for insert in [*in_flight, *self.inserts.pending]:
+            insert.error = StoreUnavailable(
+                "the node lost its table; what was not acknowledged may or may not be stored"
+            )
+            insert.done.set()
+        for waiters in list(self._waiters.values()):
+            for waiter in waiters:
+                waiter.event.set()
+
+    def _resolve(self, record: Record, *, lost: bool) -> None:
+        for waiter in self._waiters.get(record.id, ()):
+            waiter.record = None if lost else record
+            waiter.event.set()
+
+
+class _Waiter:
+    __slots__ = ("event", "record")
+
+    def __init__(self) -> None:
+        self.event = trio.Event()
+        self.record: Record | None = None
