@@ -22,7 +22,7 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.store.protocol import CLAIMABLE_STATES, MAX_PAGE, Counts, Filter, Lane, Membership
 
-__all__ = ["MemoryData", "MemoryStore", "wall_clock"]
+__all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
 
 
 def wall_clock() -> int:
@@ -31,7 +31,14 @@ def wall_clock() -> int:
 
 
 @dataclass
-class _Node:
+class MemoryNode:
+    """What is kept of one node's name.
+
+    Attributes:
+        session: the store through which its present life joined, `None` once that is gone.
+        batches: the number of the last commit of each lane.
+    """
+
     node_id: int
     epoch: int = 0
     lease_until: int = 0
@@ -45,14 +52,17 @@ class MemoryData:
 
     Attributes:
         clock: gives microseconds since 1970; leases and due times follow it.
+        nodes: by name.
+        live: every row that is not finished, by id.
+        finished: by id.
+        owned: the live rows by their owner's node_id, with `None` for those that anybody may claim.
     """
 
     clock: Callable[[], int] = wall_clock
-    _nodes: dict[str, _Node] = field(default_factory=dict)
-    _live: dict[bytes, Record] = field(default_factory=dict)
-    _finished: dict[bytes, Record] = field(default_factory=dict)
-    # The owner's node_id, `None` for a row that anybody may claim. Every live row has one entry in one of the dicts.
-    _owned: dict[int | None, dict[bytes, Record]] = field(default_factory=lambda: {None: {}})
+    nodes: dict[str, MemoryNode] = field(default_factory=dict)
+    live: dict[bytes, Record] = field(default_factory=dict)
+    finished: dict[bytes, Record] = field(default_factory=dict)
+    owned: dict[int | None, dict[bytes, Record]] = field(default_factory=lambda: {None: {}})
 
 
 class MemoryStore:
@@ -83,7 +93,7 @@ class MemoryStore:
     async def close(self) -> None:
         """Answer no more, and let go of the names that were joined through this store; the rows stay in `data`."""
         self._open = False
-        for node in self.data._nodes.values():
+        for node in self.data.nodes.values():
             if node.session is self:
                 node.session = None
         await trio.lowlevel.checkpoint()
@@ -91,12 +101,12 @@ class MemoryStore:
     async def join(self, node: str, lease: float) -> Membership:
         """See `Store.join`."""
         await self._begin()
-        nodes = self.data._nodes
+        nodes = self.data.nodes
         now = self.data.clock()
         row = nodes.get(node)
         if row is None:
-            row = nodes[node] = _Node(len(nodes) + 1)
-            self.data._owned[row.node_id] = {}
+            row = nodes[node] = MemoryNode(len(nodes) + 1)
+            self.data.owned[row.node_id] = {}
         if row.session not in (None, self) and row.lease_until > now:
             raise NodeNameTaken(node, (row.lease_until - now) / 1e6)
         row.epoch += 1
@@ -113,7 +123,7 @@ class MemoryStore:
     async def leave(self, membership: Membership) -> None:
         """See `Store.leave`."""
         await self._begin()
-        row = self.data._nodes.get(membership.node)
+        row = self.data.nodes.get(membership.node)
         if row is not None and row.epoch == membership.epoch:
             # The name's next life counts on from here; until then this number fences the life that left.
             row.epoch += 1
@@ -129,17 +139,17 @@ class MemoryStore:
         data = self.data
         existed: dict[bytes, Record] = {}
         for record in records:
-            found = data._live.get(record.id) or data._finished.get(record.id)
+            found = data.live.get(record.id) or data.finished.get(record.id)
             if found is not None:
                 existed[record.id] = found
         if existed and not may_conflict:
             raise AlreadyExists(as_uuid(next(iter(existed))))
-        owned = data._owned[node.node_id]
+        owned = data.owned[node.node_id]
         conflicts = set()
         for record in records:
             before = existed.get(record.id)
             if before is None:
-                data._live[record.id] = owned[record.id] = _stored(record, membership.node)
+                data.live[record.id] = owned[record.id] = _stored(record, membership.node)
             elif before.inserted_at != record.inserted_at or before.node != membership.node:
                 conflicts.add(record.id)
         node.batches["inserts"] = batch
@@ -150,17 +160,17 @@ class MemoryStore:
         await self._begin()
         node = self._member(membership)
         data = self.data
-        owned = data._owned[node.node_id]
+        owned = data.owned[node.node_id]
         fenced = set()
         for record in records:
             before = owned.get(record.id)
             if before is None or before.attempt != record.fence:
                 fenced.add(record.id)
             elif record.state in TERMINAL_STATES:
-                del data._live[record.id], owned[record.id]
-                data._finished[record.id] = _stored(record, membership.node)
+                del data.live[record.id], owned[record.id]
+                data.finished[record.id] = _stored(record, membership.node)
             else:
-                data._live[record.id] = owned[record.id] = _stored(record, membership.node)
+                data.live[record.id] = owned[record.id] = _stored(record, membership.node)
         node.batches["outcomes"] = batch
         return fenced
 
@@ -172,7 +182,7 @@ class MemoryStore:
     async def load_owned(self, membership: Membership, after: bytes | None, limit: int) -> list[Record]:
         """See `Store.load_owned`."""
         await self._begin()
-        owned = self.data._owned[self._member(membership).node_id]
+        owned = self.data.owned[self._member(membership).node_id]
         ids = owned if after is None else (job_id for job_id in owned if job_id > after)
         return [copy(owned[job_id]) for job_id in heapq.nsmallest(limit, ids)]
 
@@ -181,7 +191,7 @@ class MemoryStore:
         await self._begin()
         node = self._member(membership)
         now = self.data.clock()
-        unowned = self.data._owned[None]
+        unowned = self.data.owned[None]
         wanted = set(queues)
         due = heapq.nsmallest(
             limit,
@@ -195,24 +205,24 @@ class MemoryStore:
         for job_id in map(itemgetter(2), due):
             record = unowned.pop(job_id)
             record.node = membership.node
-            self.data._owned[node.node_id][job_id] = record
+            self.data.owned[node.node_id][job_id] = record
             claimed.append(copy(record))
         return claimed
 
     async def release(self, membership: Membership, ids: Sequence[bytes]) -> None:
         """See `Store.release`."""
         await self._begin()
-        owned = self.data._owned[self._member(membership).node_id]
+        owned = self.data.owned[self._member(membership).node_id]
         for job_id in ids:
             record = owned.pop(job_id, None)
             if record is not None:
                 record.node = None
-                self.data._owned[None][job_id] = record
+                self.data.owned[None][job_id] = record
 
     async def get(self, job_id: bytes) -> Record | None:
         """See `Store.get`."""
         await self._begin()
-        record = self.data._live.get(job_id) or self.data._finished.get(job_id)
+        record = self.data.live.get(job_id) or self.data.finished.get(job_id)
         return None if record is None else copy(record)
 
     async def find(self, wanted: Filter) -> list[Record]:
@@ -220,7 +230,7 @@ class MemoryStore:
         await self._begin()
         pick = heapq.nlargest if wanted.newest_first else heapq.nsmallest
         page = pick(min(wanted.limit, MAX_PAGE), (r.id for r in self._all() if _matches(r, wanted)))
-        return [copy(self.data._live.get(job_id) or self.data._finished[job_id]) for job_id in page]
+        return [copy(self.data.live.get(job_id) or self.data.finished[job_id]) for job_id in page]
 
     async def counts(self) -> list[Counts]:
         """See `Store.counts`."""
@@ -235,18 +245,18 @@ class MemoryStore:
         if not self._open:
             raise StoreUnavailable("the memory store is closed; open it first")
 
-    def _member(self, membership: Membership) -> _Node:
-        node = self.data._nodes.get(membership.node)
+    def _member(self, membership: Membership) -> MemoryNode:
+        node = self.data.nodes.get(membership.node)
         if node is None or node.epoch != membership.epoch:
             raise LeaseLost(membership.node, membership.epoch)
         return node
 
     def _all(self) -> Iterator[Record]:
-        yield from self.data._live.values()
-        yield from self.data._finished.values()
+        yield from self.data.live.values()
+        yield from self.data.finished.values()
 
     def __repr__(self) -> str:
-        return f"<MemoryStore: {len(self.data._live)} live jobs, {len(self.data._finished)} finished>"
+        return f"<MemoryStore: {len(self.data.live)} live jobs, {len(self.data.finished)} finished>"
 
 
 def _stored(record: Record, node: str) -> Record:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.jobs.states import DUE_STATES, State
+from kathikon_actors.jobs.states import State
 
 __all__ = ["CLAIMABLE_STATES", "MAX_PAGE", "Counts", "Filter", "Lane", "Membership", "Store"]
 
-CLAIMABLE_STATES: Final[frozenset[State]] = frozenset({"available"}) | DUE_STATES
+CLAIMABLE_STATES: Final[frozenset[State]] = frozenset({"available", "scheduled", "retryable"})
 """A row that no node owns may be claimed in these states, once its `scheduled_at` has come."""
 
 MAX_PAGE: Final = 10_000
