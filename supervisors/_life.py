@@ -1,0 +1,308 @@
+"""One life of a child: the task that runs it, and what the supervisor may do to it.
+
+The task never lets an exception out: it would cancel the child's siblings. How a life ended is decided by how the task
+ended, not by what was asked of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from supervisors._errors import NotStarted, SupervisionError
+from supervisors._exits import Crash, ExitReason, Killed, Normal, Shutdown, fatal_leaf, reason_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from supervisors._child import Child
+    from supervisors._reports import Reporter
+
+__all__ = ["Life", "StopRequest", "cleanup_scope", "current_life", "live", "stop_requested", "trap_stop"]
+
+current_life: ContextVar[Life] = ContextVar("current_life")
+
+
+class Life:
+    """A child from its start to its end; its identity tells the exit of an old life from that of a new one.
+
+    Attributes:
+        started: it called `started()`, or needs not to.
+        finished: its task has ended; then `reason` is set, and `fatal` if a KeyboardInterrupt or SystemExit ended it.
+        deadline: when it will be killed, once it was asked to stop.
+    """
+
+    __slots__ = (
+        "_shields",
+        "_trap",
+        "_watch",
+        "abandoned",
+        "child",
+        "deadline",
+        "fatal",
+        "finished",
+        "info",
+        "injected",
+        "killed",
+        "on_end",
+        "reason",
+        "reporter",
+        "scope",
+        "started",
+        "stop_requested",
+        "task",
+    )
+
+    def __init__(self, child: Child, reporter: Reporter, on_end: Callable[[Life], None]) -> None:
+        self.child = child
+        self.reporter = reporter
+        self.on_end = on_end
+        self.scope = trio.CancelScope()
+        self.task: trio.lowlevel.Task | None = None
+        self.info: object = None
+        self.abandoned = False
+        self.started = False
+        self.finished = False
+        self.stop_requested = False
+        self.killed = False
+        self.deadline: float | None = None
+        self.injected: BaseException | None = None
+        self.reason: ExitReason = Normal()
+        self.fatal: BaseException | None = None
+        self._watch: trio.Event | None = None
+        self._trap: trio.Event | None = None
+        self._shields: set[trio.CancelScope] | None = None
+
+    def _changed(self) -> None:
+        if self._watch is not None:
+            self._watch.set()
+            self._watch = None
+
+    async def wait_up(self) -> None:
+        """Return once the child is up, has ended without having been, or nobody wants it any more."""
+        while not (self.started or self.finished or self.abandoned):
+            if self._watch is None:
+                self._watch = trio.Event()
+            await self._watch.wait()
+
+    async def wait_end(self) -> None:
+        """Return once the child's task has ended."""
+        while not self.finished:
+            if self._watch is None:
+                self._watch = trio.Event()
+            await self._watch.wait()
+
+    def mark_started(self, info: object) -> None:
+        """Note that the child is up."""
+        self.started = True
+        self.info = info
+        self._changed()
+
+    def abandon(self) -> None:
+        """Note that nobody waits for the start any more."""
+        self.abandoned = True
+        self._changed()
+
+    def request_stop(self) -> None:
+        """Ask the child to stop: cancels it unless it traps the request."""
+        if not self.stop_requested:
+            self.stop_requested = True
+            if self._trap is not None:
+                self._trap.set()
+            else:
+                self.scope.cancel()
+
+    def kill(self) -> None:
+        """Cancel the child for good, its cleanup too."""
+        self.killed = True
+        self.scope.cancel()
+        for shield in self._shields or ():
+            shield.cancel()
+
+    def inject(self, exception: BaseException) -> None:
+        """Make the child crash with `exception`, at its next checkpoint."""
+        self.injected = exception
+        self.scope.cancel()
+
+    def finish(self, reason: ExitReason, fatal: BaseException | None) -> None:
+        """Record the end and tell the supervisor."""
+        self.reason = reason
+        self.fatal = fatal
+        self.finished = True
+        self.task = None
+        self._changed()
+        self.on_end(self)
+
+    def trap(self, event: trio.Event | None) -> None:
+        """Set `event` instead of cancelling when a stop is requested; None restores cancelling."""
+        self._trap = event
+        if event is None:
+            if self.stop_requested:
+                self.scope.cancel()
+        elif self.stop_requested:
+            event.set()
+
+    def add_shield(self, scope: trio.CancelScope) -> None:
+        """Let a kill cancel `scope`, which is shielded from all else."""
+        if self._shields is None:
+            self._shields = set()
+        self._shields.add(scope)
+        if self.killed:
+            scope.cancel()
+
+    def drop_shield(self, scope: trio.CancelScope) -> None:
+        """Undo `add_shield`."""
+        if self._shields is not None:
+            self._shields.discard(scope)
+
+    def stack(self) -> str:
+        """Where the child's task is now, one line a frame, outermost first."""
+        if self.task is None:
+            return ""
+        lines = []
+        for frame, line in self.task.iter_await_frames():
+            code = frame.f_code
+            lines.append(f"{code.co_filename}:{line} in {code.co_qualname}")
+        return "\n".join(lines)
+
+
+class _StartSignal:
+    """The `task_status` that a child gets."""
+
+    __slots__ = ("life",)
+
+    def __init__(self, life: Life) -> None:
+        self.life: Life | None = life
+
+    def started(self, value: object = None) -> None:
+        life = self.life
+        if life is None:
+            raise RuntimeError("task_status.started() was called twice, or after the child had ended")
+        self.life = None
+        life.mark_started(value)
+
+
+@trio.lowlevel.disable_ki_protection
+async def _call(start: Callable[..., Awaitable[object]], args: tuple[object, ...], kwargs: Any) -> object:
+    return await start(*args, **kwargs)
+
+
+@trio.lowlevel.enable_ki_protection
+async def live(life: Life) -> None:
+    """Run the child's function to its end and classify that end. Raises nothing."""
+    spec = life.child.spec
+    life.task = trio.lowlevel.current_task()
+    current_life.set(life)
+    signal: _StartSignal | None = None
+    reason: ExitReason
+    fatal: BaseException | None = None
+    try:
+        with life.scope:
+            if spec.takes_task_status:
+                signal = _StartSignal(life)
+                value = await _call(spec.start, spec.args, {**spec.kwargs, "task_status": signal})
+            else:
+                life.mark_started(None)
+                value = await _call(spec.start, spec.args, spec.kwargs)
+        if life.scope.cancelled_caught:
+            ended: ExitReason = Killed() if life.killed else Shutdown()
+            reason = ended if life.injected is None else Crash(life.injected)
+        elif not life.started:
+            reason = Crash(NotStarted(value))
+        else:
+            reason = Shutdown() if life.stop_requested else Normal()
+    except GeneratorExit:
+        raise
+    except BaseException as exc:
+        # The frames of this module would tie the exception to the life that holds it in a reference cycle.
+        trace = exc.__traceback__
+        for _ in range(2):
+            trace = trace.tb_next if trace is not None else None
+        exc.__traceback__ = trace
+        reason = reason_of(exc)
+        fatal = fatal_leaf(exc)
+    if signal is not None:
+        signal.life = None
+    life.finish(reason, fatal)
+
+
+def _own_life() -> Life:
+    life = current_life.get(None)
+    if life is None:
+        raise SupervisionError("this is not the child of a supervisor")
+    return life
+
+
+def stop_requested() -> bool:
+    """Whether the supervisor has asked the child that calls this to stop."""
+    return _own_life().stop_requested
+
+
+class StopRequest:
+    """What `trap_stop()` gives: an event that the stop request sets."""
+
+    __slots__ = ("_event", "_life")
+
+    def __init__(self, life: Life, event: trio.Event) -> None:
+        self._life = life
+        self._event = event
+
+    @property
+    def requested(self) -> bool:
+        """Whether the supervisor has asked this child to stop."""
+        return self._event.is_set()
+
+    @property
+    def deadline(self) -> float | None:
+        """`trio.current_time()` at which the child will be killed; None while no stop was requested."""
+        return self._life.deadline
+
+    async def wait(self) -> None:
+        """Return once the supervisor asks this child to stop."""
+        await self._event.wait()
+
+
+@contextmanager
+def trap_stop() -> Iterator[StopRequest]:
+    """Within this block a request to stop does not cancel the child: it finds out, and ends by itself.
+
+    The child has its `shutdown` seconds for that; then it is killed. A stop that was requested within the block cancels
+    the child as soon as it leaves the block.
+
+    Example:
+        async def consumer(queue):
+            with trap_stop() as stop:
+                while not stop.requested or queue:
+                    await work_off(queue)
+    """
+    life = _own_life()
+    event = trio.Event()
+    life.trap(event)
+    try:
+        yield StopRequest(life, event)
+    finally:
+        life.trap(None)
+
+
+@contextmanager
+def cleanup_scope() -> Iterator[trio.CancelScope]:
+    """A shield for the awaits of a child's cleanup, which ends when the child's `shutdown` seconds have passed.
+
+    Example:
+        try:
+            await serve(connection)
+        finally:
+            with cleanup_scope():
+                await connection.aclose()
+    """
+    life = _own_life()
+    with trio.CancelScope(shield=True) as scope:
+        life.add_shield(scope)
+        try:
+            yield scope
+        finally:
+            life.drop_shield(scope)
