@@ -4,9 +4,9 @@ Usage:
     async with open_embedded(Path(".kathikon")) as server:
         connection = await asyncpg.connect(server.dsn)
 
-The first start makes the cluster (about a second), later ones take some hundredths of a second. The server listens on a
-Unix socket only, runs as an ordinary user even under root, and ends with its owner, even one killed with SIGKILL. What was
-committed survives the death of either; starting again is the only recovery there is to do.
+The first start makes the cluster (about a second), later ones take some hundredths of a second. The server listens on
+a Unix socket only, runs as an ordinary user even under root, and ends with its owner, even one killed with SIGKILL.
+What was committed survives the death of either; starting again is the only recovery there is to do.
 """
 
 from __future__ import annotations
@@ -64,9 +64,10 @@ DEFAULT_SETTINGS: Mapping[str, str] = MappingProxyType(
         "log_timezone": "UTC",
     }
 )
-"""What a server runs with unless `settings` says otherwise: durable, and small enough for two cores shared with jobs."""
+"""What a server runs with unless `settings` says otherwise: durable, and small beside the jobs on two cores."""
 
 _LAUNCHER = Path(postmaster.__file__)
+_LAUNCHER_STAYS = sys.platform != "linux"  # no other kernel tells a process that its parent has died
 _INITDB_DEADLINE = 120.0
 _STILL_THERE = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists')
 _ORPHAN_GRACE = 3.0
@@ -77,8 +78,8 @@ class EmbeddedServer:
 
     Args:
         path: the server's directory; made when it does not exist. A second server in it is refused.
-        settings: server settings over `DEFAULT_SETTINGS`, such as `{"shared_buffers": "1GB"}`. With `fsync` off the cluster
-            is made without syncing too: for tests.
+        settings: server settings over `DEFAULT_SETTINGS`, such as `{"shared_buffers": "1GB"}`. With `fsync` off the
+            cluster is made without syncing too: for tests.
         binaries: the installation to use; found by default, preferring the version that made the cluster.
         deadline: seconds until the server must accept connections.
 
@@ -141,6 +142,7 @@ class EmbeddedServer:
             DirectoryInUse: another live process has a server in the directory.
             ServerFailed: it did not come up; carries the end of the log.
         """
+        await trio.lowlevel.checkpoint()
         if self.running:
             return
         self._accepting = False
@@ -162,8 +164,8 @@ class EmbeddedServer:
     async def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
         """Stop the server and give its directory free. Does nothing when it does not run.
 
-        `fast` ends all sessions and writes a checkpoint; `immediate` ends at once and leaves the next start to recover. A
-        server that does not obey within 10 s is stopped harder. Cancellation is not looked at until the server has ended.
+        `fast` ends all sessions and writes a checkpoint; `immediate` ends at once and leaves the next start to recover.
+        A server that does not obey within 10 s is stopped harder. Cancellation waits until the server has ended.
         """
         with trio.CancelScope(shield=True):
             if self._process is not None:
@@ -203,9 +205,7 @@ class EmbeddedServer:
         fresh = await trio.to_thread.run_sync(directory.new_cluster, user)
         command = [str(binaries.initdb), "-D", str(fresh), "-U", USER, "--auth=trust", "--encoding=UTF8", "--locale=C"]
         if self._settings["fsync"] == "off":
-            command.append(
-                "--no-sync"
-            )  # otherwise a power cut soon after could lose pages that no checkpoint writes again
+            command.append("--no-sync")  # never otherwise: no later checkpoint syncs the files that initdb wrote
         start = self._spawn(command, user, reach=[fresh, binaries.initdb])
         assert self._process is not None
         with trio.move_on_after(_INITDB_DEADLINE):
@@ -235,7 +235,7 @@ class EmbeddedServer:
                 if await self._ready():
                     return
                 tail = await trio.to_thread.run_sync(directory.log_tail, start)
-                # After kill -9 of a postmaster its children need a moment to notice, and hold its shared memory until then.
+                # The children of a postmaster killed with -9 hold its shared memory until they notice.
                 if not any(sign in tail for sign in _STILL_THERE):
                     raise self._failed(f"PostgreSQL {binaries.version} ended while starting", start)
                 await trio.sleep(0.05)
@@ -274,17 +274,17 @@ class EmbeddedServer:
 
         In this thread on purpose: the kernel's request to stop with the owner names the thread that forks.
         """
-        keep = "exec" if sys.platform == "linux" else "keep"
+        mode = "keep" if _LAUNCHER_STAYS else "exec"
         log = self._directory.open_log()
         try:
             start = os.fstat(log).st_size
             self._process = subprocess.Popen(  # noqa: S603  the program comes from find_binaries
                 [
-                    *(sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), str(user.uid), str(user.gid), keep),
+                    *(sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), str(user.uid), str(user.gid), mode),
                     *(str(path) for path in reach),
                     *("--", *command),
                 ],
-                stdin=subprocess.PIPE if keep == "keep" else subprocess.DEVNULL,
+                stdin=subprocess.PIPE if _LAUNCHER_STAYS else subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd="/",
@@ -303,7 +303,7 @@ class EmbeddedServer:
 async def open_embedded(
     path: Path, *, settings: Mapping[str, str] = MappingProxyType({}), binaries: Binaries | None = None
 ) -> AsyncIterator[EmbeddedServer]:
-    """A running server for the length of the block; stopped `fast` at its end. Arguments and errors of `EmbeddedServer`."""
+    """A running server for the length of the block, stopped `fast` at its end; as `EmbeddedServer` otherwise."""
     server = EmbeddedServer(path, settings=settings, binaries=binaries)
     await server.start()
     try:
@@ -313,7 +313,7 @@ async def open_embedded(
 
 
 def find_running(path: Path) -> str | None:
-    """The DSN of a server that runs in this directory and accepts connections, whoever started it; None if there is none.
+    """The DSN of the server in this directory, whoever started it, or None when none accepts connections.
 
     Blocks for at most a second. For a command beside a running node: it must not start a server of its own.
     """

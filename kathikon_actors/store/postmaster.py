@@ -1,7 +1,7 @@
 """Run a PostgreSQL program that dies with its owner, as an ordinary user even when the owner is root.
 
-A script of its own: `python -I -S postmaster.py OWNER_PID UID GID MODE REACH... -- PROGRAM ARGUMENT...`. It gives up root,
-asks the kernel for SIGINT (PostgreSQL's fast shutdown) when the owner's thread ends, and becomes the program.
+A script of its own: `python -I -S postmaster.py OWNER_PID UID GID MODE REACH... -- PROGRAM ARGUMENT...`. It gives up
+root, asks the kernel for SIGINT (PostgreSQL's fast shutdown) when the owner's thread ends, and becomes the program.
 
 MODE is `exec`, or `keep` where the kernel has no such request (everything but Linux): then the script stays, waits for
 the end of its standard input, which only the owner holds open, and sends the SIGINT itself.
@@ -123,9 +123,9 @@ def _keep_search_capability(reach: list[str]) -> str | None:
 
 def _first_unreachable(paths: list[str]) -> str | None:
     for path in paths:
-        parts = os.path.realpath(path).split(os.sep)
+        parts = os.path.realpath(path).split(os.sep)  # noqa: PTH206  pathlib would double the launcher's time
         for length in range(1, len(parts) + 1):
-            directory = os.sep.join(parts[:length]) or os.sep
+            directory = os.sep.join(parts[:length]) or os.sep  # noqa: PTH118
             if not os.access(directory, os.X_OK):
                 return directory
     return None

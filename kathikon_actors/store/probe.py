@@ -1,7 +1,7 @@
-"""Ask a PostgreSQL server over its Unix socket whether it accepts connections; run one statement. Standard library only.
+"""Ask a PostgreSQL server over its Unix socket whether it accepts connections; run one statement.
 
-The few messages of the frontend/backend protocol 3.0 that this needs, so that waiting for a server and making a database
-need neither asyncio nor asyncpg. Blocking, each call bounded by a timeout.
+The few messages of the frontend/backend protocol 3.0 that this needs, so that waiting for a server and making a
+database need neither asyncio nor asyncpg. Blocking, each answer awaited for a bounded time.
 """
 
 from __future__ import annotations
