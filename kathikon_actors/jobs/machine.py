@@ -6,19 +6,22 @@ changes nothing when the change is not legal. Times are microseconds since 1970 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State, check_transition
 
 __all__ = [
+    "Before",
+    "before",
     "begin",
     "cancel",
     "complete",
     "discard",
     "fail",
     "inserted",
+    "never_began",
     "promote",
     "quote_error",
     "snooze",
@@ -44,6 +47,25 @@ def begin(record: Record, now: int) -> None:
     _move(record, "executing", "started", now)
     record.attempt += 1
     record.attempted_at = now
+
+
+class Before(NamedTuple):
+    """What `begin` changes, as it was."""
+
+    state: State
+    attempted_at: int | None
+    history: bytes
+
+
+def before(record: Record) -> Before:
+    """Remember what `begin` will change, for `never_began`."""
+    return Before(record.state, record.attempted_at, record.history)
+
+
+def never_began(record: Record, was: Before) -> None:
+    """It was handed to a worker process that never started it: as if it had not been handed out."""
+    record.state, record.attempted_at, record.history = was
+    record.attempt -= 1
 
 
 def complete(record: Record, now: int, result: bytes | None, *, note: str | None = None) -> None:

@@ -32,6 +32,7 @@ class WorkerDefinition:
         is_async: whether it runs as one of many on a trio loop, or alone as a plain function.
         takes_job: whether `perform` wants the `Job` first.
         free_form: the class form whose `perform` takes the job alone: any arguments by name are accepted.
+        owner: the class form's class, of which each run makes an instance.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class WorkerDefinition:
         module: str,
         qualname: str,
         drop_self: bool = False,
+        owner: type[Worker] | None = None,
         queue: str | None = None,
         max_attempts: int | None = None,
         timeout: float | None = None,
@@ -53,6 +55,7 @@ class WorkerDefinition:
         self.name = name
         self.module = module
         self.qualname = qualname
+        self.owner = owner
         self.queue = queue
         self.max_attempts = max_attempts
         self.timeout = timeout
@@ -272,6 +275,7 @@ class Worker:
             module=cls.__module__,
             qualname=cls.__qualname__,
             drop_self=True,
+            owner=cls,
             queue=cls.queue,
             max_attempts=cls.max_attempts,
             timeout=cls.timeout,

@@ -204,36 +204,32 @@ class Table:
         if moved:
             self.route(moved)
 
-    async def insert(self, records: list[Record], *, may_conflict: bool, timeout: float) -> set[bytes]:
-        """Queue new records and wait until they are committed; give the ids that existed already.
-
-        Cancelled or out of time, the rows that are in no batch yet are taken back; those in flight may be stored.
-
-        Args:
-            records: new ones, built from what callers gave.
-            may_conflict: some of their ids were given by callers.
-            timeout: seconds.
+    async def submit(self, records: list[Record], *, may_conflict: bool) -> Insert:
+        """Queue new records for the journal, once there is room; `committed` waits for their end.
 
         Raises:
-            StoreUnavailable: not committed in time.
+            StoreUnavailable: the node is starting again.
         """
+        await self.inserts.wait_room(MAX_PENDING_INSERTS)
         if self.closed:
             raise StoreUnavailable("the node has lost its table and is starting again; insert again in a moment")
         insert = Insert(records, may_conflict=may_conflict)
-        added = False
+        self.inserts.add(insert, len(records))
+        return insert
+
+    async def committed(self, insert: Insert) -> set[bytes]:
+        """Wait until an insert is committed; give the ids that existed already.
+
+        Cancelled, the rows that are in no batch yet are taken back; those in flight may be stored.
+
+        Raises:
+            StoreUnavailable: the table was lost before its fate was known.
+        """
         try:
-            with trio.fail_after(timeout):
-                await self.inserts.wait_room(MAX_PENDING_INSERTS)
-                self.inserts.add(insert, len(records))
-                added = True
-                await insert.done.wait()
-        except trio.TooSlowError:
-            raise StoreUnavailable(
-                f"the store did not commit within {timeout:g} s; the rows in flight may or may not be stored"
-            ) from None
+            await insert.done.wait()
         finally:
-            if added and not insert.done.is_set():
-                self.inserts.remove(insert, len(records))
+            if not insert.done.is_set():
+                self.inserts.remove(insert, len(insert.records))
         if insert.error is not None:
             raise insert.error
         return insert.existing

@@ -1,0 +1,111 @@
+"""The declaration of an app: its queues and workers. Plain data; nothing runs because it exists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from kathikon_actors.jobs.build import Defaults
+from kathikon_actors.jobs.errors import BadConfiguration, UnknownQueue
+from kathikon_actors.jobs.queue import Queue
+from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, WorkerDefinition, definition_of, registered
+
+if TYPE_CHECKING:
+    from supervisors import ChildSpec
+
+__all__ = ["App", "Queue"]
+
+
+class App:
+    """What a node runs.
+
+    Args:
+        queues: at least one.
+        workers: functions made by `@worker` and subclasses of `Worker`. Empty means every worker that was declared in
+            this process when the node opens.
+        children: your own `ChildSpec`s, run in the node's supervision tree beside the queues.
+        default_queue: of workers that name none; `"default"` when there is such a queue, else the first one.
+        max_attempts: failed attempts until a job is discarded, default 3.
+        timeout: seconds per attempt, default 300.
+        timezone: IANA name; of naive `schedule_at` times.
+
+    Raises:
+        BadConfiguration: naming what does not fit and what is legal.
+
+    Example:
+        ```python
+        app = App(queues=[Queue("billing", concurrency=50), Queue("pdf", processes=2)])
+        ```
+    """
+
+    def __init__(
+        self,
+        queues: Iterable[Queue],
+        workers: Iterable[object] = (),
+        *,
+        children: Sequence[ChildSpec] = (),
+        default_queue: str | None = None,
+        max_attempts: int = 3,
+        timeout: float = DEFAULT_TIMEOUT,
+        timezone: str = "UTC",
+    ) -> None:
+        self.queues: dict[str, Queue] = {}
+        for queue in queues:
+            if not isinstance(queue, Queue):
+                raise BadConfiguration(f"queues holds {queue!r}; give Queue(...) objects")
+            if queue.name in self.queues:
+                raise BadConfiguration(f'two queues are named "{queue.name}"; rename one of them')
+            self.queues[queue.name] = queue
+        if not self.queues:
+            raise BadConfiguration("an app needs at least one queue: App(queues=[Queue('default')])")
+        if default_queue is None:
+            default_queue = "default" if "default" in self.queues else next(iter(self.queues))
+        elif default_queue not in self.queues:
+            raise UnknownQueue(default_queue, self.queues)
+        if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 1:
+            raise BadConfiguration(f"App: max_attempts is {max_attempts!r}; give a whole number from 1")
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+            raise BadConfiguration(f"App: timeout is {timeout!r}; give seconds above 0")
+        self.children = tuple(children)
+        self._workers = tuple(definition_of(worker) for worker in workers)
+        self.defaults = Defaults(
+            queues=self.queues,
+            queue=default_queue,
+            max_attempts=max_attempts,
+            timeout=float(timeout),
+            timezone=_zone(timezone),
+        )
+
+    def definitions(self) -> dict[str, WorkerDefinition]:
+        """Give the workers by name.
+
+        Raises:
+            BadConfiguration: two workers share a name, or one names a queue that the app has not.
+        """
+        chosen: dict[str, WorkerDefinition] = {}
+        for definition in self._workers or registered():
+            other = chosen.get(definition.name)
+            if other is not None and other is not definition:
+                raise BadConfiguration(
+                    f'two workers are named "{definition.name}": {other.module}:{other.qualname} and '
+                    f"{definition.module}:{definition.qualname}; give one of them name=..., or list the workers you "
+                    "mean in App(workers=[...])"
+                )
+            if definition.queue is not None and definition.queue not in self.queues:
+                if not self._workers:
+                    continue  # it belongs to another app of this process
+                raise BadConfiguration(f"worker {definition.name}: {UnknownQueue(definition.queue, self.queues)}")
+            chosen[definition.name] = definition
+        if not chosen:
+            raise BadConfiguration(
+                "the app has no workers; import the modules that declare them, or give App(workers=[...])"
+            )
+        return chosen
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
+        raise BadConfiguration(f"App: timezone is {name!r}; give an IANA name such as Europe/Athens") from None

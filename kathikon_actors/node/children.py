@@ -1,0 +1,212 @@
+"""The children of a node's tree, in the order in which they start."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+import trio
+
+from kathikon_actors.jobs import machine
+from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
+from kathikon_actors.node.scheduler import Scheduler
+from kathikon_actors.node.state import NodeState
+from kathikon_actors.processes.handle import Zygote
+from kathikon_actors.queue.crew import Crew
+from kathikon_actors.queue.tree import queue_spec
+from kathikon_actors.store.embedded import EmbeddedServer
+from kathikon_actors.store.journal import FLUSH_TIMEOUT, Journal
+from kathikon_actors.store.protocol import Membership
+from kathikon_actors.store.table import Table
+from supervisors import ChildSpec, supervisor_spec
+
+__all__ = ["node_children"]
+
+logger = logging.getLogger(__name__)
+
+PAGE = 5_000
+"""Rows of one page when a node takes up the work of its earlier life."""
+
+LEAVE_TIMEOUT = 2.0
+"""Seconds that a stopping node takes to end its lease and close its connections."""
+
+STOP_SERVER_TIMEOUT = 15.0
+"""Seconds that an embedded server has for its last checkpoint."""
+
+
+def node_children(state: NodeState, server: EmbeddedServer | None) -> list[ChildSpec]:
+    """Give the specs of everything that runs in a node.
+
+    Args:
+        state: what they share.
+        server: the embedded server, when the node has one of its own.
+    """
+    store = [ChildSpec("table", _table, args=(state,), child_intensity=(0, 1.0))]
+    if server is not None:
+        store.append(ChildSpec("server", _server, args=(server,), shutdown=STOP_SERVER_TIMEOUT + 2.0))
+    store += [
+        ChildSpec("database", _database, args=(state,)),
+        ChildSpec("membership", _membership, args=(state,)),
+        ChildSpec("journal", _journal, args=(state,), shutdown=FLUSH_TIMEOUT + 2.0),
+    ]
+    queues = [queue_spec(partial(_crew, state, name), name, state.the_zygote) for name in state.app.queues]
+    children = [
+        supervisor_spec("store", store, strategy="rest_for_one"),
+        ChildSpec("zygote", _zygote, args=(state,)),
+        supervisor_spec("queues", queues, max_restarts=10, max_seconds=5.0),
+        ChildSpec("scheduler", _scheduler, args=(state,)),
+    ]
+    if state.app.children:
+        children.append(supervisor_spec("children", list(state.app.children)))
+    return children
+
+
+async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Hold the jobs. Its end ends everything that stands on it: the store gives up and the node starts again."""
+    table = state.table = Table()
+    state.membership = None
+    try:
+        task_status.started()
+        await trio.sleep_forever()
+    finally:
+        table.close()
+
+
+async def _server(server: EmbeddedServer, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+    """Run the embedded Postgres."""
+    await server.start()
+    try:
+        task_status.started(server.pid)
+        status = await server.wait_exit()
+        raise StoreUnavailable(f"the embedded server {server.pid} ended by itself (status {status})")
+    finally:
+        with trio.move_on_after(STOP_SERVER_TIMEOUT, shield=True):
+            await server.stop()
+
+
+async def _database(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Keep the store open: a cut is waited out here, it is no crash."""
+    store, link = state.store, state.link
+    try:
+        if state.started_before:
+            await _reopen(state)
+        else:
+            await store.open()
+            state.started_before = True
+        link.opened()
+        task_status.started()
+        while True:
+            await link.wait_cut()
+            await _reopen(state)
+            link.opened()
+    finally:
+        link.report_cut()
+        with trio.move_on_after(LEAVE_TIMEOUT, shield=True):
+            await store.close()
+
+
+async def _reopen(state: NodeState) -> None:
+    pause = 0.02
+    while True:
+        try:
+            await state.store.open()
+        except StoreUnavailable as error:
+            logger.warning("the store is cut off, trying again in %.2f s: %s", pause, error)
+            await trio.sleep(pause)
+            pause = min(2 * pause, 2.0)
+        else:
+            return
+
+
+async def _membership(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+    """Hold the node's name: join, take up the work of the earlier life, renew the lease until told to leave."""
+    store, lease = state.store, state.lease
+    if state.membership is None:
+        membership = await _join(state)
+        await _take_up(state, membership)
+    else:
+        membership = state.membership
+        await store.renew(membership, lease)
+    renewed = trio.current_time()
+    task_status.started(membership.epoch)
+    try:
+        while True:
+            await trio.sleep_until(renewed + lease / 3)
+            begun = trio.current_time()
+            try:
+                await store.renew(membership, lease)
+                renewed = begun
+            except StoreUnavailable:
+                # What runs must have stopped when the lease ends: others take the jobs then.
+                with trio.move_on_at(renewed + lease * 0.8) as patience:
+                    await state.link.reopened()
+                if patience.cancelled_caught:
+                    raise LeaseLost(membership.node, membership.epoch) from None
+    except trio.Cancelled:
+        with trio.move_on_after(LEAVE_TIMEOUT, shield=True):
+            try:
+                await store.leave(membership)
+            except StoreUnavailable as error:
+                logger.warning("the lease could not be ended, it runs out by itself: %s", error)
+        raise
+
+
+async def _join(state: NodeState) -> Membership:
+    while True:
+        try:
+            return await state.store.join(state.name, state.lease)
+        except NodeNameTaken as taken:
+            if not state.joined_before:
+                raise
+            logger.warning("%s", taken)
+            await trio.sleep(min(1.0, state.lease / 3))
+
+
+async def _take_up(state: NodeState, membership: Membership) -> None:
+    """Load the rows that this name owns; what was running when its last life ended is available again."""
+    table = state.table
+    assert table is not None
+    after: bytes | None = None
+    while True:
+        page = await state.store.load_owned(membership, after, PAGE)
+        if not page:
+            break
+        now = state.clock()
+        for record in page:
+            if record.state == "executing":
+                machine.take_back(record, now, "its node started again")
+        table.adopt(page)
+        after = page[-1].id
+    state.membership = membership
+    state.joined_before = True
+    if table.records:
+        logger.info("node %s goes on with %d jobs of its earlier life", state.name, len(table.records))
+
+
+async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = trio.TASK_STATUS_IGNORED) -> None:
+    """Commit."""
+    journal = state.journal = Journal(state.the_table(), state.store, state.the_membership(), state.link.reopened)
+    await journal.run(task_status=task_status)
+
+
+async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+    """Run the fork server."""
+    zygote = state.zygote = await Zygote.start(list(state.definitions.values()))
+    try:
+        task_status.started(zygote.pid)
+        await zygote.serve()
+    finally:
+        with trio.CancelScope(shield=True):
+            await zygote.aclose()
+
+
+def _crew(state: NodeState, name: str) -> Crew:
+    crew = Crew(state.app.queues[name], state.the_table(), state.name, state.clock, state.kind_of)
+    crew.draining = state.draining
+    state.crews[name] = crew
+    return crew
+
+
+async def _scheduler(state: NodeState, *, task_status: trio.TaskStatus[Scheduler] = trio.TASK_STATUS_IGNORED) -> None:
+    """Run the timer of due jobs."""
+    await Scheduler(state.the_table(), state.clock).run(task_status=task_status)

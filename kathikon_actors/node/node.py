@@ -1,0 +1,487 @@
+"""The node: what a program holds of the running tree, and the block it lives in."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import trio
+
+from kathikon_actors.jobs.build import build_record
+from kathikon_actors.jobs.errors import (
+    AlreadyExists,
+    BadConfiguration,
+    InvalidJob,
+    JobNotFound,
+    KathikonError,
+    NodeStopping,
+    StoreUnavailable,
+    UnknownWorker,
+    WaitTimeout,
+)
+from kathikon_actors.jobs.ids import as_uuid
+from kathikon_actors.jobs.new_job import NewJob, check_options
+from kathikon_actors.jobs.record import Job, Record
+from kathikon_actors.jobs.states import STATES, TERMINAL_STATES, State
+from kathikon_actors.jobs.worker import definition_of
+from kathikon_actors.node.app import App
+from kathikon_actors.node.children import node_children
+from kathikon_actors.node.state import NodeState
+from kathikon_actors.store.connection import open_loop
+from kathikon_actors.store.embedded import EmbeddedServer
+from kathikon_actors.store.memory import MemoryStore
+from kathikon_actors.store.postgres import PostgresStore
+from kathikon_actors.store.protocol import Counts, Filter, Store
+from kathikon_actors.store.table import Insert, Table
+from kathikon_actors.store.urls import parse_store_url
+from supervisors import FailedToStart, Supervisor, TreeNode, open_supervisor
+
+__all__ = ["InsertedMany", "Node", "open_node"]
+
+logger = logging.getLogger(__name__)
+
+CHUNK: Final = 1_000
+"""Jobs of one chunk of `insert_many`."""
+
+CHUNKS_IN_FLIGHT: Final = 4
+"""Chunks that commit while the next one is filled."""
+
+UNOWNED_POLL: Final = 0.2
+"""Seconds between two looks at a job that this node does not own."""
+
+
+@dataclass(frozen=True)
+class InsertedMany:
+    """What `insert_many` stored.
+
+    Attributes:
+        inserted: how many.
+        ids: of those, in input order.
+        errors: `(index in the whole input, error)` of those that were refused.
+    """
+
+    inserted: int
+    ids: list[UUID]
+    errors: list[tuple[int, KathikonError | TypeError]]
+
+
+class Node:
+    """A running node. Made by `open_node`."""
+
+    def __init__(self, state: NodeState, tree: Supervisor, insert_timeout: float) -> None:
+        self._state = state
+        self._tree = tree
+        self._insert_timeout = insert_timeout
+
+    @property
+    def name(self) -> str:
+        """The node's name on its store."""
+        return self._state.name
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """The root of the node's supervision tree."""
+        return self._tree
+
+    def tree(self) -> TreeNode:
+        """Give the supervision tree as plain data."""
+        return self._tree.tree()
+
+    def format_tree(self) -> str:
+        """Draw the supervision tree."""
+        return self._tree.format_tree()
+
+    # -- inserting ----------------------------------------------------------------------------------------------
+
+    async def insert(self, job: object, args: Mapping[str, Any] | None = None, **options: Any) -> Job:
+        """Insert a job; it is committed when this returns.
+
+        Args:
+            job: `worker.new(...)`, or a worker (or its name) with `args`.
+            args: arguments by name, with a worker.
+            **options: insert options, over those of the `NewJob`.
+
+        Raises:
+            UnknownWorker, UnknownQueue, UnknownOption, InvalidJob, TypeError: it does not fit; nothing was stored.
+            AlreadyExists: the given id is taken.
+            NodeStopping: the node takes no more work.
+            StoreUnavailable: not committed within the node's `insert_timeout`.
+
+        Example:
+            ```python
+            job = await node.insert(charge_customer.new("INV-99", cents=1250).options(priority=3))
+            job = await node.insert(charge_customer, {"invoice_id": "INV-7", "cents": 5}, schedule_in=60)
+            ```
+        """
+        record = self._build(self._new_job(job, args, options))
+        given_id = "id" in options or (isinstance(job, NewJob) and "id" in job.given)
+        existing = await self._state.the_table().insert([record], may_conflict=given_id, timeout=self._insert_timeout)
+        if existing:
+            raise AlreadyExists(as_uuid(record.id))
+        return Job.of(record)
+
+    async def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> InsertedMany:
+        """Insert any number of jobs in input order, by chunks of 1,000, each committed as one.
+
+        A job that does not fit is left out and reported with its index; the others are stored. While one chunk
+        commits the next one is made, so that a generator of a million jobs uses bounded memory.
+
+        Raises:
+            NodeStopping: the node takes no more work; chunks before are stored.
+            StoreUnavailable: a chunk was not committed in time; chunks before are stored.
+        """
+        chunks = _Chunks(self._state)
+        async for new in _each(jobs):
+            try:
+                chunks.add(self._build(new), given_id="id" in new.given)
+            except NodeStopping:
+                raise
+            except (KathikonError, TypeError) as error:
+                chunks.refuse(error)
+            if len(chunks.records) >= CHUNK:
+                with self._in_time():
+                    await chunks.submit()
+        with self._in_time():
+            await chunks.submit()
+            await chunks.finish()
+        chunks.errors.sort(key=lambda entry: entry[0])
+        return InsertedMany(len(chunks.ids), chunks.ids, chunks.errors)
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        try:
+            with trio.fail_after(self._insert_timeout):
+                yield
+        except trio.TooSlowError:
+            raise StoreUnavailable(
+                f"the store did not commit within {self._insert_timeout:g} s; rows in flight may or may not be stored"
+            ) from None
+
+    def _new_job(self, job: object, args: Mapping[str, Any] | None, options: dict[str, Any]) -> NewJob:
+        if isinstance(job, NewJob):
+            if args is not None:
+                raise InvalidJob(job.worker, "args", "are bound already by new(...); leave them out here")
+            return job.options(**options) if options else job
+        if isinstance(job, str):
+            definition = self._state.definitions.get(job)
+            if definition is None:
+                raise UnknownWorker(job, self._state.definitions)
+        else:
+            definition = definition_of(job)
+        check_options(definition.name, options)
+        if args is not None and not isinstance(args, Mapping):
+            raise InvalidJob(definition.name, "args", f"is {args!r}; give arguments by name, as a dict")
+        bad = [key for key in args or {} if not isinstance(key, str)]
+        if bad:
+            raise InvalidJob(definition.name, f"args[{bad[0]!r}]", "has a key that is not a string")
+        return NewJob(definition.name, definition.bind((), args or {}), definition, options)
+
+    def _build(self, new: object) -> Record:
+        state = self._state
+        if state.draining:
+            raise NodeStopping(f'node "{state.name}" is stopping and takes no more jobs')
+        if not isinstance(new, NewJob):
+            raise InvalidJob(repr(new)[:80], "job", "is not a job; give worker.new(...)")
+        definition = state.definitions.get(new.worker)
+        if definition is None:
+            raise UnknownWorker(new.worker, state.definitions)
+        return build_record(new, definition, state.app.defaults, state.ids, state.clock())
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    async def get(self, job_id: UUID | str) -> Job:
+        """Give one job as it is now.
+
+        Raises:
+            JobNotFound: there is none with this id.
+            StoreUnavailable: the store did not answer.
+        """
+        raw = _raw_id(job_id)
+        record = await self._find(raw)
+        if record is None:
+            raise JobNotFound(as_uuid(raw))
+        return Job.of(record)
+
+    async def list(
+        self,
+        *,
+        worker: str | None = None,
+        queue: str | None = None,
+        state: State | Iterable[State] | None = None,
+        tags: Iterable[str] = (),
+        after: UUID | str | None = None,
+        newest_first: bool = True,
+        limit: int = 100,
+    ) -> Sequence[Job]:
+        """Give one page of jobs, as they are committed, by id (which sorts by time of insert).
+
+        Args:
+            worker: only jobs of this worker.
+            queue: only jobs of this queue.
+            state: only jobs in this state, or in one of these.
+            tags: only jobs with all of these.
+            after: give the page after the job with this id.
+            newest_first: or oldest first.
+            limit: jobs a page, 1 to 10,000.
+
+        Raises:
+            ValueError: a state that does not exist, or a limit out of range.
+            StoreUnavailable: the store did not answer.
+        """
+        states = (state,) if isinstance(state, str) else tuple(state or ())
+        for name in states:
+            if name not in STATES:
+                raise ValueError(f'no state is called "{name}" (known: {", ".join(STATES)})')
+        if not 1 <= limit <= 10_000:
+            raise ValueError(f"limit is {limit}; give 1 to 10,000 and go on with after=")
+        wanted = Filter(
+            worker=worker,
+            queue=queue,
+            states=states,
+            tags=tuple(tags),
+            after=None if after is None else _raw_id(after),
+            newest_first=newest_first,
+            limit=limit,
+        )
+        return [Job(record) for record in await self._state.store.find(wanted)]
+
+    async def wait(self, job_id: UUID | str, timeout: float = float("inf")) -> Job:
+        """Wait until a job has ended and that is committed; give it in its terminal state.
+
+        Args:
+            job_id: its id.
+            timeout: seconds.
+
+        Raises:
+            JobNotFound: there is none with this id.
+            WaitTimeout: it did not end in time; it goes on.
+        """
+        raw = _raw_id(job_id)
+        with trio.move_on_after(timeout):
+            return await self._wait(raw)
+        record = await self._find(raw)
+        raise WaitTimeout(as_uuid(raw), timeout, record.state if record is not None else "unknown")
+
+    async def _wait(self, raw: bytes) -> Job:
+        while True:
+            table = self._state.table
+            record = await table.wait_ended(raw) if table is not None else None
+            if record is None:
+                try:
+                    record = await self._state.store.get(raw)
+                except StoreUnavailable as error:
+                    logger.warning("waiting for job %s: %s", as_uuid(raw), error)
+                    await trio.sleep(UNOWNED_POLL)
+                    continue
+                if record is None:
+                    raise JobNotFound(as_uuid(raw))
+            if record.state in TERMINAL_STATES:
+                return Job.of(record)
+            table = self._state.table
+            if table is None or raw not in table.records:
+                await trio.sleep(UNOWNED_POLL)
+
+    async def _find(self, raw: bytes) -> Record | None:
+        table = self._state.table
+        record = table.records.get(raw) if table is not None else None
+        if record is not None:
+            await trio.lowlevel.checkpoint()
+            return record
+        return await self._state.store.get(raw)
+
+    async def counts(self) -> Sequence[Counts]:
+        """Count jobs by queue and state, finished ones included, as committed."""
+        return await self._state.store.counts()
+
+    def worker_pids(self) -> dict[str, Sequence[int]]:
+        """Give the process ids of the worker processes by queue."""
+        return {name: [runner.process.pid for runner in crew.runners] for name, crew in self._state.crews.items()}
+
+    # -- stopping -----------------------------------------------------------------------------------------------
+
+    async def drain(self, timeout: float) -> bool:
+        """Take no more work and let what runs finish; tell whether it all did within `timeout` seconds.
+
+        All queues drain at the same time; what has not started is given back. There is no way back: the node is
+        meant to be left afterwards.
+        """
+        self._state.draining = True
+        for crew in self._state.crews.values():
+            crew.drain()
+        with trio.move_on_after(timeout):
+            while not all(crew.idle for crew in self._state.crews.values()):
+                await trio.sleep(0.01)
+            return True
+        return False
+
+
+class _Chunks:
+    """The chunks of one `insert_many`: one is filled while earlier ones commit."""
+
+    def __init__(self, state: NodeState) -> None:
+        self._state = state
+        self._index = -1
+        self._places: dict[bytes, int] = {}
+        self._may_conflict = False
+        self._in_flight: deque[tuple[Table, Insert]] = deque()
+        self.records: list[Record] = []
+        self.ids: list[UUID] = []
+        self.errors: list[tuple[int, KathikonError | TypeError]] = []
+
+    def add(self, record: Record, *, given_id: bool) -> None:
+        """Take the next job of the input."""
+        self._index += 1
+        if given_id:
+            self._may_conflict = True
+            if record.id in self._places:
+                self.errors.append((self._index, AlreadyExists(as_uuid(record.id))))
+                return
+            self._places[record.id] = self._index
+        self.records.append(record)
+
+    def refuse(self, error: KathikonError | TypeError) -> None:
+        """The next job of the input does not fit."""
+        self._index += 1
+        self.errors.append((self._index, error))
+
+    async def submit(self) -> None:
+        """Queue what was filled; wait for the oldest chunk when many are under way."""
+        if self.records:
+            table = self._state.the_table()
+            insert = await table.submit(self.records, may_conflict=self._may_conflict)
+            self._in_flight.append((table, insert))
+            self.records, self._may_conflict = [], False
+        if len(self._in_flight) >= CHUNKS_IN_FLIGHT:
+            await self._finish_one()
+
+    async def finish(self) -> None:
+        """Wait for all chunks."""
+        while self._in_flight:
+            await self._finish_one()
+        await trio.lowlevel.checkpoint()
+
+    async def _finish_one(self) -> None:
+        table, insert = self._in_flight.popleft()
+        existing = await table.committed(insert)
+        for record in insert.records:
+            if record.id in existing:
+                self.errors.append((self._places[record.id], AlreadyExists(as_uuid(record.id))))
+            else:
+                self.ids.append(as_uuid(record.id))
+
+
+@asynccontextmanager
+async def open_node(
+    app: App,
+    *,
+    store: str = "memory:",
+    name: str | None = None,
+    lease: float = 30.0,
+    shutdown_timeout: float = 25.0,
+    insert_timeout: float = 30.0,
+) -> AsyncIterator[Node]:
+    """Run a node round a block.
+
+    Leaving the block, or cancelling it, stops gracefully: nothing new is taken, what runs may finish within
+    `shutdown_timeout`, the rest is given back, everything is committed, the tree stops in reverse order. An exception
+    of the block stops at once: what runs is given back.
+
+    Args:
+        app: what to run.
+        store: `"memory:"`, `"embedded:PATH"` (a private Postgres in that directory) or `"postgresql://..."`.
+        name: the node's name on the store; a node that starts again under its name goes on with its jobs. Default:
+            the host's name.
+        lease: seconds after which others may take the jobs of a node that is silent.
+        shutdown_timeout: seconds that running jobs have to finish.
+        insert_timeout: seconds that an insert waits for its commit.
+
+    Raises:
+        BadConfiguration: the app, the name or the store URL does not fit.
+        NodeNameTaken: a live node has this name on this store.
+        StoreUnavailable: the store cannot be reached.
+        RestartLimitReached: the tree gave up, after its ordered stop.
+
+    Example:
+        ```python
+        async with open_node(app, store="embedded:./jobs") as node:
+            job = await node.insert(render_invoice.new("INV-99"))
+            print(await node.wait(job.id, timeout=90))
+        ```
+    """
+    if not isinstance(app, App):
+        raise BadConfiguration(f"open_node takes an App, not {app!r}")
+    name = _node_name(name)
+    definitions = app.definitions()
+    url = parse_store_url(store)
+    server: EmbeddedServer | None = None
+    driver: Store
+    if url.kind == "memory":
+        driver = MemoryStore()
+    elif url.kind == "embedded":
+        assert url.path is not None
+        server = EmbeddedServer(url.path)
+        driver = PostgresStore(server.dsn)
+    else:
+        driver = PostgresStore(url.text)
+    state = NodeState(app, definitions, driver, name, lease)
+    async with open_loop():
+        try:
+            async with open_supervisor(
+                node_children(state, server), strategy="rest_for_one", name=f"node {name}"
+            ) as tree:
+                node = Node(state, tree, insert_timeout)
+                try:
+                    yield node
+                except trio.Cancelled:
+                    await _drain(node, shutdown_timeout)
+                    raise
+                else:
+                    await _drain(node, shutdown_timeout)
+        except FailedToStart as error:
+            raise _root_cause(error) from error
+
+
+async def _drain(node: Node, timeout: float) -> None:
+    with trio.CancelScope(shield=True):
+        if not await node.drain(timeout):
+            logger.warning("some jobs did not finish within %.0f s; they run again when the node is back", timeout)
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    """Give what kept the innermost child from starting: the reader wants the sentence, not the way to it."""
+    while isinstance(error, FailedToStart) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _node_name(name: str | None) -> str:
+    if name is None:
+        name = socket.gethostname() or f"node-{os.getpid()}"
+    if not name or len(name) > 200 or not name.isprintable():
+        raise BadConfiguration(f"node name {name!r}: give 1 to 200 printable characters")
+    return name
+
+
+def _raw_id(job_id: UUID | str) -> bytes:
+    if isinstance(job_id, UUID):
+        return job_id.bytes
+    try:
+        return UUID(job_id).bytes
+    except (ValueError, AttributeError, TypeError):
+        raise JobNotFound(job_id) from None
+
+
+async def _each(jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> AsyncIterator[NewJob]:
+    if isinstance(jobs, AsyncIterable):
+        async for job in jobs:
+            yield job
+    else:
+        for job in jobs:
+            yield job

@@ -1,0 +1,87 @@
+"""What the children of a node's tree share: who is there now. Each field has one writer, the child of that name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from kathikon_actors.jobs.errors import StoreUnavailable
+from kathikon_actors.jobs.ids import IdSource
+from kathikon_actors.jobs.worker import WorkerDefinition
+from kathikon_actors.node.link import Link
+
+if TYPE_CHECKING:
+    from kathikon_actors.node.app import App
+    from kathikon_actors.processes.handle import Zygote
+    from kathikon_actors.queue.crew import Crew
+    from kathikon_actors.queue.runner import Kind
+    from kathikon_actors.store.journal import Journal
+    from kathikon_actors.store.protocol import Membership, Store
+    from kathikon_actors.store.table import Table
+
+__all__ = ["NodeState"]
+
+
+class NodeState:
+    """The running parts of one node.
+
+    Attributes:
+        store: the driver behind the journal; one object for the node's whole life.
+        lease: seconds.
+        table: `None` until the child of that name has made it.
+        membership: `None` until this life of the table has joined.
+        crews: by queue.
+        started_before: the store was open once: from then on a cut is waited out, not reported as a failed start.
+        draining: nothing new is taken or started.
+        joined_before: a name that is taken now was ours: it is waited for.
+    """
+
+    def __init__(
+        self, app: App, definitions: Mapping[str, WorkerDefinition], store: Store, name: str, lease: float
+    ) -> None:
+        self.app = app
+        self.definitions = definitions
+        self.store = store
+        self.name = name
+        self.lease = lease
+        self.link = Link()
+        self.ids = IdSource()
+        self.table: Table | None = None
+        self.membership: Membership | None = None
+        self.journal: Journal | None = None
+        self.zygote: Zygote | None = None
+        self.crews: dict[str, Crew] = {}
+        self.started_before = False
+        self.draining = False
+        self.joined_before = False
+
+    @staticmethod
+    def clock() -> int:
+        """Give the time: microseconds since 1970, UTC."""
+        return time.time_ns() // 1000
+
+    def kind_of(self, worker: str) -> Kind:
+        """Tell which kind of process a worker runs in; a name nobody knows is reported by a plain one."""
+        definition = self.definitions.get(worker)
+        return "async" if definition is not None and definition.is_async else "plain"
+
+    def the_table(self) -> Table:
+        """Give the table.
+
+        Raises:
+            StoreUnavailable: the node is starting again and has none yet.
+        """
+        if self.table is None or self.membership is None:
+            raise StoreUnavailable("the node is starting; try again in a moment")
+        return self.table
+
+    def the_membership(self) -> Membership:
+        """Give the membership; children that need it start after it."""
+        assert self.membership is not None
+        return self.membership
+
+    def the_zygote(self) -> Zygote:
+        """Give the fork server; children that need it start after it."""
+        assert self.zygote is not None
+        return self.zygote

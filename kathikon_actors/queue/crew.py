@@ -1,0 +1,74 @@
+"""The worker processes of one queue that are ready to be given jobs, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kathikon_actors.jobs.queue import Queue
+from kathikon_actors.queue.pace import Pace
+from kathikon_actors.queue.runner import Kind, Runner
+from kathikon_actors.store.table import Table
+from supervisors import DynamicSupervisor
+
+__all__ = ["Crew"]
+
+
+class Crew:
+    """Who works for one queue. Worker processes join and leave; the producer gives them jobs.
+
+    Attributes:
+        queue: the declaration.
+        quarantine: ids of jobs that run alone, because one of them killed a process that ran several.
+        draining: give nothing more: the node is stopping.
+        pool: the supervisor of the worker processes, while it runs.
+    """
+
+    def __init__(
+        self, queue: Queue, table: Table, node: str, clock: Callable[[], int], kind_of: Callable[[str], Kind]
+    ) -> None:
+        self.queue = queue
+        self.table = table
+        self.node = node
+        self.clock = clock
+        self.kind_of = kind_of
+        self.pace = Pace()
+        self.quarantine: set[bytes] = set()
+        self.runners: list[Runner] = []
+        self.draining = False
+        self.pool: DynamicSupervisor | None = None
+        self.wake: Callable[[], None] = _nobody
+
+    def join(self, runner: Runner) -> None:
+        """A worker process is ready."""
+        self.runners.append(runner)
+        self.wake()
+
+    def leave(self, runner: Runner) -> None:
+        """A worker process is gone."""
+        self.runners.remove(runner)
+        self.wake()
+
+    @property
+    def running(self) -> int:
+        """Jobs that count against the queue's concurrency."""
+        return sum(runner.busy if runner.kind == "async" else min(runner.busy, 1) for runner in self.runners)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no worker process has anything."""
+        return all(runner.idle for runner in self.runners)
+
+    def drain(self) -> None:
+        """Give nothing more, and take back what has not started."""
+        self.draining = True
+        for runner in self.runners:
+            runner.revoke_waiting()
+
+    def slots(self, index: int) -> int:
+        """Give the async slots of worker process `index`, so that all of them add up to the concurrency."""
+        share, rest = divmod(self.queue.concurrency, self.queue.processes)
+        return max(1, share + (1 if index < rest else 0))
+
+
+def _nobody() -> None:
+    """The producer is being restarted; it looks at everything when it comes back."""

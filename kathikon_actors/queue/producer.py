@@ -1,0 +1,155 @@
+"""The producer of a queue: holds the heap of ready jobs and gives them to worker processes that have room.
+
+It holds nothing that the table does not hold: when it crashes, its supervisor starts it again and it builds the heap
+anew, while the worker processes go on with what they have.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+from kathikon_actors.queue.heap import PriorityHeap
+from kathikon_actors.queue.pool import alone_spec, worker_spec
+from kathikon_actors.queue.runner import Kind
+from kathikon_actors.store.table import MAX_PENDING_OUTCOMES
+
+if TYPE_CHECKING:
+    from kathikon_actors.jobs.record import Record
+    from kathikon_actors.processes.handle import Zygote
+    from kathikon_actors.queue.crew import Crew
+
+__all__ = ["Producer"]
+
+CHUNK = 512
+"""Jobs given between two checkpoints, so that a long heap does not hold up the loop."""
+
+
+class Producer:
+    """Dispatches the jobs of one queue by priority and credit.
+
+    Args:
+        crew: the worker processes, and the pool that starts more of them.
+        zygote: gives the fork server.
+    """
+
+    def __init__(self, crew: Crew, zygote: Callable[[], Zygote]) -> None:
+        self._crew = crew
+        self._zygote = zygote
+        self._heaps: dict[Kind, PriorityHeap] = {"plain": PriorityHeap(), "async": PriorityHeap()}
+        self._alone: dict[Kind, PriorityHeap] = {"plain": PriorityHeap(), "async": PriorityHeap()}
+        self._wake = trio.Event()
+        self._wanted: set[tuple[Kind, bool]] = set()
+
+    @property
+    def ready(self) -> int:
+        """Jobs in the heap, those that were cancelled there included."""
+        return sum(len(heap) for heaps in (self._heaps, self._alone) for heap in heaps.values())
+
+    async def run(self, *, task_status: trio.TaskStatus[Producer] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take over the queue's ready jobs and dispatch until cancelled."""
+        crew, table = self._crew, self._crew.table
+        crew.wake = self._wake_up
+        try:
+            async with trio.open_nursery() as nursery:
+                self.push(table.attach_producer(crew.queue.name, self.push))
+                task_status.started(self)
+                while True:
+                    await self._wake.wait()
+                    self._wake = trio.Event()
+                    if crew.draining:
+                        continue
+                    while table.outcomes.rows >= MAX_PENDING_OUTCOMES:
+                        # The store is cut off and results pile up; what runs goes on, nothing more is started.
+                        await trio.sleep(0.05)
+                    if self._pump():
+                        self._wake.set()
+                    for wanted in self._missing():
+                        nursery.start_soon(self._start_processes, *wanted)
+        finally:
+            table.detach_producer(crew.queue.name, self.push)
+
+    def push(self, records: list[Record]) -> None:
+        """Take available jobs; they are dispatched when the producer's task runs next."""
+        kind_of, quarantine = self._crew.kind_of, self._crew.quarantine
+        for record in records:
+            heaps = self._alone if record.id in quarantine else self._heaps
+            heaps[kind_of(record.worker)].push(record)
+        self._wake.set()
+
+    def _wake_up(self) -> None:
+        self._wake.set()
+
+    def _pump(self) -> bool:
+        """Give jobs to whoever has room; tell whether there may be more to give at once."""
+        crew = self._crew
+        at, now, given = crew.clock(), time.monotonic(), 0
+        for kind in ("plain", "async"):
+            given += self._spread(kind, alone=True, at=at, now=now)
+            given += self._spread(kind, alone=False, at=at, now=now)
+        return given >= CHUNK
+
+    def _spread(self, kind: Kind, *, alone: bool, at: int, now: float) -> int:
+        """Deal the best jobs out evenly, a few to each process in turn."""
+        heap = (self._alone if alone else self._heaps)[kind]
+        if not len(heap):
+            return 0
+        crew, given = self._crew, 0
+        open_to = [r for r in crew.runners if r.kind == kind and r.alone == alone and r.has_room()]
+        free = crew.queue.concurrency - crew.running
+        while open_to and given < CHUNK:
+            share = max(1, min(len(heap) // len(open_to), 16))
+            still_open = []
+            for runner in open_to:
+                for _ in range(share):
+                    starts_one_more = kind == "async" or runner.busy == 0
+                    if starts_one_more and free <= 0:
+                        break
+                    record = heap.pop()
+                    if record is None:
+                        break
+                    runner.give(record, at, now)
+                    given += 1
+                    free -= starts_one_more
+                    if not runner.has_room():
+                        break
+                else:
+                    still_open.append(runner)
+            if not len(heap):
+                break
+            open_to = [runner for runner in still_open if runner.has_room()]
+        for runner in crew.runners:
+            runner.send()
+        return given
+
+    # -- processes ----------------------------------------------------------------------------------------------
+
+    def _missing(self) -> list[tuple[Kind, bool]]:
+        """Kinds of process that jobs wait for and that were not asked for yet."""
+        missing = []
+        for alone, heaps in ((False, self._heaps), (True, self._alone)):
+            for kind, heap in heaps.items():
+                if len(heap) and (kind, alone) not in self._wanted:
+                    self._wanted.add((kind, alone))
+                    missing.append((kind, alone))
+        return missing
+
+    async def _start_processes(self, kind: Kind, alone: bool) -> None:
+        crew = self._crew
+        pool = crew.pool
+        assert pool is not None, "the pool is started before its producer"
+        running = {child.id for child in pool.which_children()}
+        specs = (
+            [alone_spec(crew, self._zygote, kind)]
+            if alone
+            else [
+                worker_spec(crew, self._zygote, kind, i)
+                for i in range(min(crew.queue.processes, crew.queue.concurrency))
+            ]
+        )
+        for spec in specs:
+            if spec.id not in running:
+                await pool.start_child(spec)

@@ -1,0 +1,323 @@
+"""One worker process as its queue sees it: what it was given, what it is doing, what has to be done about it."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from kathikon_actors.jobs import machine
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.processes.handle import WorkerDied, WorkerProcess
+from kathikon_actors.processes.messages import FromWorker, Progress, Report, Run, Why
+from kathikon_actors.queue.pace import AHEAD, MAX_AHEAD, Pace
+from kathikon_actors.queue.settle import settle, settle_crash, settle_interrupted
+from kathikon_actors.store.table import Table
+
+__all__ = ["Kind", "Runner"]
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["plain", "async"]
+
+GRACE = 5.0
+"""Seconds that an interrupted job has to give way before its process is killed."""
+
+LONG = 0.02
+"""Seconds: a plain job that runs longer holds nothing behind it; what waits is taken back."""
+
+SHOWN_AFTER = 1.0
+"""Seconds: a job that runs longer is written as executing, for those who look from outside."""
+
+STALLED_AFTER = 10.0
+"""Seconds: a process that was given jobs and has started none in this time is stuck or stopped, and is killed."""
+
+
+class _Given:
+    """One run that a process was given."""
+
+    __slots__ = ("before", "cost", "kill_at", "record", "sent", "shown", "why")
+
+    def __init__(self, record: Record, before: machine.Before, cost: float, sent: float) -> None:
+        self.record = record
+        self.before = before
+        self.cost = cost
+        self.sent = sent
+        self.why: Why | None = None
+        self.kill_at = 0.0
+        self.shown = False
+
+
+class Runner:
+    """Gives runs to one worker process and settles what comes back.
+
+    Args:
+        process: the worker process.
+        table: where its records live.
+        node: the node's name.
+        pace: the queue's, shared by its runners.
+        quarantine: the queue's: ids of jobs that run alone from now on.
+        clock: gives microseconds since 1970.
+        alone: a quarantine: one job at a time, nothing ahead.
+    """
+
+    def __init__(
+        self,
+        process: WorkerProcess,
+        table: Table,
+        node: str,
+        pace: Pace,
+        quarantine: set[bytes],
+        clock: Callable[[], int],
+        *,
+        alone: bool = False,
+    ) -> None:
+        self.process = process
+        self.kind: Kind = process.kind
+        self.alone = alone
+        self.jobs = 0
+        self._table = table
+        self._node = node
+        self._pace = pace
+        self._quarantine = quarantine
+        self._clock = clock
+        self._given: dict[int, _Given] = {}
+        self._unsent: list[Run] = []
+        self._revoked: set[int] = set()
+        self._revoked_at: float | None = None
+        self._ahead = 0.0
+        self._last_seq = 0
+        self._killed_for: int | None = None
+        self._retired = False
+
+    # -- giving -------------------------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> int:
+        """Runs that were given and have not ended."""
+        return len(self._given)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is given and nothing is being taken back."""
+        return not self._given and not self._revoked
+
+    def has_room(self) -> bool:
+        """Whether one more run may be given now."""
+        if self._retired or self._revoked or self._revoked_at is not None:
+            return False
+        if not self._given:
+            return True
+        if self.alone:
+            return False
+        if self.kind == "async":
+            return len(self._given) < self.process.slots
+        return self._ahead < AHEAD and len(self._given) < MAX_AHEAD
+
+    def give(self, record: Record, at: int, now: float) -> None:
+        """Hand a record over: its attempt begins. `send` puts everything that was given on the wire.
+
+        Args:
+            record: available, and out of the heap.
+            at: microseconds since 1970.
+            now: monotonic seconds.
+        """
+        self._last_seq = seq = self._last_seq + 1
+        was = machine.before(record)
+        machine.begin(record, at)
+        cost = self._pace.expected(record.worker)
+        self._ahead += cost
+        self._given[seq] = _Given(record, was, cost, now)
+        self._unsent.append(Run(seq, record))
+
+    def send(self) -> None:
+        """Put what was given on the wire, in one frame."""
+        if self._unsent:
+            runs, self._unsent = self._unsent, []
+            self.process.send(runs)
+
+    def retire(self) -> None:
+        """Give it nothing more."""
+        self._retired = True
+
+    # -- hearing ------------------------------------------------------------------------------------------------
+
+    def hear(self, messages: Iterable[FromWorker]) -> list[Record]:
+        """Settle what the process reported; give the records whose run has ended."""
+        now = self._clock()
+        ended: list[Record] = []
+        back: list[Record] = []
+        for message in messages:
+            if isinstance(message, Progress):
+                given = self._given.get(message.seq)
+                if given is not None:
+                    given.record.progress = message.percent
+                continue
+            given = self._given.pop(message.seq, None)
+            if given is None:
+                self._revoked.discard(message.seq)
+                continue
+            self._ahead -= given.cost
+            record = given.record
+            if message.verdict == "returned":
+                machine.never_began(record, given.before)
+                back.append(record)
+                continue
+            self._pace.observe(record.worker, message.seconds)
+            self._settle(given, message, now)
+            if self.alone:
+                self._quarantine.discard(record.id)
+            ended.append(record)
+        if self._revoked_at is not None and not self._revoked and not self._given:
+            self._unrevoke()
+        self.jobs += len(ended)
+        if not self._given:
+            self._ahead = 0.0
+        if ended:
+            self._table.changed(ended)
+        if back:
+            self._table.route(back)
+        return ended
+
+    def _settle(self, given: _Given, report: Report, now: int) -> None:
+        record, pid, chance = given.record, self.process.pid, random.random()  # noqa: S311 spreads retries
+        if report.verdict == "interrupted":
+            settle_interrupted(record, given.why or "timeout", now, self._node, pid, chance)
+        else:
+            settle(record, report, now, self._node, pid, chance)
+
+    # -- watching -----------------------------------------------------------------------------------------------
+
+    def watch(self, now: float) -> None:
+        """Look at what the process is doing: enforce timeouts, take back what waits behind a long job.
+
+        Args:
+            now: monotonic seconds, by the clock that the worker process stamps its runs with.
+        """
+        running = dict(self.process.running())
+        for seq, started_ns in running.items():
+            given = self._given.get(seq)
+            if given is None:
+                continue
+            elapsed = now - started_ns / 1e9
+            if elapsed > given.record.timeout:
+                self.interrupt(seq, given, "timeout", now)
+            if elapsed > SHOWN_AFTER and not given.shown:
+                given.shown = True
+                self._table.changed([given.record])
+            if self.kind == "plain" and elapsed > LONG:
+                self._take_back_behind(seq, running, now)
+        for seq, given in self._given.items():
+            if given.why is not None and now > given.kill_at:
+                logger.warning(
+                    "job %s did not give way; its process %d is killed", given.record.id.hex(), self.process.pid
+                )
+                self._killed_for = seq
+                self.process.kill()
+                return
+        if self._given and not running:
+            oldest = next(iter(self._given.values()))
+            if now - oldest.sent > STALLED_AFTER:
+                logger.warning("worker process %d starts nothing; it is killed", self.process.pid)
+                self.process.kill()
+
+    def interrupt(self, seq: int, given: _Given, why: Why, now: float) -> None:
+        """Ask a run to stop; `watch` kills its process when it has not given way within `GRACE`."""
+        if given.why is None:
+            given.why = why
+            given.kill_at = now + GRACE
+            self.process.interrupt(seq, why)
+
+    def interrupt_job(self, job_id: bytes, why: Why, now: float) -> bool:
+        """Ask the run of one job to stop; tell whether it runs here."""
+        for seq, given in self._given.items():
+            if given.record.id == job_id:
+                self.interrupt(seq, given, why, now)
+                return True
+        return False
+
+    def _take_back_behind(self, seq: int, running: dict[int, int], now: float) -> None:
+        waiting = [other for other in self._given if other > seq]
+        if not waiting:
+            return
+        if self._revoked_at is None:
+            self.process.revoke_from(seq + 1)
+            self._revoked_at = now
+            return
+        # A run that is not seen as running a while after the revoke will never start.
+        back = []
+        for other in waiting:
+            if other not in running:
+                given = self._given.pop(other)
+                self._ahead -= given.cost
+                self._revoked.add(other)
+                machine.never_began(given.record, given.before)
+                back.append(given.record)
+        self._table.route(back)
+
+    def revoke_waiting(self) -> None:
+        """Take back everything that has not started; `watch` completes it."""
+        running = [seq for seq, _ in self.process.running()]
+        if self.kind == "plain" and self._revoked_at is None:
+            self.process.revoke_from(max(running, default=0) + 1)
+
+    def _unrevoke(self) -> None:
+        self._revoked_at = None
+        self.process.unrevoke()
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def bury(self, died: WorkerDied) -> None:
+        """The process is gone by itself or by its job: settle what it had.
+
+        What had not started goes back uncounted. One that was running alone is the culprit, and so is one that did
+        not give way. Of several, nobody knows: each goes back uncounted, and runs alone from now on.
+        """
+        now, pid, how = self._clock(), self.process.pid, str(died.exit)
+        started = {seq for seq, _ in self.process.running() if seq in self._given}
+        changed: list[Record] = []
+        back: list[Record] = []
+        for seq, given in self._given.items():
+            record, chance = given.record, random.random()  # noqa: S311 spreads retries
+            if seq not in started:
+                machine.never_began(record, given.before)
+                back.append(record)
+                continue
+            changed.append(record)
+            if given.why is not None and (self._killed_for == seq or given.why == "cancel"):
+                settle_interrupted(record, given.why, now, self._node, pid, chance)
+            elif self._killed_for is not None:
+                machine.take_back(record, now, f"its process was killed for another job ({how})")
+            elif len(started) == 1:
+                settle_crash(record, how, now, self._node, pid, chance)
+                if self.kind == "async":
+                    self._quarantine.add(record.id)
+            else:
+                machine.take_back(record, now, f"its process died with {len(started)} jobs running ({how})")
+                self._quarantine.add(record.id)
+        self._forget()
+        self._table.changed(changed)
+        self._table.route(back)
+
+    def abandon(self) -> None:
+        """The process was stopped because its pool stops: what it had goes back, uncounted."""
+        now = self._clock()
+        started = {seq for seq, _ in self.process.running()}
+        changed, back = [], []
+        for seq, given in self._given.items():
+            if seq in started:
+                machine.take_back(given.record, now, "its worker process was stopped")
+                changed.append(given.record)
+            else:
+                machine.never_began(given.record, given.before)
+                back.append(given.record)
+        self._forget()
+        self._table.changed(changed)
+        self._table.route(back)
+
+    def _forget(self) -> None:
+        self._given.clear()
+        self._unsent.clear()
+        self._revoked.clear()
+        self._retired = True
