@@ -1,0 +1,234 @@
+"""The border between trio and asyncpg: the only file that knows both loops.
+
+A `Connection` opens when it is first used and again after it was cut. Work on it is one asyncio coroutine, so that
+several round trips cross the border once. Whatever leaves the state of the connection unknown (cancellation, a
+timeout, an error in the middle) closes it: the server rolls back, and the next use opens another.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+import asyncpg
+import trio
+import trio_asyncio  # type: ignore[import-untyped]
+
+from kathikon_actors.jobs.errors import BadConfiguration, KathikonError, StoreUnavailable
+from kathikon_actors.store.urls import StoreUrl
+
+if TYPE_CHECKING:
+    Raw: TypeAlias = asyncpg.Connection[asyncpg.Record]
+
+__all__ = ["Connection", "Pool", "open_loop"]
+
+T = TypeVar("T")
+
+_CLOSE_SECONDS: Final = 2.0
+_APPLICATION: Final = "kathikon"
+_OLDEST_SERVER: Final = 130000
+
+# What the server says when the fault lies with it or with the way to it, by the first two letters of its code:
+# connection, rolled back by the server, resources, operator, system. 25 covers a standby that takes no writes.
+_TRANSIENT_CLASSES: Final = frozenset({"08", "40", "53", "55", "57", "58", "25"})
+
+
+@asynccontextmanager
+async def open_loop() -> AsyncIterator[None]:
+    """Run the asyncio loop that every Postgres store needs; one around a whole program is enough.
+
+    Within a loop that runs already it does nothing.
+
+    Example:
+        ```python
+        async with open_loop():
+            store = PostgresStore("postgresql://localhost/shop")
+            await store.open()
+        ```
+    """
+    if trio_asyncio.current_loop.get() is not None:
+        yield
+        return
+    failure: Exception | None = None
+    async with trio_asyncio.open_loop():
+        try:
+            yield
+        except Exception as error:
+            # Raised after the loop, so that its nurseries do not wrap it into groups.
+            failure = error
+    if failure is not None:
+        raise failure
+
+
+class Connection:
+    """One connection to Postgres, awaited from trio, used by one task at a time.
+
+    Args:
+        url: where to.
+        timeout: seconds that connecting, and each piece of work, may take.
+        on_open: runs on a new connection before its first work.
+    """
+
+    def __init__(self, url: StoreUrl, timeout: float, on_open: Callable[[Raw], Awaitable[None]] | None = None) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._on_open = on_open
+        self._lock = trio.Lock()
+        self._raw: Raw | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is connected as far as known."""
+        return self._raw is not None and not self._raw.is_closed()
+
+    @property
+    def raw(self) -> Raw | None:
+        """The asyncpg connection: another object after each opening, so that what is known of one ends with it."""
+        return self._raw
+
+    async def run(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Run `work(raw, *args)` in the asyncio loop.
+
+        Errors of Kathikon leave the connection as it is; `work` raises them only with no transaction open.
+
+        Raises:
+            StoreUnavailable: not connected, cut, too slow, or the server cannot at present.
+        """
+        async with self._lock:
+            return await self._on_loop(self._work, work, args)
+
+    async def close(self) -> None:
+        """Say goodbye if the server listens, else just close; the next `run` opens again."""
+        raw, self._raw = self._raw, None
+        if raw is None or raw.is_closed():
+            return
+        with trio.move_on_after(_CLOSE_SECONDS, shield=True):
+            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await trio_asyncio.aio_as_trio(raw.close)(timeout=_CLOSE_SECONDS / 2)
+        raw.terminate()
+
+    async def _work(self, work: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:
+        raw = self._raw
+        if raw is None or raw.is_closed():
+            raw = await self._connect()
+            if self._on_open is not None:
+                try:
+                    await self._on_open(raw)
+                except BaseException:
+                    raw.terminate()
+                    raise
+            self._raw = raw
+        return await work(raw, *args)
+
+    async def _on_loop(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        if trio_asyncio.current_loop.get() is None:
+            raise RuntimeError("a Postgres store needs an asyncio loop around it: async with open_loop(): ...")
+        clean = False
+        try:
+            with trio.fail_after(self._timeout):
+                result: T = await trio_asyncio.aio_as_trio(function)(*args)
+            clean = True
+            return result
+        except KathikonError:
+            clean = True
+            raise
+        except trio.TooSlowError:
+            problem = f"it did not answer within {self._timeout:g} s; is the server overloaded or stopped?"
+            raise self._unavailable(problem) from None
+        except asyncpg.PostgresError as error:
+            if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
+                raise self._unavailable(f"{error}; check user and password in the store's URL") from None
+            if isinstance(error, asyncpg.InvalidCatalogNameError):
+                raise self._unavailable(f"{error}; create it with createdb, or correct the store's URL") from None
+            if error.sqlstate is not None and error.sqlstate[:2] in _TRANSIENT_CLASSES:
+                raise self._unavailable(f"{error}") from error
+            raise
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            raise self._unavailable(f"{error}") from error
+        except ssl.SSLError as error:
+            raise self._unavailable(f"TLS failed ({error.reason}); check sslmode in the store's URL") from error
+        except (OSError, EOFError) as error:
+            raise self._unavailable(_reason(error)) from error
+        finally:
+            if not clean and self._raw is not None:
+                self._raw.terminate()
+                self._raw = None
+
+    async def _connect(self) -> Raw:
+        try:
+            raw: Raw = await asyncpg.connect(
+                self._url.text,
+                timeout=self._timeout,
+                server_settings={
+                    "application_name": _APPLICATION,
+                    # A plan made for the empty table of a node that has just started would scan all that came since.
+                    "plan_cache_mode": "force_custom_plan",
+                    "jit": "off",
+                    "statement_timeout": str(int(self._timeout * 1000)),
+                    "idle_in_transaction_session_timeout": str(int(self._timeout * 1000)),
+                    "search_path": "pg_catalog",
+                    "timezone": "UTC",
+                },
+            )
+        except ValueError as error:
+            # asyncpg names the option that it cannot read, never the password.
+            raise BadConfiguration(f"the store's URL {self._url.safe} cannot be used: {error}") from None
+        except (asyncpg.CannotConnectNowError, ConnectionError, OSError, TimeoutError) as error:
+            raise self._unavailable(f"{_reason(error)}; is the server running there?") from error
+        try:
+            if raw.get_server_version().major * 10_000 < _OLDEST_SERVER:
+                version = raw.get_server_version().major
+                raise BadConfiguration(f"{self._url.where} is PostgreSQL {version}; Kathikon needs 13 or newer")
+            await raw.set_type_codec("timestamptz", schema="pg_catalog", format="tuple", encoder=_as_is, decoder=_as_is)
+        except BaseException:
+            raw.terminate()
+            raise
+        return raw
+
+    def _unavailable(self, problem: str) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._url.where}: {problem}")
+
+
+class Pool:
+    """A few connections for work that may go side by side: claims and reads.
+
+    Args:
+        url: where to.
+        timeout: as for `Connection`.
+        size: the most connections; each opens when it is first needed.
+    """
+
+    def __init__(self, url: StoreUrl, timeout: float, size: int) -> None:
+        self._free = trio.Semaphore(size, max_value=size)
+        self._idle = [Connection(url, timeout) for _ in range(size)]
+        self._all = tuple(self._idle)
+
+    async def run(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Run `work(raw, *args)` on a free connection, the last one used first."""
+        async with self._free:
+            connection = self._idle.pop()
+            try:
+                return await connection.run(work, *args)
+            finally:
+                self._idle.append(connection)
+
+    async def close(self) -> None:
+        """Close each connection."""
+        for connection in self._all:
+            await connection.close()
+
+
+def _as_is(value: tuple[int]) -> tuple[int]:
+    return value
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens there"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

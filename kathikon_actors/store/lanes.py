@@ -1,0 +1,164 @@
+"""One lane of commits: each batch is one transaction that writes its number and holds the fence.
+
+A batch begins by writing its number into the lane's row, on condition that epoch and session are still its own. A
+new life of the node changes the epoch, a new connection the session, and both wait for the commit in flight: what
+they find afterwards is final. Small batches are one statement and one round trip, large ones go by COPY.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from kathikon_actors.jobs.errors import AlreadyExists, LeaseLost
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.states import TERMINAL_STATES
+from kathikon_actors.store.protocol import Lane, Membership
+from kathikon_actors.store.rows import COLUMNS, Columns, copy_rows, insert_columns, outcome_columns
+from kathikon_actors.store.statements import statement
+
+if TYPE_CHECKING:
+    from kathikon_actors.store.connection import Connection, Raw
+
+__all__ = ["CommitLane"]
+
+_NUMBERS: Final[dict[Lane, int]] = {"inserts": 0, "outcomes": 1}
+_COPY_COLUMNS: Final = ("owner", *COLUMNS)
+
+SMALL_BATCH: Final = 32
+"""Up to this many new rows one statement is faster than COPY with its round trips."""
+
+
+class CommitLane:
+    """Commits of one lane, one after another on one connection."""
+
+    def __init__(self, lane: Lane, connection: Connection) -> None:
+        self.connection = connection
+        self._lane = _NUMBERS[lane]
+        self._attached: tuple[Raw, Membership, int, int] | None = None
+
+    async def insert(
+        self, membership: Membership, batch: int, records: Sequence[Record], *, may_conflict: bool
+    ) -> set[bytes]:
+        """See `Store.commit_inserts`."""
+        if may_conflict:
+            columns = insert_columns(records)
+            return await self.connection.run(self._insert_new, membership, batch, columns)
+        if len(records) > SMALL_BATCH:
+            await self.connection.run(self._copy, membership, batch, copy_rows(membership.node_id, records))
+        else:
+            await self.connection.run(self._insert_small, membership, batch, insert_columns(records))
+        return set()
+
+    async def write_outcomes(self, membership: Membership, batch: int, records: Sequence[Record]) -> set[bytes]:
+        """See `Store.commit_outcomes`."""
+        finished = [record for record in records if record.state in TERMINAL_STATES]
+        changed = [record for record in records if record.state not in TERMINAL_STATES]
+        steps: list[tuple[str, Columns]] = []
+        if finished:
+            steps.append(("finish_rows", outcome_columns(finished)))
+        if changed or not finished:
+            steps.append(("change_rows", outcome_columns(changed)))
+        return await self.connection.run(self._write, membership, batch, steps)
+
+    async def last_batch(self, membership: Membership) -> int:
+        """See `Store.last_batch`. On a new connection it waits for the last one's commit and shuts it out."""
+        return await self.connection.run(self._last_batch, membership)
+
+    async def _fence(self, raw: Raw, membership: Membership) -> tuple[int, int, int, int]:
+        """Give the key of the lane's row, attached to this connection."""
+        if self._attached is None or self._attached[0] is not raw or self._attached[1] != membership:
+            await self._attach(raw, membership)
+        assert self._attached is not None
+        return membership.node_id, self._lane, membership.epoch, self._attached[2]
+
+    async def _attach(self, raw: Raw, membership: Membership) -> None:
+        row = await raw.fetchrow(statement("attach_lane"), membership.node_id, self._lane, membership.epoch)
+        if row is None:
+            raise LeaseLost(membership.node, membership.epoch)
+        self._attached = (raw, membership, row["session"], row["batch"])
+
+    async def _last_batch(self, raw: Raw, membership: Membership) -> int:
+        await self._attach(raw, membership)
+        assert self._attached is not None
+        return self._attached[3]
+
+    async def _insert_small(self, raw: Raw, membership: Membership, batch: int, columns: Columns) -> None:
+        fence = await self._fence(raw, membership)
+        try:
+            status = await raw.execute(statement("insert_rows"), *fence, batch, *columns)
+        except asyncpg.UniqueViolationError as error:
+            raise _already_exists(error) from None
+        if status == "INSERT 0 0":
+            await self._check_empty(raw, membership, columns)
+
+    async def _check_empty(self, raw: Raw, membership: Membership, columns: Columns) -> None:
+        if columns[0]:
+            raise LeaseLost(membership.node, membership.epoch)
+        await self._attach(raw, membership)
+
+    async def _copy(self, raw: Raw, membership: Membership, batch: int, rows: list[tuple[Any, ...]]) -> None:
+        await self._begin(raw, membership, batch)
+        try:
+            await raw.copy_records_to_table("jobs", schema_name="kathikon", columns=_COPY_COLUMNS, records=rows)
+        except asyncpg.UniqueViolationError as error:
+            await raw.execute("ROLLBACK")
+            raise _already_exists(error) from None
+        await raw.execute("COMMIT")
+
+    async def _insert_new(self, raw: Raw, membership: Membership, batch: int, columns: Columns) -> set[bytes]:
+        await self._begin(raw, membership, batch)
+        owner = membership.node_id
+        ids = columns[COLUMNS.index("id")]
+        inserted = await raw.fetch(statement("insert_new_rows"), owner, *columns)
+        undone = await raw.fetch(statement("undo_finished_inserts"), ids)
+        existed = {job_id.bytes for job_id in ids}
+        existed.difference_update(row[0].bytes for row in inserted)
+        existed.update(row[0].bytes for row in undone)
+        if existed:
+            ours = await raw.fetch(statement("stored_already"), owner, ids, columns[COLUMNS.index("inserted_at")])
+            existed.difference_update(row[0].bytes for row in ours)
+        await raw.execute("COMMIT")
+        return existed
+
+    async def _write(
+        self, raw: Raw, membership: Membership, batch: int, steps: list[tuple[str, Columns]]
+    ) -> set[bytes]:
+        fence = await self._fence(raw, membership)
+        several = len(steps) > 1
+        if several:
+            await raw.execute("BEGIN")
+        fenced: set[bytes] = set()
+        for name, columns in steps:
+            row = await raw.fetchrow(statement(name), *fence, batch, *columns)
+            assert row is not None
+            if not row["member"]:
+                if several:
+                    await raw.execute("ROLLBACK")
+                raise LeaseLost(membership.node, membership.epoch)
+            if row["done"] is not None:
+                fenced.update(job_id.bytes for job_id in columns[0])
+                fenced.difference_update(job_id.bytes for job_id in row["done"])
+        if several:
+            await raw.execute("COMMIT")
+        return fenced
+
+    async def _begin(self, raw: Raw, membership: Membership, batch: int) -> None:
+        """Open a transaction that holds the lane's row, in one round trip."""
+        node_id, lane, epoch, session = await self._fence(raw, membership)
+        begin = statement("begin_batch").format(batch=batch, node_id=node_id, lane=lane, epoch=epoch, session=session)
+        if await raw.execute(begin) != "UPDATE 1":
+            await raw.execute("ROLLBACK")
+            raise LeaseLost(membership.node, membership.epoch)
+
+
+def _already_exists(error: asyncpg.UniqueViolationError) -> AlreadyExists:
+    # The detail reads: Key (id)=(0190...) already exists.
+    found = str(error.detail).partition("=(")[2].partition(")")[0]
+    try:
+        return AlreadyExists(UUID(found))
+    except ValueError:
+        return AlreadyExists(found or "unknown")

@@ -1,0 +1,173 @@
+"""The store on Postgres: two lanes for commits, a connection for membership, a few for claims and reads.
+
+It runs on asyncpg under trio-asyncio, so `open_loop` must be around it. Advisory locks, prepared statements and
+session settings belong to a session: connect to Postgres itself, not through a pooler of transactions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from kathikon_actors.jobs.errors import BadConfiguration, StoreUnavailable
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.store import lanes, names
+from kathikon_actors.store.connection import Connection, Pool
+from kathikon_actors.store.migrations import migrate
+from kathikon_actors.store.protocol import MAX_PAGE, Counts, Filter, Lane, Membership
+from kathikon_actors.store.reading import claim_rows, load_rows, release_rows
+from kathikon_actors.store.rows import decode_rows, pg_id
+from kathikon_actors.store.statements import statement
+from kathikon_actors.store.urls import parse_store_url
+
+if TYPE_CHECKING:
+    from kathikon_actors.store.connection import Raw
+
+__all__ = ["PostgresStore"]
+
+_READERS: Final = 3
+
+
+class PostgresStore:
+    """A `Store` in a Postgres database, schema `kathikon`.
+
+    Args:
+        dsn: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`, with the options that libpq and asyncpg know.
+        url: what the user gave, when that was another URL (`embedded:PATH`).
+        timeout: seconds until a server that does not answer counts as gone, for each statement or batch.
+
+    Raises:
+        BadConfiguration: `dsn` is not a Postgres URL.
+
+    Example:
+        ```python
+        async with open_loop():
+            store = PostgresStore("postgresql://localhost/shop")
+            await store.open()
+            membership = await store.join("node-1", lease=30)
+        ```
+    """
+
+    def __init__(self, dsn: str, *, url: str | None = None, timeout: float = 30.0) -> None:
+        parsed = parse_store_url(dsn)
+        if parsed.kind != "postgresql":
+            raise BadConfiguration(f'"{parsed.safe}" is not a Postgres URL; give "postgresql://USER@HOST/DATABASE"')
+        self.url = parsed.safe if url is None else url
+        self._where = parsed.where
+        self._is_open = False
+        self._lanes: dict[Lane, lanes.CommitLane] = {
+            lane: lanes.CommitLane(lane, Connection(parsed, timeout)) for lane in ("inserts", "outcomes")
+        }
+        self._names = names.Names(Connection(parsed, timeout))
+        self._readers = Pool(parsed, timeout, _READERS)
+
+    async def open(self) -> None:
+        """Connect every connection that works all the time, and bring the schema up to date.
+
+        Raises:
+            StoreUnavailable: the server cannot be reached, or refuses.
+            BadConfiguration: the schema, the server's version or the URL does not fit this version.
+        """
+        await self._readers.run(migrate)
+        for connection in (*(lane.connection for lane in self._lanes.values()), self._names.connection):
+            await connection.run(_nothing)
+        self._is_open = True
+
+    async def close(self) -> None:
+        """Let go of every connection; what is in flight is rolled back."""
+        self._is_open = False
+        for lane in self._lanes.values():
+            await lane.connection.close()
+        await self._names.connection.close()
+        await self._readers.close()
+
+    async def join(self, node: str, lease: float) -> Membership:
+        """See `Store.join`."""
+        self._check_open()
+        return await self._names.join(node, lease)
+
+    async def renew(self, membership: Membership, lease: float) -> None:
+        """See `Store.renew`."""
+        self._check_open()
+        await self._names.renew(membership, lease)
+
+    async def leave(self, membership: Membership) -> None:
+        """See `Store.leave`."""
+        self._check_open()
+        await self._names.leave(membership)
+
+    async def commit_inserts(
+        self, membership: Membership, batch: int, records: Sequence[Record], *, may_conflict: bool
+    ) -> set[bytes]:
+        """See `Store.commit_inserts`."""
+        self._check_open()
+        return await self._lanes["inserts"].insert(membership, batch, records, may_conflict=may_conflict)
+
+    async def commit_outcomes(self, membership: Membership, batch: int, records: Sequence[Record]) -> set[bytes]:
+        """See `Store.commit_outcomes`."""
+        self._check_open()
+        return await self._lanes["outcomes"].write_outcomes(membership, batch, records)
+
+    async def last_batch(self, membership: Membership, lane: Lane) -> int:
+        """See `Store.last_batch`."""
+        self._check_open()
+        return await self._lanes[lane].last_batch(membership)
+
+    async def load_owned(self, membership: Membership, after: bytes | None, limit: int) -> list[Record]:
+        """See `Store.load_owned`."""
+        self._check_open()
+        return await self._readers.run(load_rows, membership, after, limit)
+
+    async def claim(self, membership: Membership, queues: Sequence[str], limit: int) -> list[Record]:
+        """See `Store.claim`."""
+        self._check_open()
+        return await self._readers.run(claim_rows, membership, list(queues), limit)
+
+    async def release(self, membership: Membership, ids: Sequence[bytes]) -> None:
+        """See `Store.release`."""
+        self._check_open()
+        await self._readers.run(release_rows, membership, [pg_id(job_id) for job_id in ids])
+
+    async def get(self, job_id: bytes) -> Record | None:
+        """See `Store.get`."""
+        rows = await self._fetch("get_job", pg_id(job_id))
+        return next(iter(decode_rows(rows)), None)
+
+    async def find(self, wanted: Filter) -> list[Record]:
+        """See `Store.find`."""
+        rows = await self._fetch(
+            "find_newest" if wanted.newest_first else "find_oldest",
+            wanted.worker,
+            wanted.queue,
+            list(wanted.states) or None,
+            list(wanted.tags) or None,
+            None if wanted.after is None else pg_id(wanted.after),
+            min(wanted.limit, MAX_PAGE),
+        )
+        return decode_rows(rows)
+
+    async def counts(self) -> list[Counts]:
+        """See `Store.counts`."""
+        queues: dict[str, Counts] = {}
+        for queue, state, number in await self._fetch("counts"):
+            queues.setdefault(queue, Counts(queue)).by_state[state] = number
+        return [queues[name] for name in sorted(queues)]
+
+    async def _fetch(self, name: str, *args: Any) -> list[Any]:
+        self._check_open()
+        return await self._readers.run(_fetch, statement(name), *args)
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise StoreUnavailable(f"{self._where}: the store is closed; open it first")
+
+    def __repr__(self) -> str:
+        return f"<PostgresStore {self.url}{'' if self._is_open else ', closed'}>"
+
+
+async def _fetch(raw: Raw, query: str, *args: Any) -> list[Any]:
+    return await raw.fetch(query, *args)
+
+
+async def _nothing(_raw: Raw) -> None:
+    return None

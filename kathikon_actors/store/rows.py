@@ -1,0 +1,179 @@
+"""Job records as rows and back: the order of the columns, and how times, ids and JSON travel.
+
+Times travel as microseconds since 2000 in a tuple and ids as asyncpg's own UUID: a quarter of the cost of `datetime`
+and `uuid.UUID`. Columns that hold their usual value in the whole batch travel as an empty array.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeAlias, cast
+from uuid import UUID
+
+from asyncpg.pgproto import pgproto
+
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.states import STATES
+
+__all__ = ["COLUMNS", "Columns", "copy_rows", "decode_rows", "insert_columns", "outcome_columns", "pg_id", "pg_time"]
+
+COLUMNS: Final = (
+    "inserted_at", "scheduled_at", "attempted_at", "finished_at", "timeout", "priority", "max_attempts", "attempt",
+    "progress", "orphaned", "keep_result", "id", "state", "queue", "worker", "args", "meta", "tags", "history",
+    "errors", "result",
+)  # fmt: skip
+"""The columns of a job that a record fills, in the order of every statement; `owner` stands apart."""
+
+Columns: TypeAlias = tuple[list[Any], ...]
+
+# Microseconds from 1970 to 2000, where Postgres counts from.
+_Y2K: Final = 946_684_800_000_000
+_EARLIEST: Final = -62_135_596_800_000_000
+_LATEST: Final = 253_402_300_799_999_999
+
+_log = logging.getLogger("kathikon.store")
+
+# Built by one call without checks; at runtime it is a subclass of uuid.UUID.
+pg_id = cast("Callable[[bytes], UUID]", pgproto.UUID)
+"""Give 16 bytes as the UUID that asyncpg encodes fastest."""
+
+
+def pg_time(us: int) -> tuple[int]:
+    """Give microseconds since 1970 as the tuple that asyncpg's codec takes for a timestamptz."""
+    return (us - _Y2K,)
+
+
+def copy_rows(owner: int, records: Sequence[Record]) -> list[tuple[Any, ...]]:
+    """Give rows for COPY: `owner`, then `COLUMNS`."""
+    uuid = pg_id
+    return [
+        (
+            owner,
+            (r.inserted_at - _Y2K,),
+            (r.scheduled_at - _Y2K,),
+            None if r.attempted_at is None else (r.attempted_at - _Y2K,),
+            None if r.finished_at is None else (r.finished_at - _Y2K,),
+            r.timeout,
+            r.priority,
+            r.max_attempts,
+            r.attempt,
+            r.progress,
+            r.orphaned,
+            r.keep_result,
+            uuid(r.id),
+            r.state,
+            r.queue,
+            r.worker,
+            r.args.decode(),
+            r.meta.decode(),
+            r.tags or None,
+            r.history.decode(),
+            r.errors.decode(),
+            None if r.result is None else r.result.decode(),
+        )
+        for r in records
+    ]
+
+
+def insert_columns(records: Sequence[Record]) -> Columns:
+    """Give `COLUMNS` as arrays for `insert_rows.sql`; tags as array literals, since nested arrays cannot be ragged."""
+    columns = list(map(list, zip(*copy_rows(0, records), strict=True)))[1:]
+    tags = COLUMNS.index("tags")
+    columns[tags] = [None if value is None else _array_literal(value) for value in columns[tags]]
+    return tuple(columns)
+
+
+def outcome_columns(records: Sequence[Record]) -> Columns:
+    """Give the columns that change after the insert as arrays for `finish_rows.sql` and `change_rows.sql`."""
+    return (
+        [pg_id(r.id) for r in records],
+        [r.fence for r in records],
+        _unless_all([r.state for r in records], "completed"),
+        [r.attempt for r in records],
+        [r.max_attempts for r in records],
+        [(r.scheduled_at - _Y2K,) for r in records],
+        [None if r.attempted_at is None else (r.attempted_at - _Y2K,) for r in records],
+        [None if r.finished_at is None else (r.finished_at - _Y2K,) for r in records],
+        [r.history.decode() for r in records],
+        [r.errors.decode() for r in records] if any(r.errors for r in records) else [],
+        [None if r.result is None else r.result.decode() for r in records],
+        _unless_all([r.progress for r in records], 100),
+        _unless_all([r.orphaned for r in records], 0),
+    )
+
+
+def decode_rows(rows: Iterable[Any], node: str | None = None) -> list[Record]:
+    """Give the rows as records with `fence` set; one that cannot be decoded is left out with a warning.
+
+    Args:
+        rows: `COLUMNS` in their order; without `node`, one more column names the node.
+        node: the owner of all of them.
+    """
+    records = []
+    for row in rows:
+        try:
+            records.append(_decode(row, row[21] if node is None else node))
+        except (ValueError, TypeError, AttributeError) as error:
+            _log.warning("job %s is left out, its row cannot be read: %s", row[11], error)
+    return records
+
+
+def _decode(row: Sequence[Any], node: str | None) -> Record:
+    (
+        inserted_at, scheduled_at, attempted_at, finished_at, timeout, priority, max_attempts, attempt, progress,
+        orphaned, keep_result, job_id, state, queue, worker, args, meta, tags, history, errors, result,
+    ) = row[:21]  # fmt: skip
+    if state not in STATES:
+        raise ValueError(f'no state is called "{state}"')
+    for name, value in (("args", args), ("meta", meta)):
+        if value[0] != "{" and not value.lstrip().startswith("{"):
+            raise ValueError(f"{name} is not a JSON object")
+    return Record(
+        id=job_id.bytes,
+        queue=queue,
+        worker=worker,
+        args=args.encode(),
+        state=state,
+        priority=priority,
+        max_attempts=max_attempts,
+        inserted_at=_us(inserted_at),
+        scheduled_at=_us(scheduled_at),
+        timeout=timeout,
+        attempt=attempt,
+        attempted_at=None if attempted_at is None else _us(attempted_at),
+        finished_at=None if finished_at is None else _us(finished_at),
+        meta=meta.encode(),
+        tags=_tags(tags) if tags else (),
+        history=history.encode(),
+        errors=errors.encode(),
+        result=None if result is None else result.encode(),
+        keep_result=keep_result,
+        progress=progress,
+        orphaned=orphaned,
+        node=node,
+        fence=attempt,
+    )
+
+
+def _us(value: tuple[int]) -> int:
+    us = value[0] + _Y2K
+    if not _EARLIEST <= us <= _LATEST:
+        raise ValueError("a time lies outside the years 1 to 9999")
+    return us
+
+
+def _tags(tags: list[Any]) -> tuple[str, ...]:
+    if not all(isinstance(tag, str) for tag in tags):
+        raise ValueError("tags are not a list of strings")
+    return tuple(tags)
+
+
+def _array_literal(tags: Iterable[str]) -> str:
+    quoted = (tag.replace("\\", "\\\\").replace('"', '\\"') for tag in tags)
+    return "{" + ",".join(f'"{tag}"' for tag in quoted) + "}"
+
+
+def _unless_all(values: list[Any], usual: object) -> list[Any]:
+    """Give no values at all when each is the one that the statement puts for a missing one."""
+    return [] if values.count(usual) == len(values) else values

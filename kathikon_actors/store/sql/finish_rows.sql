@@ -1,0 +1,35 @@
+WITH lane AS (
+    UPDATE kathikon.lanes SET batch = $5
+    WHERE node_id = $1 AND lane = $2 AND epoch = $3 AND session = $4
+    RETURNING batch
+),
+gone AS (
+    DELETE FROM kathikon.jobs j
+    USING unnest(
+        $6::uuid[], $7::integer[], $8::text[], $9::integer[], $10::integer[], $11::timestamptz[], $12::timestamptz[],
+        $13::timestamptz[], $14::text[], $15::text[], $16::json[], $17::smallint[], $18::smallint[]
+    ) AS r (
+        id, fence, state, attempt, max_attempts, scheduled_at, attempted_at, finished_at, history, errors, result,
+        progress, orphaned
+    )
+    WHERE j.id = r.id AND j.owner = $1 AND j.attempt = r.fence AND EXISTS (SELECT FROM lane)
+    RETURNING
+        j.owner, j.inserted_at, r.scheduled_at, r.attempted_at, r.finished_at, j.timeout, j.priority, r.max_attempts,
+        r.attempt, r.progress, r.orphaned, j.keep_result, j.id, r.state, j.queue, j.worker, j.args, j.meta, j.tags,
+        r.history, r.errors, r.result
+),
+kept AS (
+    INSERT INTO kathikon.finished_jobs (
+        owner, inserted_at, scheduled_at, attempted_at, finished_at, timeout, priority, max_attempts, attempt, progress,
+        orphaned, keep_result, id, state, queue, worker, args, meta, tags, history, errors, result
+    )
+    SELECT
+        owner, inserted_at, scheduled_at, attempted_at, finished_at, timeout, priority, max_attempts, attempt,
+        coalesce(progress, 100), coalesce(orphaned, 0), keep_result, id, coalesce(state, 'completed'), queue, worker,
+        args, meta, tags, history, coalesce(errors, ''), result
+    FROM gone
+    RETURNING id
+)
+SELECT
+    EXISTS (SELECT FROM lane) AS member,
+    CASE WHEN (SELECT count(*) FROM kept) < cardinality($6::uuid[]) THEN ARRAY (SELECT id FROM kept) END AS done

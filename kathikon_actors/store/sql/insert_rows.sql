@@ -1,0 +1,22 @@
+WITH lane AS (
+    UPDATE kathikon.lanes SET batch = $5
+    WHERE node_id = $1 AND lane = $2 AND epoch = $3 AND session = $4
+    RETURNING batch
+)
+INSERT INTO kathikon.jobs (
+    owner, inserted_at, scheduled_at, attempted_at, finished_at, timeout, priority, max_attempts, attempt, progress,
+    orphaned, keep_result, id, state, queue, worker, args, meta, tags, history, errors, result
+)
+SELECT
+    $1, r.inserted_at, r.scheduled_at, r.attempted_at, r.finished_at, r.timeout, r.priority, r.max_attempts, r.attempt,
+    r.progress, r.orphaned, r.keep_result, r.id, r.state, r.queue, r.worker, r.args, r.meta, r.tags::text[], r.history,
+    r.errors, r.result
+FROM unnest(
+    $6::timestamptz[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::double precision[],
+    $11::integer[], $12::integer[], $13::integer[], $14::smallint[], $15::smallint[], $16::boolean[], $17::uuid[],
+    $18::text[], $19::text[], $20::text[], $21::json[], $22::json[], $23::text[], $24::text[], $25::text[], $26::json[]
+) AS r (
+    inserted_at, scheduled_at, attempted_at, finished_at, timeout, priority, max_attempts, attempt, progress, orphaned,
+    keep_result, id, state, queue, worker, args, meta, tags, history, errors, result
+)
+WHERE EXISTS (SELECT FROM lane)

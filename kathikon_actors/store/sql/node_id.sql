@@ -1,0 +1,1 @@
+SELECT node_id FROM kathikon.nodes WHERE name = $1
