@@ -122,9 +122,11 @@ class Node:
         """
         record = self._build(self._new_job(job, args, options))
         given_id = "id" in options or (isinstance(job, NewJob) and "id" in job.given)
-        existing = await self._state.the_table().insert([record], may_conflict=given_id, timeout=self._insert_timeout)
-        if existing:
-            raise AlreadyExists(as_uuid(record.id))
+        table = self._state.the_table()
+        with self._in_time():
+            insert = await table.submit([record], may_conflict=given_id)
+            if await table.committed(insert):
+                raise AlreadyExists(as_uuid(record.id))
         return Job.of(record)
 
     async def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> InsertedMany:

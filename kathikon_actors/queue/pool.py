@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -97,6 +98,9 @@ async def _serve(
         runner.retire()
         with trio.CancelScope(shield=True):
             await process.stop(STOP_GRACE if runner.busy else 0.2)
+            with suppress(WorkerDied):
+                while True:
+                    runner.hear(await process.receive())
         runner.abandon()
         crew.leave(runner)
 

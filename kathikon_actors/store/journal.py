@@ -85,8 +85,8 @@ class _Writes(Protocol[E]):
         """Write it; give the ids that were refused."""
         ...
 
-    async def resolve(self, batch: Batch[E]) -> bool:
-        """Find out whether a batch in doubt was committed; from then on it cannot be any more."""
+    async def was_committed(self, batch: Batch[E]) -> bool:
+        """Find out whether a batch in doubt was committed; if it was not, it never will be."""
         ...
 
     async def committed(self, batch: Batch[E], refused: set[bytes] | None) -> None:
@@ -132,7 +132,7 @@ class _LaneWriter(Generic[E]):
             if not batch.in_doubt:
                 batch.in_doubt = True
                 await self._writes.committed(batch, await self._writes.commit(batch))
-            elif await self._writes.resolve(batch):
+            elif await self._writes.was_committed(batch):
                 logger.info("batch %d of %s was committed before the cut", batch.number, self._writes.lane)
                 await self._writes.committed(batch, None)
             else:
@@ -160,8 +160,8 @@ class _Inserts:
         careful = any(insert.may_conflict for insert in batch.entries)
         return await self._store.commit_inserts(self._membership, batch.number, records, may_conflict=careful)
 
-    async def resolve(self, batch: Batch[Insert]) -> bool:
-        return await self._store.resolve(self._membership, self.lane, batch.number)
+    async def was_committed(self, batch: Batch[Insert]) -> bool:
+        return await self._store.last_batch(self._membership, self.lane) == batch.number
 
     async def committed(self, batch: Batch[Insert], refused: set[bytes] | None) -> None:
         if refused is None:
@@ -199,8 +199,8 @@ class _Outcomes:
         batch.attempts = [record.attempt for record in batch.entries]
         return await self._store.commit_outcomes(self._membership, batch.number, batch.entries)
 
-    async def resolve(self, batch: Batch[Record]) -> bool:
-        return await self._store.resolve(self._membership, self.lane, batch.number)
+    async def was_committed(self, batch: Batch[Record]) -> bool:
+        return await self._store.last_batch(self._membership, self.lane) == batch.number
 
     async def committed(self, batch: Batch[Record], refused: set[bytes] | None) -> None:
         self._table.written(zip(batch.entries, batch.attempts, strict=True), refused or set())

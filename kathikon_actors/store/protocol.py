@@ -2,7 +2,7 @@
 
 A store knows rows, nodes and fences; it knows nothing of heaps, processes or supervision. Every write names the
 membership it is made under and the number of the batch it belongs to: a membership whose epoch was replaced can
-write nothing more, and after a cut connection `resolve` tells whether the batch in doubt was committed.
+write nothing more, and after a cut connection `last_batch` tells whether the batch in doubt was committed.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Store(Protocol):
 
         Args:
             membership: fences the commit.
-            batch: written in the same transaction, so that `resolve` can tell; larger than every one before it.
+            batch: written in the same transaction, so that `last_batch` can tell; larger than every one before it.
             records: live states, each id once; unchanged by the store, and read before the first checkpoint.
             may_conflict: some ids were given by callers, or the batch is tried again. Without it the fast path is
                 taken, and an id that exists is an error of the caller.
@@ -142,11 +142,10 @@ class Store(Protocol):
         """
         ...
 
-    async def resolve(self, membership: Membership, lane: Lane, batch: int) -> bool:
-        """Tell whether a batch whose answer was lost was committed.
+    async def last_batch(self, membership: Membership, lane: Lane) -> int:
+        """Give the number of the last batch that was committed in this lane under this membership, 0 for none.
 
-        From the answer on it is certain: a commit of that batch which was still on its way is refused (the lane's
-        number is moved to `batch` here, and commits only ever move it up).
+        The answer is final: a commit that was still on its way when this was asked is refused.
 
         Raises:
             LeaseLost: the epoch was replaced.
