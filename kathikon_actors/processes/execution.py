@@ -1,0 +1,269 @@
+"""One run of one job, as far as both worker loops share it: binding, the verdict, the report."""
+
+from __future__ import annotations
+
+import logging
+import math
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from kathikon_actors.jobs import json
+from kathikon_actors.jobs.backoff import usable_delay
+from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Outcome, Retry, Snooze
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.worker import WorkerDefinition
+from kathikon_actors.processes.messages import Report, Why
+
+__all__ = ["Executable", "Executables", "report_error", "report_interrupted", "report_value"]
+
+log = logging.getLogger("kathikon_actors.worker")
+
+MAX_MESSAGE = 4_000
+MAX_TRACEBACK = 16_000
+MAX_RESULT = 32 * 1024 * 1024
+LONGEST_SNOOZE = 100 * 365.25 * 86_400.0
+
+_OUR_FILES = frozenset({__file__})
+
+
+class Executable:
+    """A worker definition, prepared to be called.
+
+    Attributes:
+        call: takes the job first when `takes_job`, then the arguments by name.
+        last_ns: how long the last run took; the plain loop sends waiting reports before a run that may be long.
+    """
+
+    __slots__ = ("call", "definition", "last_ns", "takes_job")
+
+    def __init__(self, definition: WorkerDefinition) -> None:
+        self.definition = definition
+        self.takes_job = definition.takes_job
+        self.last_ns = 2**62
+        self.call: Callable[..., Any] = definition.target if definition.owner is None else _performer(definition.owner)
+
+
+def _performer(owner: type[Any]) -> Callable[..., Any]:
+    def perform(*args: Any, **kwargs: Any) -> Any:
+        return owner().perform(*args, **kwargs)
+
+    return perform
+
+
+class Executables:
+    """Every worker this process knows, by name, and why it does not know the others."""
+
+    def __init__(self, definitions: dict[str, WorkerDefinition], failed: dict[str, str]) -> None:
+        self.by_name = {name: Executable(definition) for name, definition in definitions.items()}
+        self._failed = failed
+
+    def report_unknown(self, seq: int, record: Record) -> Report:
+        """Report that the job's worker is not known here: a failed attempt, as code may be deployed later."""
+        trace = self._failed.get(record.worker)
+        if trace is None:
+            known = ", ".join(sorted({*self.by_name, *self._failed})) or "none"
+            message = f'no worker "{record.worker}" in this process (known: {known})'
+            return Report(seq, "failed", 0.0, kind="unknown_worker", message=message)
+        message = f'worker "{record.worker}" could not be imported: {trace.rstrip().rsplit(chr(10), 1)[-1]}'
+        return Report(seq, "failed", 0.0, kind="unknown_worker", message=_cut(message), traceback=_cut_trace(trace))
+
+
+def bind(record: Record) -> dict[str, Any] | None:
+    """Decode the arguments; `None` when they are not a JSON object."""
+    try:
+        args = json.decode(record.args)
+    except ValueError:
+        return None
+    return args if type(args) is dict else None
+
+
+def report_bad_args(seq: int, record: Record, problem: str = "the arguments are not a JSON object") -> Report:
+    """Report arguments that do not fit the worker's signature (any more)."""
+    return Report(seq, "failed", 0.0, kind="arguments", message=_cut(f"{record.worker}: {problem}"))
+
+
+def report_interrupted(seq: int, seconds: float, why: Why) -> Report:
+    """Report a run that gave way when the node asked."""
+    return Report(seq, "interrupted", seconds, kind=why)
+
+
+def report_value(seq: int, seconds: float, record: Record, executable: Executable, value: object) -> Report:
+    """Report what `perform` returned: a result, or an outcome."""
+    if value is None:
+        return Report(seq, "completed", seconds, b"null")
+    if isinstance(value, Outcome):
+        return _report_outcome(seq, seconds, record, executable, value)
+    try:
+        raw = json.encode_strict(value, "result")
+        if len(raw) <= MAX_RESULT:
+            return Report(seq, "completed", seconds, raw)
+        note = f"result has {len(raw)} bytes; {MAX_RESULT} are kept at most"
+    except Exception as error:  # a value's own methods may raise; the job did its work all the same
+        note = _cut(
+            text_of(error) if isinstance(error, json.NotJson) else f"result: {name_of(error)}: {text_of(error)}"
+        )
+    log.warning("job %s of %s completed, but its result is not kept: %s", record.id.hex(), record.worker, note)
+    return Report(seq, "completed", seconds, b"null", note)
+
+
+def report_error(seq: int, seconds: float, record: Record, executable: Executable, error: BaseException) -> Report:
+    """Report what `perform` raised: an outcome, or a failure."""
+    outcome = _outcome_in(error)
+    if outcome is not None:
+        return _report_outcome(seq, seconds, record, executable, outcome)
+    if type(error) is TypeError and (problem := _misfit(record, executable, error)):
+        return report_bad_args(seq, record, problem)
+    return Report(
+        seq,
+        "failed",
+        seconds,
+        kind="exit" if isinstance(error, SystemExit) else "exception",
+        message=_cut(f"{name_of(error)}: {text_of(error)}"),
+        traceback=_trace_of(error),
+        delay=_own_backoff(record, executable, error),
+    )
+
+
+def _report_outcome(seq: int, seconds: float, record: Record, executable: Executable, outcome: Outcome) -> Report:
+    match outcome:
+        case Snooze():
+            delay = _snooze_seconds(outcome.seconds)
+            if delay is not None:
+                return Report(seq, "snoozed", seconds, delay=delay)
+            message = f"Snooze({_repr(outcome.seconds)}): give a number of seconds above 0"
+            delay = _own_backoff(record, executable, outcome)
+            return Report(seq, "failed", seconds, kind="invalid_snooze", message=_cut(message), delay=delay)
+        case Retry():
+            delay = None if outcome.delay is None else usable_delay(outcome.delay)
+            if delay is None:
+                if outcome.delay is not None:
+                    log.warning("job %s: Retry's delay %s is of no use", record.id.hex(), _repr(outcome.delay))
+                delay = _own_backoff(record, executable, outcome)
+            return Report(seq, "failed", seconds, kind="retry", message=_reason(outcome.reason), delay=delay)
+        case Discard():
+            return Report(seq, "discarded", seconds, kind="discard", message=_reason(outcome.reason))
+        case Cancel():
+            return Report(seq, "cancelled", seconds, kind="cancel", message=_reason(outcome.reason))
+        case Fail():
+            message, delay = _reason(outcome.reason), _own_backoff(record, executable, outcome)
+            return Report(seq, "failed", seconds, kind="fail", message=message, delay=delay)
+        case _:
+            message = f"{name_of(outcome)} is no outcome; use Snooze, Fail, Retry, Discard or Cancel"
+            return Report(seq, "failed", seconds, kind="exception", message=message)
+
+
+def _outcome_in(error: BaseException) -> Outcome | None:
+    """Find an outcome that was raised, also when nurseries wrapped it in groups of one."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, Outcome) else None
+
+
+def _misfit(record: Record, executable: Executable, error: TypeError) -> str | None:
+    """Say how the arguments miss the signature, when that is why the call itself raised."""
+    if _own_frames(error.__traceback__) is not None:
+        return None
+    args = bind(record)
+    try:
+        executable.definition.signature.bind(**(args or {}))
+    except TypeError as mismatch:
+        return str(mismatch)
+    return None
+
+
+def _own_backoff(record: Record, executable: Executable, error: BaseException) -> float | None:
+    """Ask the worker's own backoff; `None`, the default, when it has none or is of no use."""
+    backoff = executable.definition.backoff
+    if backoff is None:
+        return None
+    try:
+        delay = backoff(max(record.attempt, 1), error)
+        usable = usable_delay(delay)
+        problem = f"gave {_repr(delay)}"
+    except BaseException as raised:  # sys.exit in a backoff must not end the process either
+        usable = None
+        problem = f"raised {name_of(raised)}: {text_of(raised)}"
+    if usable is None:
+        log.warning("backoff of %s %s; job %s takes the default", record.worker, _cut(problem), record.id.hex())
+    return usable
+
+
+def _snooze_seconds(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        seconds = float(value)
+    except OverflowError:
+        return None
+    return seconds if math.isfinite(seconds) and 0.0 < seconds <= LONGEST_SNOOZE else None
+
+
+def _reason(reason: object) -> str:
+    if isinstance(reason, str):
+        return _cut(reason)
+    if isinstance(reason, BaseException):
+        return _cut(f"{name_of(reason)}: {text_of(reason)}")
+    return _repr(reason)
+
+
+def name_of(error: BaseException) -> str:
+    """Give the type's name as people write it: `ValueError`, `shop.NoSuchInvoice`."""
+    kind = type(error)
+    return (
+        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    )
+
+
+def text_of(error: BaseException) -> str:
+    """Give `str(error)`, or a word about why there is none."""
+    try:
+        return _valid(str(error))
+    except BaseException as raised:  # __str__ is the user's code
+        return f"<its __str__ raised {type(raised).__name__}>"
+
+
+def _repr(value: object) -> str:
+    try:
+        return _cut(repr(value))
+    except BaseException as raised:  # __repr__ is the user's code
+        return f"<{type(value).__name__}, whose __repr__ raised {type(raised).__name__}>"
+
+
+def _own_frames(trace: TracebackType | None) -> TracebackType | None:
+    """Skip the frames of the worker loop: what is left is the user's."""
+    while trace is not None and trace.tb_frame.f_code.co_filename in _OUR_FILES:
+        trace = trace.tb_next
+    return trace
+
+
+def add_own_file(path: str) -> None:
+    """Leave the frames of this file out of the tracebacks that users read."""
+    global _OUR_FILES
+    _OUR_FILES |= {path}
+
+
+def _trace_of(error: BaseException) -> str | None:
+    try:
+        parts = traceback.TracebackException(type(error), error, _own_frames(error.__traceback__), compact=True)
+        return _cut_trace("".join(parts.format()))
+    except BaseException as raised:  # the user's __str__, __repr__ or __getattr__ is called on the way
+        return f"<no traceback: formatting it raised {type(raised).__name__}>"
+
+
+def _valid(text: str) -> str:
+    """Give text that UTF-8 and Postgres can hold."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def _cut(text: str) -> str:
+    text = _valid(text)
+    return text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 20]}... ({len(text)} characters)"
+
+
+def _cut_trace(text: str) -> str:
+    """Keep both ends of a long traceback: where it began, and what was raised."""
+    text = _valid(text)
+    half = MAX_TRACEBACK // 2
+    return text if len(text) <= MAX_TRACEBACK else f"{text[:half]}\n...\n{text[-half:]}"

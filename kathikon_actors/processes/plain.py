@@ -1,0 +1,220 @@
+"""The loop of a worker process for plain functions: one at a time, in the main thread, without an event loop.
+
+It reads what has arrived, runs it in order, and keeps the reports until nothing more has arrived, or a millisecond
+has passed, or a run begins that may take long.
+
+A timeout or a cancel arrives as SIGALRM with the run's `seq` in the shared page. The handler raises inside the user's
+code, and only there: `_armed` holds the run's `seq` exactly while user code is on the stack and may be interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from contextvars import copy_context
+from time import monotonic_ns
+from types import FrameType
+from typing import Any
+
+from kathikon_actors.jobs import json
+from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.runtime import CURRENT
+from kathikon_actors.processes.channel import ProgressThrottle, leave_forked_child, send_all
+from kathikon_actors.processes.execution import (
+    Executables,
+    add_own_file,
+    bind,
+    report_bad_args,
+    report_error,
+    report_interrupted,
+    report_value,
+)
+from kathikon_actors.processes.frames import FrameDecoder
+from kathikon_actors.processes.messages import FromWorker, Progress, Report, Run, Stop, ToWorker, Why
+from kathikon_actors.processes.shared import REVOKED_FROM, SharedPage
+
+__all__ = ["PlainLoop"]
+
+_FLUSH_NS = 1_000_000
+_READ = 262_144
+
+add_own_file(__file__)
+
+
+class Interrupted(BaseException):
+    """Raised in the user's code when its time is up or its job is cancelled; code that holds it back is killed."""
+
+
+class PlainLoop:
+    """Runs plain functions until the node says stop or is gone.
+
+    Args:
+        sock: the worker's end of its socket, blocking.
+        page: the shared page, one slot.
+        executables: the workers by name.
+    """
+
+    def __init__(self, sock: socket.socket, page: SharedPage, executables: Executables) -> None:
+        self._sock = sock
+        self._page = page
+        self._words = page.words
+        self._slot = page.slot(0)
+        self._executables = executables
+        for executable in executables.by_name.values():
+            if executable.definition.is_async:
+                executable.call = _refuse_async
+        self._by_name = executables.by_name
+        self._waiting: list[FromWorker] = []
+        self._lock = threading.Lock()
+        self._flushed = 0
+        self._armed = 0
+        self._pending = 0
+        self._gave_way: Why | None = None
+        self._forked = False
+        self._throttle = ProgressThrottle(self._put_progress)
+        self.job_id = b""
+        self._seq = 0
+
+    def run(self) -> None:
+        """Serve until `Stop`, or until the node has closed its end.
+
+        Raises:
+            OSError: the socket broke.
+        """
+        signal.signal(signal.SIGALRM, self._on_alarm)
+        os.register_at_fork(after_in_child=self._in_forked_child)
+        CURRENT.set(self)
+        self._context = copy_context()
+        decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
+        feed, recv = decoder.feed, self._sock.recv
+        execute = self._execute
+        stopping = False
+        while not stopping:
+            try:
+                data = recv(_READ, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                self._flush()
+                data = recv(_READ)
+            if not data:
+                return
+            for message in feed(data):
+                if type(message) is Run:
+                    if stopping:
+                        self._waiting.append(Report(message.seq, "returned", 0.0))
+                    else:
+                        execute(message)
+                elif type(message) is Stop:
+                    stopping = True
+        self._flush()
+
+    def report_progress(self, percent: int) -> None:
+        """Send 0..100 to the node, as often as it wants to hear it."""
+        self._out_of_reach(lambda: self._throttle.report(self._seq, percent))
+
+    def is_cancelled(self) -> bool:
+        """Whether the node asked this job to stop because somebody cancelled it."""
+        return self._page.interrupted() == (self._seq, "cancel")
+
+    def _execute(self, run: Run) -> None:
+        seq = run.seq
+        record = run.record
+        words = self._words
+        slot = self._slot
+        started = monotonic_ns()
+        words[slot + 1] = started
+        words[slot] = seq
+        if seq >= words[REVOKED_FROM]:
+            words[slot] = 0
+            self._waiting.append(Report(seq, "returned", 0.0))
+            return
+        executable = self._by_name.get(record.worker)
+        if executable is None:
+            words[slot] = 0
+            self._waiting.append(self._executables.report_unknown(seq, record))
+            return
+        if self._waiting and executable.last_ns > _FLUSH_NS:
+            self._flush()
+        self.job_id = record.id
+        self._seq = seq
+        failure: BaseException | None = None
+        value: object = None
+        try:
+            args = json.decode(record.args)
+            try:
+                self._armed = seq
+                if self._pending == seq:
+                    self._give_way()
+                if executable.takes_job:
+                    value = self._context.copy().run(executable.call, Job(record), **args)
+                else:
+                    value = self._context.copy().run(executable.call, **args)
+            finally:
+                self._armed = 0
+        except BaseException as error:  # whatever user code raises, SystemExit too, is this job's failure only
+            failure = error
+        if self._forked:
+            leave_forked_child(failure)
+        ended = monotonic_ns()
+        words[slot] = 0
+        self.job_id = b""
+        executable.last_ns = took = ended - started
+        seconds = took / 1e9
+        if self._gave_way is not None:
+            report = report_interrupted(seq, seconds, self._gave_way)
+            self._gave_way = None
+        elif failure is None:
+            report = report_value(seq, seconds, record, executable, value)
+        elif isinstance(failure, ValueError | TypeError) and bind(record) is None:
+            report = report_bad_args(seq, record)
+        else:
+            report = report_error(seq, seconds, record, executable, failure)
+        self._waiting.append(report)
+        if ended - self._flushed > _FLUSH_NS:
+            self._flush()
+
+    def _on_alarm(self, _signum: int, _frame: FrameType | None) -> None:
+        seq, why = self._page.interrupted()
+        if why is None:
+            return
+        if seq == self._armed:
+            self._give_way()
+        if seq >= self._seq:
+            self._pending = seq
+        if self._armed and self._waiting:
+            self._out_of_reach(self._flush)
+
+    def _give_way(self) -> None:
+        self._armed = 0  # first: a second signal must not raise while this one is on its way up
+        self._gave_way = self._page.interrupted()[1] or "timeout"
+        raise Interrupted(self._gave_way)
+
+    def _out_of_reach(self, action: Callable[[], None]) -> None:
+        """Do something of the loop's own in the middle of user code, safe from the handler: half a frame is worse."""
+        armed = self._armed
+        self._armed = 0
+        try:
+            action()
+        finally:
+            self._armed = armed
+        if armed and self._pending == armed:
+            self._give_way()
+
+    def _put_progress(self, message: Progress) -> None:
+        self._waiting.append(message)
+        self._flush()
+
+    def _flush(self) -> None:
+        send_all(self._sock, self._lock, self._waiting)
+        self._flushed = monotonic_ns()
+
+    def _in_forked_child(self) -> None:
+        """A job called `os.fork`: the copy has no business with the node, and must not keep its socket open."""
+        self._forked = True
+        self._sock.close()
+
+
+def _refuse_async(*_args: Any, **_kwargs: Any) -> None:
+    raise TypeError("this worker is async; it runs in an async worker process")
