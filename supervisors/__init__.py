@@ -32,16 +32,22 @@ from supervisors._events import (
     StartFailed,
 )
 from supervisors._exits import Crash, Exit, ExitReason, Killed, Normal, Shutdown, is_abnormal
-from supervisors._life import StopRequest, cleanup_scope, stop_requested, trap_stop
+from supervisors._life import Pid, StopRequest, cleanup_scope, self_pid, stop_requested, trap_stop
+from supervisors._partition import NoPartitions, PartitionSupervisor, open_partition_supervisor, partition_of
+from supervisors._registry import AlreadyRegistered, NotOwner, NotUnique, Owner, Registry, RegistryChange
 from supervisors._run import run_supervisor
 from supervisors._specs import BRUTAL_KILL, IGNORE, ChildSpec, check_childspecs
+from supervisors._stream import TaskStream
 from supervisors._supervisor import Supervisor, open_supervisor, supervisor_spec
+from supervisors._task import Exited, LinkedTaskDied, Ok, Task, TaskError, TaskExited, TaskTimeout
+from supervisors._tasks import TaskSupervisor, open_task_supervisor
 from supervisors._tree import ChildCounts, ChildInfo, TreeNode
 
 __all__ = [
     "BRUTAL_KILL",
     "IGNORE",
     "AlreadyPresent",
+    "AlreadyRegistered",
     "AlreadyStarted",
     "Backoff",
     "ChildCounts",
@@ -60,12 +66,23 @@ __all__ = [
     "Event",
     "Exit",
     "ExitReason",
+    "Exited",
     "FailedToStart",
     "InvalidSpec",
     "Killed",
+    "LinkedTaskDied",
     "MaxChildrenReached",
+    "NoPartitions",
     "Normal",
+    "NotOwner",
     "NotStarted",
+    "NotUnique",
+    "Ok",
+    "Owner",
+    "PartitionSupervisor",
+    "Pid",
+    "Registry",
+    "RegistryChange",
     "RestartLimitExceeded",
     "RestartLimitReached",
     "Shutdown",
@@ -79,6 +96,12 @@ __all__ = [
     "SupervisionError",
     "Supervisor",
     "SupervisorStopped",
+    "Task",
+    "TaskError",
+    "TaskExited",
+    "TaskStream",
+    "TaskSupervisor",
+    "TaskTimeout",
     "TreeNode",
     "UnkillableChild",
     "check_childspecs",
@@ -86,8 +109,12 @@ __all__ = [
     "dynamic_supervisor_spec",
     "is_abnormal",
     "open_dynamic_supervisor",
+    "open_partition_supervisor",
     "open_supervisor",
+    "open_task_supervisor",
+    "partition_of",
     "run_supervisor",
+    "self_pid",
     "stop_requested",
     "supervisor_spec",
     "trap_stop",

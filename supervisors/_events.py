@@ -19,6 +19,7 @@ __all__ = [
     "RestartLimitExceeded",
     "ShutdownError",
     "StartFailed",
+    "is_logged",
     "log",
 ]
 
@@ -88,8 +89,22 @@ class ChildUnkillable(Event):
     stack: str
 
 
+def is_logged(level: int) -> bool:
+    """Whether a log record of this level would reach a handler; making one nobody reads is most of a restart's cost."""
+    if not logger.isEnabledFor(level):
+        return False
+    at: logging.Logger | None = logger
+    while at is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in at.handlers):
+            return True
+        at = at.parent if at.propagate else None
+    return False
+
+
 def log(event: Event) -> None:
     """Write `event` to the logger `supervisors`, with the traceback of a crash."""
+    if not is_logged(event.level):
+        return
     reason = event.reason
     error = reason.exception if isinstance(reason, Crash) else None
     logger.log(

@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from supervisors._child import Child
     from supervisors._reports import Reporter
 
-__all__ = ["Life", "StopRequest", "cleanup_scope", "current_life", "live", "stop_requested", "trap_stop"]
+__all__ = [
+    "Life",
+    "Pid",
+    "StopRequest",
+    "cleanup_scope",
+    "current_life",
+    "live",
+    "self_pid",
+    "stop_requested",
+    "trap_stop",
+]
 
 current_life: ContextVar[Life] = ContextVar("current_life")
 
@@ -37,6 +47,8 @@ class Life:
     """
 
     __slots__ = (
+        "_mourners",
+        "_pid",
         "_shields",
         "_trap",
         "_watch",
@@ -76,6 +88,8 @@ class Life:
         self._watch: trio.Event | None = None
         self._trap: trio.Event | None = None
         self._shields: set[trio.CancelScope] | None = None
+        self._pid: Pid | None = None
+        self._mourners: list[Callable[[ExitReason], object]] | None = None
 
     def _changed(self) -> None:
         if self._watch is not None:
@@ -128,12 +142,32 @@ class Life:
         self.injected = exception
         self.scope.cancel()
 
+    @property
+    def pid(self) -> Pid:
+        """The public name of this life."""
+        if self._pid is None:
+            self._pid = Pid(self)
+        return self._pid
+
+    def when_dead(self, callback: Callable[[ExitReason], object]) -> None:
+        """Call `callback` with the exit reason when this life ends; at once if it has."""
+        if self.finished:
+            callback(self.reason)
+        elif self._mourners is None:
+            self._mourners = [callback]
+        else:
+            self._mourners.append(callback)
+
     def finish(self, reason: ExitReason, fatal: BaseException | None) -> None:
         """Record the end and tell the supervisor."""
         self.reason = reason
         self.fatal = fatal
         self.finished = True
         self.task = None
+        # Names are free and monitors have fired before the supervisor hears of the end and can start a successor.
+        mourners, self._mourners = self._mourners, None
+        for callback in mourners or ():
+            callback(reason)
         self._changed()
         self.on_end(self)
 
@@ -168,6 +202,50 @@ class Life:
             code = frame.f_code
             lines.append(f"{code.co_filename}:{line} in {code.co_qualname}")
         return "\n".join(lines)
+
+
+class Pid:
+    """One life of a child: what OTP calls its process identifier. A restarted child has another one."""
+
+    __slots__ = ("_life",)
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+
+    def __repr__(self) -> str:
+        return f"<Pid {self._life.reporter.name}/{self.id}{'' if self.alive else ' (dead)'}>"
+
+    @property
+    def id(self) -> object:
+        """The id of the child whose life it is."""
+        return self._life.child.spec.id
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child's task has not ended yet."""
+        return not self._life.finished
+
+    @property
+    def exit_reason(self) -> ExitReason | None:
+        """How this life ended; None while it has not."""
+        return self._life.reason if self._life.finished else None
+
+    def when_dead(self, callback: Callable[[ExitReason], object]) -> None:
+        """Call `callback(reason)` when this life ends, before its supervisor starts a next one; at once if it has.
+
+        The callback must not raise.
+        """
+        self._life.when_dead(callback)
+
+    def exit(self, exception: BaseException) -> None:
+        """Make the child crash with `exception` at its next checkpoint; nothing happens if it is dead."""
+        if not self._life.finished:
+            self._life.inject(exception)
+
+    def kill(self) -> None:
+        """Cancel the child for good; its supervisor sees `Killed`, and restarts it if its spec says so."""
+        if not self._life.finished:
+            self._life.kill()
 
 
 class _StartSignal:
@@ -235,6 +313,15 @@ def _own_life() -> Life:
     if life is None:
         raise SupervisionError("this is not the child of a supervisor")
     return life
+
+
+def self_pid() -> Pid:
+    """Return the pid of the child that calls this (OTP's `self()`).
+
+    Raises:
+        SupervisionError: the caller is not the child of a supervisor.
+    """
+    return _own_life().pid
 
 
 def stop_requested() -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from supervisors._child import Child
-from supervisors._events import Event, log, logger
+from supervisors._events import Event, is_logged, log, logger
 from supervisors._exits import ExitReason
 
 __all__ = ["Reporter"]
@@ -41,7 +41,7 @@ class Reporter:
 
     def emit(self, kind: type[Event], child: Child, reason: ExitReason | None, **more: Any) -> None:
         """Tell one event; costs next to nothing when nobody listens. A handler that raises is logged."""
-        if not (logger.isEnabledFor(kind.level) or self.is_heard):
+        if not (self.is_heard or is_logged(kind.level)):
             return
         event = kind(
             supervisor=self.name,
