@@ -81,6 +81,7 @@ class Directory:
         self.log = self.path / "server.log"
         self.hba = self.path / "pg_hba.conf"
         self.ident = self.path / "pg_ident.conf"
+        self.name = f"kathikon-{hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]}"
         self.sockets = self._socket_directory()
         self.socket = self.sockets / f".s.PGSQL.{PORT}"
         self._lock: int | None = None
@@ -88,13 +89,12 @@ class Directory:
 
     def _socket_directory(self) -> Path:
         """PATH/run, or where that cannot be a socket's address, a short directory whose name is a hash of PATH."""
-        name = f"kathikon-{hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]}"
-        places = [self.path / "run", Path(tempfile.gettempdir()) / name]
+        places = [self.path / "run", Path(tempfile.gettempdir()) / self.name]
         for place in places:
             # asyncpg splits a host at commas; PostgreSQL splits its directories at commas and reads quotes.
             if len(os.fsencode(place / f".s.PGSQL.{PORT}")) <= _LONGEST_SOCKET and not set(str(place)) & set(',"'):
                 return place
-        return Path("/tmp") / name  # noqa: S108  the directory itself is 0700 and its owner is checked
+        return Path("/tmp") / self.name  # noqa: S108  the directory itself is 0700 and its owner is checked
 
     def hold(self) -> None:
         """Make the directory and be its owner until `release`, or the end of this process. Twice is once.
@@ -123,6 +123,11 @@ class Directory:
             raise DirectoryInUse(self.path, pid, "which owns the server in it") from None
         _held.add(identity)
         self._lock, self._identity = lock, identity
+
+    @property
+    def held(self) -> bool:
+        """Whether this object owns the directory."""
+        return self._lock is not None
 
     def release(self) -> None:
         """Stop owning the directory, if this does; remove the socket's directory where that lies outside."""

@@ -11,6 +11,7 @@ What was committed survives the death of either; starting again is the only reco
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -29,7 +30,7 @@ from kathikon_actors.store import postmaster
 from kathikon_actors.store.binaries import Binaries, PostgresNotFound, find_binaries
 from kathikon_actors.store.datadir import DATABASE, PORT, USER, Directory, DirectoryInUse, ServerFailed, socket_dsn
 from kathikon_actors.store.probe import Answer, StatementFailed, execute, probe
-from kathikon_actors.store.server_process import PostmasterFile, ServerUser
+from kathikon_actors.store.server_process import PostmasterFile, ServerUser, orphans
 
 __all__ = [
     "DEFAULT_SETTINGS",
@@ -170,6 +171,8 @@ class EmbeddedServer:
         with trio.CancelScope(shield=True):
             if self._process is not None:
                 await _end(self._process, fast=mode == "fast")
+                if self._process.returncode != 0 and self._directory.held:
+                    await self._end_orphans()
             await trio.to_thread.run_sync(self._directory.release)
 
     async def wait_exit(self) -> int:
@@ -185,11 +188,22 @@ class EmbeddedServer:
         while (found := await trio.to_thread.run_sync(PostmasterFile.read, directory.data)) is not None:
             if not await trio.to_thread.run_sync(found.is_alive, directory.data):
                 # Its pid may be another process' by now, which PostgreSQL would take for a running server.
+                await self._end_orphans()
                 await trio.to_thread.run_sync(_remove_stale, directory.data, found)
                 return
             patience = self._deadline if found.status == "stopping" else min(_ORPHAN_GRACE, self._deadline)
             if trio.current_time() > began + patience:
                 raise DirectoryInUse(directory.path, found.pid, "a server without an owner")
+            await trio.sleep(0.02)
+
+    async def _end_orphans(self) -> None:
+        """End what is left of a postmaster that died."""
+        user = await trio.to_thread.run_sync(self._directory.user)
+        began = trio.current_time()
+        while left := await trio.to_thread.run_sync(orphans, self._directory.name, user.uid):
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGQUIT if trio.current_time() < began + _ORPHAN_GRACE else signal.SIGKILL)
             await trio.sleep(0.02)
 
     async def _binaries(self) -> Binaries:
@@ -225,6 +239,7 @@ class EmbeddedServer:
             "unix_socket_directories": str(directory.sockets),
             "hba_file": str(directory.hba),
             "ident_file": str(directory.ident),
+            "cluster_name": directory.name,
         }
         for name, value in {**self._settings, **fixed}.items():
             command += ["-c", f"{name}={value}"]
@@ -296,6 +311,8 @@ class EmbeddedServer:
         return start
 
     def _failed(self, problem: str, log_start: int) -> ServerFailed:
+        if self._process is not None and self._process.poll() == postmaster.EXIT_NO_USER:
+            problem = "its program cannot run"
         return ServerFailed(self.path, problem, self._directory.log_tail(log_start))
 
 

@@ -17,13 +17,16 @@ import contextlib
 import os
 import signal
 import sys
-import threading
-from types import FrameType
 
-__all__ = ["EXIT_OWNER_GONE", "EXIT_UNREACHABLE", "KILL", "main"]
+TYPE_CHECKING = False  # each import here is part of every start's time
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
 
-EXIT_UNREACHABLE = 77
-"""Exit code: the user to run as cannot reach one of the paths; standard error names the directory."""
+__all__ = ["EXIT_OWNER_GONE", "EXIT_NO_USER", "KILL", "main"]
+
+EXIT_NO_USER = 77
+"""Exit code: the program cannot run as its user, or that cannot reach a path; standard error says which and why."""
 
 EXIT_OWNER_GONE = 76
 """Exit code: the owner had ended before the program could start."""
@@ -47,7 +50,10 @@ def main(arguments: list[str]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     if os.geteuid() == 0:
-        _drop_root(uid, gid, reach)
+        try:
+            _drop_root(uid, gid, reach)
+        except OSError as error:
+            _refuse(f"cannot become user {uid}, as which it must run: {error}. Start it as an ordinary user instead.")
     if mode == "keep":
         _keep(command)
     # A change of credentials clears the request, so it comes after them.
@@ -58,6 +64,8 @@ def main(arguments: list[str]) -> None:
 
 
 def _keep(command: list[str]) -> None:
+    import threading
+
     child = os.fork()
     if child == 0:
         null = os.open(os.devnull, os.O_RDONLY)
@@ -93,12 +101,15 @@ def _drop_root(uid: int, gid: int, reach: list[str]) -> None:
     elif linux:
         blocked = _keep_search_capability(reach)
     if blocked is not None:
-        print(
+        _refuse(
             f"user {uid} cannot reach {blocked}, and the capability to search directories is not available here. "
-            f"Give others the right to pass it (chmod o+x {blocked}) or use another directory.",
-            file=sys.stderr,
+            f"Give others the right to pass it (chmod o+x {blocked}) or use another directory."
         )
-        sys.exit(EXIT_UNREACHABLE)
+
+
+def _refuse(problem: str) -> NoReturn:
+    print(problem, file=sys.stderr)
+    sys.exit(EXIT_NO_USER)
 
 
 def _keep_search_capability(reach: list[str]) -> str | None:

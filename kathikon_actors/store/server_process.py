@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PostmasterFile", "ServerUser"]
+__all__ = ["PostmasterFile", "ServerUser", "orphans"]
 
 _NOBODY = 65534
 
@@ -84,6 +84,27 @@ class PostmasterFile:
         return b"postgres" in arguments and os.fsencode(data) in arguments
 
 
+def orphans(name: str, uid: int) -> list[int]:
+    """The pids of user `uid`'s server processes whose `cluster_name` is `name`, but for the postmaster.
+
+    A session that computes without a pause does not notice that its postmaster died, and holds the shared memory.
+    """
+    title = f"postgres: {name}: ".encode()
+    return [pid for pid in _processes_of(uid) if _arguments(pid).startswith(title)]
+
+
+def _processes_of(uid: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/status"):
+        try:
+            status = entry.read_text()
+        except OSError:
+            continue  # it has just ended
+        if f"\nUid:\t{uid}\t" in status:
+            found.append(int(entry.parent.name))
+    return found or [int(pid) for pid in _ps("-U", str(uid), "-o", "pid=").split()]
+
+
 def _name(uid: int) -> str | None:
     try:
         return pwd.getpwuid(uid).pw_name
@@ -98,5 +119,14 @@ def _arguments(pid: int) -> bytes:
             return Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             return b""
-    command = ["/bin/ps", "-ww", "-o", "args=", "-p", str(pid)]
-    return subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL).stdout  # noqa: S603
+    return _ps("-p", str(pid), "-o", "args=")
+
+
+def _ps(*arguments: str) -> bytes:
+    """What ps prints: for systems without /proc."""
+    try:
+        return subprocess.run(  # noqa: S603
+            ["/bin/ps", "-ww", *arguments], capture_output=True, check=False, stdin=subprocess.DEVNULL
+        ).stdout
+    except OSError:
+        return b""
