@@ -43,7 +43,7 @@ from kathikon_actors.store.table import Insert, Table
 from kathikon_actors.store.urls import parse_store_url
 from supervisors import FailedToStart, Supervisor, TreeNode, open_supervisor
 
-__all__ = ["InsertedMany", "Node", "open_node"]
+__all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +70,27 @@ class InsertedMany:
     inserted: int
     ids: list[UUID]
     errors: list[tuple[int, KathikonError | TypeError]]
+
+
+@dataclass(frozen=True)
+class NodeStatistics:
+    """What a node is doing, from memory.
+
+    Attributes:
+        jobs: that it owns and that have not ended.
+        running: given to worker processes.
+        uncommitted_inserts: rows that wait for the journal or are in flight; likewise `uncommitted_outcomes`.
+        commits: batches committed since the journal started, with `rows` rows in all.
+        cuts: how often the store was cut off.
+    """
+
+    jobs: int
+    running: int
+    uncommitted_inserts: int
+    uncommitted_outcomes: int
+    commits: int
+    rows: int
+    cuts: int
 
 
 class Node:
@@ -305,6 +326,20 @@ class Node:
     def worker_pids(self) -> dict[str, Sequence[int]]:
         """Give the process ids of the worker processes by queue."""
         return {name: [runner.process.pid for runner in crew.runners] for name, crew in self._state.crews.items()}
+
+    def statistics(self) -> NodeStatistics:
+        """Count what the node is doing, from memory."""
+        state = self._state
+        table, journal = state.table, state.journal
+        return NodeStatistics(
+            jobs=len(table.records) if table is not None else 0,
+            running=sum(runner.busy for crew in state.crews.values() for runner in crew.runners),
+            uncommitted_inserts=table.inserts.rows if table is not None else 0,
+            uncommitted_outcomes=table.outcomes.rows if table is not None else 0,
+            commits=journal.commits if journal is not None else 0,
+            rows=journal.rows if journal is not None else 0,
+            cuts=state.link.cuts,
+        )
 
     # -- stopping -----------------------------------------------------------------------------------------------
 
