@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import NoReturn
 
-__all__ = ["EXIT_OWNER_GONE", "EXIT_NO_USER", "KILL", "main"]
+__all__ = ["EXIT_NO_USER", "EXIT_OWNER_GONE", "KILL", "main"]
 
 EXIT_NO_USER = 77
 """Exit code: the program cannot run as its user, or that cannot reach a path; standard error says which and why."""
