@@ -8,8 +8,9 @@ timeout, an error in the middle) closes it: the server rolls back, and the next 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import asyncpg
@@ -22,9 +23,28 @@ from kathikon_actors.store.urls import StoreUrl
 if TYPE_CHECKING:
     Raw: TypeAlias = asyncpg.Connection[asyncpg.Record]
 
-__all__ = ["Connection", "Pool", "open_loop"]
+__all__ = ["BY_INDEX", "FRESH_PLANS", "ONE_PLAN", "Connection", "Pool", "open_loop"]
 
 T = TypeVar("T")
+
+FRESH_PLANS: Final[Mapping[str, str]] = MappingProxyType({"plan_cache_mode": "force_custom_plan"})
+"""Session settings for most work: a plan that was kept from an empty table would scan all that came since."""
+
+BY_INDEX: Final[Mapping[str, str]] = MappingProxyType(
+    {**FRESH_PLANS, "enable_seqscan": "off", "enable_bitmapscan": "off"}
+)
+"""Session settings for work on few rows of a table that may have grown since it was last analyzed."""
+
+ONE_PLAN: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "plan_cache_mode": "force_generic_plan",
+        "enable_seqscan": "off",
+        "enable_bitmapscan": "off",
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
+    }
+)
+"""Session settings for statements that look rows up by id: only that plan is left, so it may be kept for ever."""
 
 _CLOSE_SECONDS: Final = 2.0
 _APPLICATION: Final = "kathikon"
@@ -68,13 +88,13 @@ class Connection:
     Args:
         url: where to.
         timeout: seconds that connecting, and each piece of work, may take.
-        on_open: runs on a new connection before its first work.
+        settings: of the session, beside those that every one has.
     """
 
-    def __init__(self, url: StoreUrl, timeout: float, on_open: Callable[[Raw], Awaitable[None]] | None = None) -> None:
+    def __init__(self, url: StoreUrl, timeout: float, settings: Mapping[str, str] = FRESH_PLANS) -> None:
         self._url = url
         self._timeout = timeout
-        self._on_open = on_open
+        self._settings = settings
         self._lock = trio.Lock()
         self._raw: Raw | None = None
 
@@ -113,12 +133,6 @@ class Connection:
         raw = self._raw
         if raw is None or raw.is_closed():
             raw = await self._connect()
-            if self._on_open is not None:
-                try:
-                    await self._on_open(raw)
-                except BaseException:
-                    raw.terminate()
-                    raise
             self._raw = raw
         return await work(raw, *args)
 
@@ -163,13 +177,12 @@ class Connection:
                 timeout=self._timeout,
                 server_settings={
                     "application_name": _APPLICATION,
-                    # A plan made for the empty table of a node that has just started would scan all that came since.
-                    "plan_cache_mode": "force_custom_plan",
                     "jit": "off",
                     "statement_timeout": str(int(self._timeout * 1000)),
                     "idle_in_transaction_session_timeout": str(int(self._timeout * 1000)),
                     "search_path": "pg_catalog",
                     "timezone": "UTC",
+                    **self._settings,
                 },
             )
         except ValueError as error:

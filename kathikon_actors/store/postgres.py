@@ -1,4 +1,4 @@
-"""The store on Postgres: two lanes for commits, a connection for membership, a few for claims and reads.
+"""The store on Postgres: two lanes for commits, a connection for membership, one for claims, two for reads.
 
 It runs on asyncpg under trio-asyncio, so `open_loop` must be around it. Advisory locks, prepared statements and
 session settings belong to a session: connect to Postgres itself, not through a pooler of transactions.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kathikon_actors.jobs.errors import BadConfiguration, StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store import lanes, names
-from kathikon_actors.store.connection import Connection, Pool
+from kathikon_actors.store.connection import BY_INDEX, ONE_PLAN, Connection, Pool
 from kathikon_actors.store.migrations import migrate
 from kathikon_actors.store.protocol import MAX_PAGE, Counts, Filter, Lane, Membership
 from kathikon_actors.store.reading import claim_rows, load_rows, release_rows
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PostgresStore"]
 
-_READERS: Final = 3
+_READERS: Final = 2
 
 
 class PostgresStore:
@@ -56,9 +56,10 @@ class PostgresStore:
         self._where = parsed.where
         self._is_open = False
         self._lanes: dict[Lane, lanes.CommitLane] = {
-            lane: lanes.CommitLane(lane, Connection(parsed, timeout)) for lane in ("inserts", "outcomes")
+            lane: lanes.CommitLane(lane, Connection(parsed, timeout, ONE_PLAN)) for lane in ("inserts", "outcomes")
         }
         self._names = names.Names(Connection(parsed, timeout))
+        self._claims = Connection(parsed, timeout, BY_INDEX)
         self._readers = Pool(parsed, timeout, _READERS)
 
     async def open(self) -> None:
@@ -69,16 +70,15 @@ class PostgresStore:
             BadConfiguration: the schema, the server's version or the URL does not fit this version.
         """
         await self._readers.run(migrate)
-        for connection in (*(lane.connection for lane in self._lanes.values()), self._names.connection):
+        for connection in self._connections():
             await connection.run(_nothing)
         self._is_open = True
 
     async def close(self) -> None:
         """Let go of every connection; what is in flight is rolled back."""
         self._is_open = False
-        for lane in self._lanes.values():
-            await lane.connection.close()
-        await self._names.connection.close()
+        for connection in self._connections():
+            await connection.close()
         await self._readers.close()
 
     async def join(self, node: str, lease: float) -> Membership:
@@ -116,17 +116,17 @@ class PostgresStore:
     async def load_owned(self, membership: Membership, after: bytes | None, limit: int) -> list[Record]:
         """See `Store.load_owned`."""
         self._check_open()
-        return await self._readers.run(load_rows, membership, after, limit)
+        return await self._claims.run(load_rows, membership, after, limit)
 
     async def claim(self, membership: Membership, queues: Sequence[str], limit: int) -> list[Record]:
         """See `Store.claim`."""
         self._check_open()
-        return await self._readers.run(claim_rows, membership, list(queues), limit)
+        return await self._claims.run(claim_rows, membership, list(queues), limit)
 
     async def release(self, membership: Membership, ids: Sequence[bytes]) -> None:
         """See `Store.release`."""
         self._check_open()
-        await self._readers.run(release_rows, membership, [pg_id(job_id) for job_id in ids])
+        await self._claims.run(release_rows, membership, [pg_id(job_id) for job_id in ids])
 
     async def get(self, job_id: bytes) -> Record | None:
         """See `Store.get`."""
@@ -156,6 +156,9 @@ class PostgresStore:
     async def _fetch(self, name: str, *args: Any) -> list[Any]:
         self._check_open()
         return await self._readers.run(_fetch, statement(name), *args)
+
+    def _connections(self) -> list[Connection]:
+        return [*(lane.connection for lane in self._lanes.values()), self._names.connection, self._claims]
 
     def _check_open(self) -> None:
         if not self._is_open:
