@@ -6,8 +6,7 @@ Precedence of an option: the call, then the worker, then the app.
 from __future__ import annotations
 
 import datetime as dt
-import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,11 +17,10 @@ from kathikon_actors.jobs.errors import InvalidJob, UnknownQueue
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Record, to_us
-from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, WorkerDefinition
+from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, LARGEST, SMALLEST, WorkerDefinition, is_tag
 
 __all__ = ["Defaults", "build_record"]
 
-_SMALLEST, _LARGEST = -(2**31), 2**31 - 1
 _UTC = ZoneInfo("UTC")
 _MAX_AHEAD = 100 * 365 * 86_400
 
@@ -62,8 +60,8 @@ def build_record(new: NewJob, definition: WorkerDefinition, defaults: Defaults, 
     """
     name = definition.name
     given = new.given
-    queue = given.get("queue") or definition.queue or defaults.queue
-    if queue not in defaults.queues:
+    queue = _or(given.get("queue"), definition.queue, defaults.queue)
+    if not isinstance(queue, str) or queue not in defaults.queues:
         raise UnknownQueue(str(queue), defaults.queues)
     try:
         args = json.encode_strict(new.args, "args")
@@ -94,13 +92,13 @@ def build_record(new: NewJob, definition: WorkerDefinition, defaults: Defaults, 
             worker=name,
             args=args,
             state="scheduled" if due > now else "available",
-            priority=_whole(name, "priority", given.get("priority", definition.priority), _SMALLEST),
+            priority=_whole(name, "priority", given.get("priority", definition.priority), SMALLEST),
             max_attempts=_whole(
-                name, "max_attempts", given.get("max_attempts") or definition.max_attempts or defaults.max_attempts, 1
+                name, "max_attempts", _or(given.get("max_attempts"), definition.max_attempts, defaults.max_attempts), 1
             ),
             inserted_at=now,
             scheduled_at=max(due, now),
-            timeout=_seconds(name, "timeout", given.get("timeout") or definition.timeout or defaults.timeout),
+            timeout=_seconds(name, "timeout", _or(given.get("timeout"), definition.timeout, defaults.timeout)),
             tags=_tags(name, given["tags"]) if "tags" in given else definition.tags,
             meta=meta,
             keep_result=_keep_result(name, given.get("result", "store")),
@@ -109,22 +107,30 @@ def build_record(new: NewJob, definition: WorkerDefinition, defaults: Defaults, 
     return record
 
 
+def _or(*values: object) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
 def _whole(worker: str, field: str, value: object, smallest: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= _LARGEST:
-        raise InvalidJob(worker, field, f"is {value!r}; give a whole number from {smallest} to {_LARGEST}")
+    if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= LARGEST:
+        raise InvalidJob(worker, field, f"is {value!r}; give a whole number from {smallest} to {LARGEST}")
     return value
 
 
 def _seconds(worker: str, field: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or value <= 0:
-        raise InvalidJob(worker, field, f"is {value!r}; give seconds above 0")
-    return float(value)
+    try:
+        if not isinstance(value, bool) and isinstance(value, int | float) and float(value) > 0:
+            return float(value)
+    except OverflowError:
+        pass
+    raise InvalidJob(worker, field, f"is {value!r}; give seconds above 0")
 
 
 def _tags(worker: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not all(isinstance(tag, str) and tag and "\0" not in tag for tag in value):
+    tags = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else None
+    if tags is None or not all(is_tag(tag) for tag in tags):
         raise InvalidJob(worker, "tags", f"is {value!r}; give a list of non-empty strings")
-    return tuple(value)
+    return tags
 
 
 def _keep_result(worker: str, value: object) -> bool:
@@ -165,7 +171,11 @@ def _at(worker: str, at: object, timezone: ZoneInfo) -> int:
     if at.tzinfo is None:
         # The first occurrence in the autumn's double hour; a time that the spring's gap leaves out is an error.
         local = at.replace(tzinfo=timezone, fold=0)
-        if local.astimezone(dt.UTC).astimezone(timezone).replace(tzinfo=None) != at.replace(fold=0):
+        try:
+            returned = local.astimezone(dt.UTC).astimezone(timezone).replace(tzinfo=None)
+        except OverflowError:
+            raise InvalidJob(worker, "schedule_at", f"is {at}, which in UTC is no year from 1 to 9999") from None
+        if returned != at.replace(fold=0):
             raise InvalidJob(worker, "schedule_at", f"is {at}, a time that the clocks in {timezone} skip")
         at = local
     return to_us(at)

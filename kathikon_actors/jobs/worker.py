@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import types
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, get_type_hints, overload
@@ -12,10 +13,24 @@ from kathikon_actors.jobs.errors import BadConfiguration, UnknownOption
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Job
 
-__all__ = ["DEFAULT_TIMEOUT", "Worker", "WorkerDefinition", "WorkerFunction", "definition_of", "registered", "worker"]
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "LARGEST",
+    "SMALLEST",
+    "Worker",
+    "WorkerDefinition",
+    "WorkerFunction",
+    "definition_of",
+    "is_tag",
+    "registered",
+    "worker",
+]
 
 DEFAULT_TIMEOUT = 300.0
 """Seconds one attempt may take when nobody says otherwise."""
+
+SMALLEST, LARGEST = -(2**31), 2**31 - 1
+"""Of a priority and of `max_attempts`: what a Postgres integer holds."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,15 +75,15 @@ class WorkerDefinition:
         self.max_attempts = max_attempts
         self.timeout = timeout
         self.priority = priority
-        self.tags = tuple(tags)
+        self.tags = _tags(name, tags)
         self.backoff = backoff
         self.is_async = inspect.iscoroutinefunction(target)
-        parameters = list(inspect.signature(target).parameters.values())
-        if drop_self:
-            parameters = parameters[1:]
+        every = list(inspect.signature(target).parameters.values())
+        parameters = every[1:] if drop_self else every
         self.takes_job = bool(parameters) and _is_job(target, parameters[0])
         if self.takes_job:
             parameters = parameters[1:]
+        self._taken = {p.name for p in every[: len(every) - len(parameters)]}
         self.free_form = drop_self and self.takes_job and not parameters
         self.signature = inspect.Signature(parameters)
         self._names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
@@ -94,6 +109,8 @@ class WorkerDefinition:
         values: dict[str, Any] = {}
         for key, value in bound.arguments.items():
             if self.signature.parameters[key].kind is inspect.Parameter.VAR_KEYWORD:
+                for taken in self._taken.intersection(value):
+                    raise TypeError(f"{self.name}{self.signature}: '{taken}' is given by the queue, not by the caller")
                 values.update(value)
             else:
                 values[key] = value
@@ -105,17 +122,54 @@ class WorkerDefinition:
                 raise BadConfiguration(
                     f"worker {self.name}: parameter {parameter} cannot be given by name; jobs keep arguments by name"
                 )
-        if self.max_attempts is not None and (not isinstance(self.max_attempts, int) or self.max_attempts < 1):
+        if not isinstance(self.name, str) or not self.name.isprintable():
+            raise BadConfiguration(f"worker {self.name!r}: its name is not a string of printable characters")
+        if self.queue is not None and not isinstance(self.queue, str):
+            raise BadConfiguration(f"worker {self.name}: queue is {self.queue!r}; give a queue's name")
+        if self.max_attempts is not None and not _is_whole(self.max_attempts, 1):
             raise BadConfiguration(
-                f"worker {self.name}: max_attempts is {self.max_attempts!r}; give a whole number from 1"
+                f"worker {self.name}: max_attempts is {self.max_attempts!r}; give a whole number from 1 to {LARGEST}"
             )
-        if self.timeout is not None and not (isinstance(self.timeout, int | float) and self.timeout > 0):
+        if self.timeout is not None and not _is_seconds(self.timeout):
             raise BadConfiguration(f"worker {self.name}: timeout is {self.timeout!r}; give seconds above 0")
-        if isinstance(self.priority, bool) or not isinstance(self.priority, int):
-            raise BadConfiguration(f"worker {self.name}: priority is {self.priority!r}; give a whole number")
+        if not _is_whole(self.priority, SMALLEST):
+            raise BadConfiguration(
+                f"worker {self.name}: priority is {self.priority!r}; give a whole number from {SMALLEST} to {LARGEST}"
+            )
+        if self.backoff is not None and not callable(self.backoff):
+            raise BadConfiguration(
+                f"worker {self.name}: backoff is {self.backoff!r}; give a function of (attempt, error)"
+            )
 
     def __repr__(self) -> str:
         return f"<WorkerDefinition {self.name} ({self.module}:{self.qualname})>"
+
+
+def is_tag(value: object) -> bool:
+    """Tell whether `value` can be a tag: a non-empty string that UTF-8 and Postgres can hold."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        return False
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _tags(worker: str, value: Any) -> tuple[str, ...]:
+    tags = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else None
+    if tags is None or not all(is_tag(tag) for tag in tags):
+        raise BadConfiguration(f"worker {worker}: tags is {value!r}; give a list of non-empty strings")
+    return tags
+
+
+def _is_whole(value: object, smallest: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and smallest <= value <= LARGEST
+
+
+def _is_seconds(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return not math.isnan(value) and float(value) > 0
+    except OverflowError:
+        return False
 
 
 def _is_job(target: Callable[..., Any], first: inspect.Parameter) -> bool:
@@ -126,8 +180,10 @@ def _is_job(target: Callable[..., Any], first: inspect.Parameter) -> bool:
     if annotation is first.empty:
         return first.name == "job"
     if isinstance(annotation, str):
+        names = getattr(inspect.unwrap(target), "__globals__", {})
+        alone = types.SimpleNamespace(__annotations__={first.name: annotation})
         try:
-            annotation = get_type_hints(target).get(first.name, annotation)
+            annotation = get_type_hints(alone, names)[first.name]
         except Exception:  # an annotation that names what is imported for type checkers only
             return first.name == "job" and str(annotation).split(".")[-1] == "Job"
     return annotation is Job
@@ -265,9 +321,11 @@ class Worker:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        perform = cls.__dict__.get("perform")
+        perform = inspect.getattr_static(cls, "perform", None)
         if perform is None:
             return
+        if not isinstance(perform, types.FunctionType):
+            raise BadConfiguration(f"worker {cls.__name__}: perform is {perform!r}; define it with def or async def")
         backoff = getattr(cls, "backoff", None)
         cls.definition = WorkerDefinition(
             perform,
