@@ -13,6 +13,7 @@ import msgspec
 
 __all__ = ["NotJson", "decode", "encode", "encode_strict"]
 
+_PLAIN = (str, int, float, dict, list, tuple)
 _SCALARS = frozenset({str, int, bool, type(None)})
 _MAX_DEPTH = 200
 
@@ -43,10 +44,13 @@ def encode_strict(value: object, path: str) -> bytes:
     _check(value, path, 0)
     try:
         raw = _encoder.encode(value)
-    except (OverflowError, UnicodeEncodeError, ValueError) as error:
+    except UnicodeEncodeError:
+        _find_bad_text(value, path)
+        raise
+    except (OverflowError, ValueError) as error:
         raise NotJson(path, f"cannot be written as JSON: {error}") from None
     if b"\\u0000" in raw:
-        _find_nul(value, path)
+        _find_bad_text(value, path)
     return raw
 
 
@@ -79,20 +83,23 @@ def _check(value: object, path: str, depth: int) -> None:
         for index, item in enumerate(value):  # type: ignore[arg-type]
             if type(item) not in _SCALARS:
                 _check(item, f"{path}[{index}]", depth + 1)
-    elif isinstance(value, str | int | float | dict | list | tuple):
-        raise NotJson(path, f"is of type {kind.__name__}; give a plain {kind.__mro__[1].__name__}")
+    elif isinstance(value, _PLAIN):
+        plain = next(base.__name__ for base in _PLAIN if isinstance(value, base))
+        raise NotJson(path, f"is of type {kind.__name__}; give a plain {plain}")
     else:
         raise NotJson(path, f"is of type {kind.__name__}, which is not JSON; give a str, number, bool, list or dict")
 
 
-def _find_nul(value: object, path: str) -> None:
+def _find_bad_text(value: object, path: str) -> None:
     if isinstance(value, str):
         if "\0" in value:
             raise NotJson(path, "contains the character U+0000, which Postgres cannot store")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise NotJson(path, "contains a lone surrogate, which UTF-8 cannot hold")
     elif isinstance(value, dict):
         for key, item in value.items():
-            _find_nul(key, f"{path}[{key!r}]")
-            _find_nul(item, f"{path}.{key}")
+            _find_bad_text(key, f"{path}[{key!r}]")
+            _find_bad_text(item, f"{path}.{key}")
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            _find_nul(item, f"{path}[{index}]")
+            _find_bad_text(item, f"{path}[{index}]")
