@@ -93,17 +93,19 @@ def fail(record: Record, now: int, error: bytes, delay: float) -> None:
         delay: seconds until the next attempt.
     """
     last = record.attempt >= record.max_attempts
+    due = now + int(delay * 1e6)
     _move(record, "discarded" if last else "retryable", "failed", now)
     _add_error(record, error)
     if not last:
-        record.scheduled_at = now + int(delay * 1e6)
+        record.scheduled_at = due
 
 
 def snooze(record: Record, now: int, seconds: float) -> None:
     """Run again in `seconds`; the attempt is given back."""
+    due = now + int(seconds * 1e6)
     _move(record, "scheduled", "snoozed", now)
     record.attempt -= 1
-    record.scheduled_at = now + int(seconds * 1e6)
+    record.scheduled_at = due
 
 
 def take_back(record: Record, now: int, reason: str) -> None:

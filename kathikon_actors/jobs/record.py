@@ -7,7 +7,7 @@ encoded until somebody looks at it. It holds no reference cycles, so the garbage
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Any, TypedDict
 from uuid import UUID
@@ -135,8 +135,8 @@ class Job:
         record = self._record
         return f"<Job {self.id} {record.worker} on {record.queue}: {record.state}, attempt {record.attempt}>"
 
-    def __reduce__(self) -> tuple[type[Job], tuple[Record]]:
-        return Job, (self._record,)
+    def __reduce__(self) -> tuple[Callable[[Record, bool], Job], tuple[Record, bool]]:
+        return _view, (self._record, self.conflict)
 
     @property
     def id(self) -> UUID:
@@ -294,6 +294,10 @@ class Job:
     def _finished(self, state: State) -> dt.datetime | None:
         record = self._record
         return from_us(record.finished_at) if record.state == state and record.finished_at is not None else None
+
+
+def _view(record: Record, conflict: bool) -> Job:
+    return Job(record, conflict=conflict)
 
 
 def _plain(value: object) -> Any:
