@@ -69,10 +69,11 @@ class Journal:
                 nursery.start_soon(self._inserts.run)
                 nursery.start_soon(self._outcomes.run)
                 task_status.started(self)
-        except trio.Cancelled:
+        except* trio.Cancelled:
             with trio.move_on_after(FLUSH_TIMEOUT, shield=True):
-                await self._inserts.drain()
-                await self._outcomes.drain()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._inserts.drain)
+                    nursery.start_soon(self._outcomes.drain)
             raise
 
 
@@ -113,6 +114,8 @@ class _LaneWriter(Generic[E]):
                 await queue.wait_pending()
                 if 1 < queue.pending_rows < SMALL:
                     await trio.sleep_until(last_start + PACE)
+                if not queue.pending:  # what waited was taken back
+                    continue
                 queue.take()
             last_start = trio.current_time()
             await self._settle()

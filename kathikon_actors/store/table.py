@@ -78,6 +78,7 @@ class LaneQueue(Generic[E]):
         self._last_number = 0
         self._wake = trio.Event()
         self._room = trio.Event()
+        self._closed = False
 
     def add(self, entry: E, rows: int) -> None:
         """Queue an entry for the next batch."""
@@ -97,8 +98,17 @@ class LaneQueue(Generic[E]):
     def finished(self) -> None:
         """The batch in flight is committed or refused."""
         self.batch = None
+        self.make_room()
+
+    def make_room(self) -> None:
+        """Let those who wait for room look again."""
         room, self._room = self._room, trio.Event()
         room.set()
+
+    def close(self) -> None:
+        """Let those who wait for room go: nothing is queued here any more."""
+        self._closed = True
+        self.make_room()
 
     def put_back(self, entries: list[E], rows: int) -> None:
         """Entries of a batch that was not committed go before everything that waits."""
@@ -113,6 +123,9 @@ class LaneQueue(Generic[E]):
         except ValueError:
             return False
         self.pending_rows -= rows
+        if not self.pending:
+            self._wake = trio.Event()
+        self.make_room()
         return True
 
     @property
@@ -126,8 +139,8 @@ class LaneQueue(Generic[E]):
             await self._wake.wait()
 
     async def wait_room(self, limit: int) -> None:
-        """Wait until fewer than `limit` rows wait for a batch."""
-        while self.pending_rows >= limit:
+        """Wait until fewer than `limit` rows wait for a batch, or the lane is closed."""
+        while self.pending_rows >= limit and not self._closed:
             await self._room.wait()
 
 
@@ -288,6 +301,8 @@ class Table:
     def close(self) -> None:
         """The table ends: whoever waits for an insert is told that its fate is unknown, the others ask the store."""
         self.closed = True
+        self.inserts.close()
+        self.outcomes.close()
         in_flight = self.inserts.batch.entries if self.inserts.batch is not None else []
         for insert in [*in_flight, *self.inserts.pending]:
             insert.error = StoreUnavailable(
