@@ -16,6 +16,7 @@ import trio
 
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.store.protocol import Lane, Membership, Store
 from kathikon_actors.store.table import Batch, Insert, LaneQueue, Table
 
@@ -206,7 +207,16 @@ class _Outcomes:
         return await self._store.last_batch(self._membership, self.lane) == batch.number
 
     async def committed(self, batch: Batch[Record], refused: set[bytes] | None) -> None:
-        self._table.written(zip(batch.entries, batch.attempts, strict=True), refused or set())
+        if refused is None:
+            refused = set()
+            for record in batch.entries:
+                if record.state in TERMINAL_STATES and not record.dirty and not await self._is_kept(record):
+                    refused.add(record.id)
+        self._table.written(zip(batch.entries, batch.attempts, strict=True), refused)
+
+    async def _is_kept(self, record: Record) -> bool:
+        stored = await self._store.get(record.id)
+        return stored is not None and (stored.state, stored.finished_at) == (record.state, record.finished_at)
 
     def again(self, batch: Batch[Record]) -> None:
         # Those that changed since wait in the lane already.
