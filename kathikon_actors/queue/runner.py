@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Callable, Iterable
 from typing import Literal
 
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.processes.handle import WorkerDied, WorkerProcess
 from kathikon_actors.processes.messages import FromWorker, Progress, Report, Run, Why
 from kathikon_actors.queue.pace import AHEAD, MAX_AHEAD, Pace
@@ -45,7 +47,7 @@ class _Given:
         self.cost = cost
         self.sent = sent
         self.why: Why | None = None
-        self.kill_at = 0.0
+        self.kill_at = math.inf
         self.shown = False
 
 
@@ -88,6 +90,7 @@ class Runner:
         self._revoked_at: float | None = None
         self._ahead = 0.0
         self._last_seq = 0
+        self._active = 0.0
         self._killed_for: int | None = None
         self._retired = False
 
@@ -161,7 +164,7 @@ class Runner:
             self._ahead -= given.cost
             record = given.record
             if message.verdict == "returned":
-                machine.never_began(record, given.before)
+                self._undo(given, now)
                 back.append(record)
                 continue
             self._pace.observe(record.worker, message.seconds)
@@ -177,7 +180,7 @@ class Runner:
         if ended:
             self._table.changed(ended)
         if back:
-            self._table.route(back)
+            self._hand_back(back)
         return ended
 
     def _settle(self, given: _Given, report: Report, now: int) -> None:
@@ -200,6 +203,8 @@ class Runner:
             given = self._given.get(seq)
             if given is None:
                 continue
+            if given.why is not None and given.kill_at == math.inf:
+                given.kill_at = now + GRACE
             elapsed = now - started_ns / 1e9
             if elapsed > given.record.timeout:
                 self.interrupt(seq, given, "timeout", now)
@@ -209,24 +214,31 @@ class Runner:
             if self.kind == "plain" and elapsed > LONG:
                 self._take_back_behind(seq, running, now)
         for seq, given in self._given.items():
-            if given.why is not None and now > given.kill_at:
+            if now > given.kill_at:
                 logger.warning(
                     "job %s did not give way; its process %d is killed", given.record.id.hex(), self.process.pid
                 )
                 self._killed_for = seq
                 self.process.kill()
                 return
-        if self._given and not running:
+        if running or not self._given:
+            self._active = now
+        else:
+            # What was running until now has ended, and its report may be on its way.
             oldest = next(iter(self._given.values()))
-            if now - oldest.sent > STALLED_AFTER:
+            if now - max(oldest.sent, self._active) > STALLED_AFTER:
                 logger.warning("worker process %d starts nothing; it is killed", self.process.pid)
                 self.process.kill()
 
     def interrupt(self, seq: int, given: _Given, why: Why, now: float) -> None:
-        """Ask a run to stop; `watch` kills its process when it has not given way within `GRACE`."""
+        """Ask a run to stop; `watch` kills its process when it has not given way within `GRACE`.
+
+        A run that has not started has longer: its time to give way begins when it is seen to run.
+        """
         if given.why is None:
             given.why = why
-            given.kill_at = now + GRACE
+            if any(seq == running for running, _ in self.process.running()):
+                given.kill_at = now + GRACE
             self.process.interrupt(seq, why)
 
     def interrupt_job(self, job_id: bytes, why: Why, now: float) -> bool:
@@ -252,9 +264,9 @@ class Runner:
                 given = self._given.pop(other)
                 self._ahead -= given.cost
                 self._revoked.add(other)
-                machine.never_began(given.record, given.before)
+                self._undo(given, self._clock())
                 back.append(given.record)
-        self._table.route(back)
+        self._hand_back(back)
 
     def revoke_waiting(self) -> None:
         """Take back everything that has not started; `watch` completes it."""
@@ -281,7 +293,7 @@ class Runner:
         for seq, given in self._given.items():
             record, chance = given.record, random.random()  # noqa: S311 spreads retries
             if seq not in started:
-                machine.never_began(record, given.before)
+                self._undo(given, now)
                 back.append(record)
                 continue
             changed.append(record)
@@ -291,14 +303,16 @@ class Runner:
                 machine.take_back(record, now, f"its process was killed for another job ({how})")
             elif len(started) == 1:
                 settle_crash(record, how, now, self._node, pid, chance)
-                if self.kind == "async":
+                if record.state in TERMINAL_STATES:
+                    self._quarantine.discard(record.id)
+                elif self.kind == "async":
                     self._quarantine.add(record.id)
             else:
                 machine.take_back(record, now, f"its process died with {len(started)} jobs running ({how})")
                 self._quarantine.add(record.id)
         self._forget()
         self._table.changed(changed)
-        self._table.route(back)
+        self._hand_back(back)
 
     def abandon(self) -> None:
         """The process was stopped because its pool stops: what it had goes back, uncounted."""
@@ -310,11 +324,21 @@ class Runner:
                 machine.take_back(given.record, now, "its worker process was stopped")
                 changed.append(given.record)
             else:
-                machine.never_began(given.record, given.before)
+                self._undo(given, now)
                 back.append(given.record)
         self._forget()
         self._table.changed(changed)
-        self._table.route(back)
+        self._hand_back(back)
+
+    def _undo(self, given: _Given, now: int) -> None:
+        """A run never started: it is as it was, but a cancel that came meanwhile holds."""
+        machine.never_began(given.record, given.before)
+        if given.why == "cancel":
+            machine.cancel(given.record, now, "cancelled before it began")
+
+    def _hand_back(self, records: list[Record]) -> None:
+        self._table.changed(record for record in records if record.state in TERMINAL_STATES)
+        self._table.route(records)
 
     def _forget(self) -> None:
         self._given.clear()
