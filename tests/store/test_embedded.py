@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from kathikon_actors.store import binaries as binaries_module
+from kathikon_actors.store import embedded
 from kathikon_actors.store.binaries import Binaries, PostgresNotFound, find_binaries
 from kathikon_actors.store.embedded import DirectoryInUse, EmbeddedServer, ServerFailed, find_running, open_embedded
 from tests.support.servers import (
     INSTALLATIONS,
     end,
     fetch,
+    linux_only,
     processes_of,
     server_of,
     start_owner,
@@ -57,14 +59,18 @@ class TestStarting:
             assert await fetch(server.dsn, "show fsync") == "on"
             assert await fetch(server.dsn, "show synchronous_commit") == "on"
 
+    @linux_only
     async def test_the_environment_of_the_caller_does_not_reach_it(
         self, pg_cluster: Path, installation: Binaries, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """PGDATA, PGPORT and the like belong to somebody's other server."""
-        for name, value in {"PGDATA": "/nowhere", "PGPORT": "1", "PGHOST": "/nowhere", "LC_ALL": "xx_XX"}.items():
+        """PGDATA and the like belong to somebody's other server, and secrets are none of its business."""
+        for name, value in {"PGDATA": "/nowhere", "PGPORT": "1", "LC_ALL": "xx_XX", "SECRET_OF_THE_OWNER": "x"}.items():
             monkeypatch.setenv(name, value)
         async with open_embedded(pg_cluster, binaries=installation) as server:
             assert await fetch(server.dsn, "select 1") == 1
+            environment = await trio.Path(f"/proc/{server.pid}/environ").read_bytes()
+            assert b"LC_ALL=C\0" in environment
+            assert b"SECRET_OF_THE_OWNER" not in environment and b"PGDATA=/nowhere" not in environment
 
     async def test_a_long_path_gets_its_socket_elsewhere_and_takes_it_away(
         self, place: Path, installation: Binaries
@@ -131,6 +137,16 @@ class TestOneServerOneDirectory:
         finally:
             end(owner)
         await until(lambda: processes_of(pg_cluster) == [], "the server's end")
+
+    async def test_a_server_without_an_owner_is_not_taken_over(
+        self, pg_server: EmbeddedServer, installation: Binaries, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Somebody started it by hand: the error names its pid, and it runs on."""
+        monkeypatch.setattr(embedded, "_ORPHAN_GRACE", 0.1)
+        pg_server._directory.release()
+        with pytest.raises(DirectoryInUse, match="a server without an owner") as caught:
+            await EmbeddedServer(pg_server.path, binaries=installation).start()
+        assert caught.value.pid == pg_server.pid and pg_server.running
 
     async def test_another_process_finds_the_running_server(self, pg_cluster: Path, installation: Binaries) -> None:
         """A command beside a node uses the node's server; where none runs there is nothing to find."""
