@@ -29,7 +29,7 @@ _NUMBERS: Final[dict[Lane, int]] = {"inserts": 0, "outcomes": 1}
 _COPY_COLUMNS: Final = ("owner", *COLUMNS)
 
 SMALL_BATCH: Final = 48
-"""Up to this many new rows one statement is faster than COPY with its round trips."""
+"""Up to so many new rows one statement is faster than COPY with its round trips."""
 
 
 class CommitLane:
@@ -44,13 +44,12 @@ class CommitLane:
         self, membership: Membership, batch: int, records: Sequence[Record], *, may_conflict: bool
     ) -> set[bytes]:
         """See `Store.commit_inserts`."""
-        if may_conflict:
-            columns = insert_columns(records)
-            return await self.connection.run(self._insert_new, membership, batch, columns)
-        if len(records) > SMALL_BATCH:
-            await self.connection.run(self._copy, membership, batch, copy_rows(membership.node_id, records))
-        else:
+        if may_conflict and records:
+            return await self.connection.run(self._insert_new, membership, batch, insert_columns(records))
+        if 0 < len(records) <= SMALL_BATCH:
             await self.connection.run(self._insert_small, membership, batch, insert_columns(records))
+        else:
+            await self.connection.run(self._copy, membership, batch, copy_rows(membership.node_id, records))
         return set()
 
     async def write_outcomes(self, membership: Membership, batch: int, records: Sequence[Record]) -> set[bytes]:
@@ -93,12 +92,7 @@ class CommitLane:
         except asyncpg.UniqueViolationError as error:
             raise _already_exists(error) from None
         if status == "INSERT 0 0":
-            await self._check_empty(raw, membership, columns)
-
-    async def _check_empty(self, raw: Raw, membership: Membership, columns: Columns) -> None:
-        if columns[0]:
             raise LeaseLost(membership.node, membership.epoch)
-        await self._attach(raw, membership)
 
     async def _copy(self, raw: Raw, membership: Membership, batch: int, rows: list[tuple[Any, ...]]) -> None:
         await self._begin(raw, membership, batch)
