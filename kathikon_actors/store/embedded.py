@@ -220,6 +220,8 @@ class EmbeddedServer:
         command = [str(binaries.initdb), "-D", str(fresh), "-U", USER, "--auth=trust", "--encoding=UTF8", "--locale=C"]
         if self._settings["fsync"] == "off":
             command.append("--no-sync")  # never otherwise: no later checkpoint syncs the files that initdb wrote
+        if binaries.major >= 16:
+            command += ["-c", "dynamic_shared_memory_type=mmap"]  # /dev/shm may be too small even for this
         start = self._spawn(command, user, reach=[fresh, binaries.initdb])
         assert self._process is not None
         with trio.move_on_after(_INITDB_DEADLINE):

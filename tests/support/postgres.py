@@ -1,8 +1,8 @@
 """One PostgreSQL server for the whole test run, and a fresh database for each test that asks.
 
 Fixtures: `postgres_server` and `postgres_dsn`. The server is started by the tests themselves in a temporary directory,
-as root or not; under pytest-xdist each worker process has its own. It ends with the run: stopped by the fixture, or by the
-kernel when the run is killed.
+as root or not; under pytest-xdist each worker process has its own. It ends with the run: stopped by the fixture, or
+by the kernel when the run is killed (its directory then stays behind).
 
 It does not sync: a killed process loses nothing by that, and no test here cuts the power. A test that measures commits
 starts its own `EmbeddedServer`.

@@ -54,7 +54,7 @@ def installation(request: pytest.FixtureRequest) -> Binaries:
 
 
 @pytest.fixture
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def pg_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A directory for the test's servers, gone afterwards; no process may be left in it."""
     path = tmp_path_factory.mktemp("server")
     yield path
@@ -65,7 +65,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def public_place() -> Iterator[Path]:
-    """A directory that every user may enter, unlike those pytest makes for root; otherwise as `place`."""
+    """A directory that every user may enter, unlike those pytest makes for root; otherwise as `pg_place`."""
     path = Path(tempfile.mkdtemp(prefix="kathikon-test-"))
     path.chmod(0o755)
     yield path

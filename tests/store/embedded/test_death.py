@@ -133,10 +133,10 @@ class TestDeath:
             other.wait()
 
     async def test_an_interrupted_making_of_the_cluster_is_done_again(
-        self, place: Path, installation: Binaries
+        self, pg_place: Path, installation: Binaries
     ) -> None:
         """Killed inside initdb, the owner leaves a half cluster beside the place, never in it."""
-        path = place / "node"
+        path = pg_place / "node"
         owner = start_owner(path, installation)
         try:
             await until(lambda: any(path.glob("data.*.tmp/base")), "initdb at work")
@@ -149,10 +149,10 @@ class TestDeath:
 
     @pytest.mark.parametrize("moment", [0.0, 0.01, 0.1, 0.4])
     async def test_a_start_cancelled_half_way_leaves_no_process(
-        self, place: Path, installation: Binaries, moment: float
+        self, pg_place: Path, installation: Binaries, moment: float
     ) -> None:
         """Cancelled in initdb, or while the server comes up: nothing runs on, and the directory is free."""
-        path = place / "node"
+        path = pg_place / "node"
         server = EmbeddedServer(path, binaries=installation)
         with trio.move_on_after(moment) as scope:
             await server.start()

