@@ -65,12 +65,16 @@ class TaskStream(Generic[I, T]):
 
     async def __anext__(self) -> Ok[T] | Exited:
         try:
-            await self._fill()
-            if not self._queue and not self._running:
-                raise StopAsyncIteration
-            while not self._queue or not self._queue[0].done.is_set():
-                await self._bell.wait()
-                await self._fill()
+            # As Elixir does it: a result that is there is handed over before more work is begun, one new task for each
+            # taken, so that a consumer that stops early has begun little in vain.
+            if self._is_ready():
+                await self._fill(1)
+            while not self._is_ready():
+                await self._fill(self._width)
+                if not self._queue and not self._running:
+                    raise StopAsyncIteration
+                if not self._is_ready():
+                    await self._bell.wait()
         except BaseException:
             self._kill()
             raise
@@ -83,8 +87,13 @@ class TaskStream(Generic[I, T]):
                 raise TaskTimeout(error.seconds) from error
         return outcome
 
-    async def _fill(self) -> None:
-        while self._items is not None and len(self._running) < self._width:
+    def _is_ready(self) -> bool:
+        return bool(self._queue) and self._queue[0].done.is_set()
+
+    async def _fill(self, most: int) -> None:
+        for _ in range(most):
+            if self._items is None or len(self._running) >= self._width:
+                return
             try:
                 item = next(self._items)
             except StopIteration:

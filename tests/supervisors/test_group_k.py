@@ -1,5 +1,7 @@
 """Checklist K: reports."""
 
+# ruff: noqa: PT012  (what raises is the block of the supervisor, which needs its body)
+
 from __future__ import annotations
 
 import logging
