@@ -5,7 +5,6 @@ A backoff is any `(attempt, error) -> seconds`. `attempt` is the number of the a
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 
@@ -53,5 +52,4 @@ def usable_delay(value: object) -> float | None:
     """Give `value` as seconds when a backoff may ask for it, else `None` (negative, not finite, not a number)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    seconds = float(value)
-    return seconds if math.isfinite(seconds) and 0.0 <= seconds <= MAX_DELAY else None
+    return float(value) if 0 <= value <= MAX_DELAY else None  # an int may be too large for a float
