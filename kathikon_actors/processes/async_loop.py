@@ -183,6 +183,7 @@ class _AsyncLoop:
             report = report_value(seq, seconds, record, executable, value)
         else:
             report = report_error(seq, seconds, record, executable, failure)
+        failure = None  # its traceback holds this frame
         self._finish(slot, report)
         self._start_queued()
         if self._stopping:

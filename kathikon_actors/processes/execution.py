@@ -12,7 +12,7 @@ from typing import Any
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.backoff import usable_delay
 from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Outcome, Retry, Snooze
-from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.worker import WorkerDefinition
 from kathikon_actors.processes.messages import Report, Why
 
@@ -42,14 +42,19 @@ class Executable:
         self.definition = definition
         self.takes_job = definition.takes_job
         self.last_ns = 2**62
-        self.call: Callable[..., Any] = definition.target if definition.owner is None else _performer(definition.owner)
+        self.call: Callable[..., Any] = definition.target
+        if definition.owner is not None:
+            self.call = _performer(definition.owner, free_form=definition.free_form)
 
 
-def _performer(owner: type[Any]) -> Callable[..., Any]:
+def _performer(owner: type[Any], *, free_form: bool) -> Callable[..., Any]:
     def perform(*args: Any, **kwargs: Any) -> Any:
         return owner().perform(*args, **kwargs)
 
-    return perform
+    def perform_free_form(job: Job, **_in_the_job: Any) -> Any:
+        return owner().perform(job)
+
+    return perform_free_form if free_form else perform
 
 
 class Executables:

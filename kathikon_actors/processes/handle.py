@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import marshal
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -70,6 +71,7 @@ class Zygote:
         self._requests: dict[int, _Request] = {}
         self._last_request = 0
         self._workers: dict[int, WorkerProcess] = {}
+        self._handles: set[WorkerProcess] = set()
         self._hello: Ready | NotPreloaded | None = None
         self._reading = False
         self._lot = trio.lowlevel.ParkingLot()
@@ -160,9 +162,11 @@ class Zygote:
         raise AssertionError("unreachable")
 
     async def aclose(self) -> None:
-        """End it and every worker process that is left, and see them gone. Idempotent."""
+        """End it and every worker process that is left, see them gone, close their handles. Idempotent."""
         with trio.CancelScope(shield=True):
             self._lose_workers(kill=True)
+            for worker in list(self._handles):
+                worker.close()
             if not self._closed:
                 self._closed = True
                 trio.lowlevel.notify_closing(self._control)
@@ -213,7 +217,9 @@ class Zygote:
         self._last_request += 1
         number = self._last_request
         request = self._requests[number] = _Request(worker)
+        self._handles.add(worker)
         frame = encode_frames([Fork(number, worker.kind, worker.slots, worker.title)])
+        sent = 0
         try:
             while True:
                 if self._gone or self._closed:
@@ -224,13 +230,15 @@ class Zygote:
                     await trio.lowlevel.wait_writable(self._control)
                     continue
                 except OSError:
-                    await self._until(lambda: False)
+                    await self._until(lambda: False)  # it is gone: raises
                 break
             if sent < len(frame):  # a stream takes a small frame whole or not at all; if not, it is of no use any more
                 self.kill()
             await self._until(lambda: request.done)
         except BaseException:
             request.abandoned = True
+            if not sent:
+                del self._requests[number]
             raise
         return request
 
@@ -255,13 +263,16 @@ class Zygote:
 
     def _read(self) -> bool:
         try:
-            data, descriptors, _flags, _address = socket.recv_fds(self._control, 65_536, 64, _CLOEXEC)
+            data, descriptors, flags, _address = socket.recv_fds(self._control, 65_536, 64, _CLOEXEC)
         except BlockingIOError:
             return True
         except OSError:
             return False
         self._descriptors.extend(descriptors)
         if not data:
+            return False
+        if flags & socket.MSG_CTRUNC:  # out of descriptors: which pidfd is whose cannot be told any more
+            self.kill()
             return False
         try:
             for message in self._decoder.feed(data):
@@ -304,12 +315,15 @@ class Zygote:
         """The kernel or the zygote kills each worker; nobody will tell how they ended."""
         for pid, worker in list(self._workers.items()):
             worker.kill()
-            worker.mark_dead(ExitStatus(pid, signal=9 if kill else None))
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)  # what a worker forked, when the worker itself is gone already
+            worker.mark_dead(ExitStatus(pid, signal=signal.SIGKILL if kill else None))
         self._workers.clear()
 
     def _forget(self, worker: WorkerProcess) -> None:
         """A handle was closed; its exit report, if any is to come, is of no interest."""
         self._workers.pop(worker.pid, None)
+        self._handles.discard(worker)
 
     async def _reaped(self) -> None:
         delay = 0.001

@@ -158,7 +158,6 @@ class PlainLoop:
         if self._forked:
             leave_forked_child(failure)
         ended = monotonic_ns()
-        words[slot] = 0
         self.job_id = b""
         executable.last_ns = took = ended - started
         seconds = took / 1e9
@@ -171,17 +170,17 @@ class PlainLoop:
             report = report_bad_args(seq, record)
         else:
             report = report_error(seq, seconds, record, executable, failure)
+        failure = None  # its traceback holds this frame
+        words[slot] = 0
         self._waiting.append(report)
         if ended - self._flushed > _FLUSH_NS:
             self._flush()
 
     def _on_alarm(self, _signum: int, _frame: FrameType | None) -> None:
         seq, why = self._page.interrupted()
-        if why is None:
-            return
-        if seq == self._armed:
-            self._give_way()
-        if seq >= self._seq:
+        if why is not None and seq >= self._seq:
+            if seq == self._armed:
+                self._give_way()
             self._pending = seq
         if self._armed and self._waiting:
             self._out_of_reach(self._flush)

@@ -35,6 +35,9 @@ REVOKED_FROM = 0
 INTERRUPT = 1
 """Word written by the node: `seq * 4 + why` of the run that should stop; 0: none."""
 
+TERMINATE = 2
+"""Word written by the node before it sends SIGTERM; a SIGTERM without it came from elsewhere and is not obeyed."""
+
 _FIRST_SLOT = 8
 _WORD = 8
 
@@ -106,6 +109,10 @@ class SharedPage:
         """Give the run that should stop and why; `(0, None)` for none."""
         word = self.words[INTERRUPT]
         return word >> 2, _WHY[word & 3]
+
+    def terminate(self) -> None:
+        """Let the next SIGTERM end the process."""
+        self.words[TERMINATE] = 1
 
     def close(self) -> None:
         """Unmap the page."""

@@ -183,7 +183,8 @@ class WorkerProcess:
             self.send([Stop()])
             with trio.move_on_after(grace):
                 await self._ended()
-            if self._exit is None:
+            if self._exit is None and not self._closed:
+                self._page.terminate()
                 self._signal(signal.SIGTERM)
                 with trio.move_on_after(_AFTER_TERM):
                     await self._ended()

@@ -73,7 +73,7 @@ class _Zygote:
         self._descriptors: deque[int] = deque()
         self._children: set[int] = set()
         self._loaded: dict[str, WorkerDefinition] = {}
-        self._asked_to_end = False
+        self._node_is_gone = False
         self._oom_kills = oom_kills()
 
     def run(self) -> Assignment | None:
@@ -123,7 +123,7 @@ class _Zygote:
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
-        while not self._asked_to_end:
+        while not self._node_is_gone:
             for descriptor, _events in poll.poll():
                 if descriptor == self._wake_read.fileno():
                     with suppress(BlockingIOError):
@@ -214,7 +214,8 @@ class _Zygote:
         self._control.sendall(encode_frames(messages))
 
     def _on_term(self, *_: object) -> None:
-        self._asked_to_end = True
+        """The kernel says that the node is gone; anybody else who sends SIGTERM is not obeyed, the node decides."""
+        self._node_is_gone = os.getppid() != self._hello.parent
 
     def _end(self) -> None:
         """Take every worker and its group down, and see them gone."""
