@@ -327,6 +327,8 @@ class Worker:
         if not isinstance(perform, types.FunctionType):
             raise BadConfiguration(f"worker {cls.__name__}: perform is {perform!r}; define it with def or async def")
         backoff = getattr(cls, "backoff", None)
+        if backoff is not None and not callable(backoff):
+            raise BadConfiguration(f"worker {cls.__name__}: backoff is {backoff!r}; define it with def")
         cls.definition = WorkerDefinition(
             perform,
             name=cls.__dict__.get("name") or cls.__name__,
