@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from kathikon_actors.jobs.errors import BadConfiguration, did_you_mean
 
@@ -87,7 +87,8 @@ def _postgresql(text: str) -> StoreUrl:
     user, at, hosts = parts.netloc.rpartition("@")
     query = parse_qsl(parts.query, keep_blank_values=True)
     shown = [(name, value) for name, value in query if name not in _SECRETS]
-    safe = urlunsplit((parts.scheme, user.partition(":")[0] + at + hosts, parts.path, urlencode(shown, safe="/"), ""))
+    options_shown = "?" + urlencode(shown, safe="/") if shown else ""
+    safe = f"{parts.scheme}://{user.partition(':')[0]}{at}{hosts}{parts.path}{options_shown}"
     options = dict(query)
     host = hosts or options.get("host", "")
     database = unquote(parts.path.lstrip("/")) or options.get("dbname") or options.get("database") or ""

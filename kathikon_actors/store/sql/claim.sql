@@ -29,8 +29,7 @@ best AS (
 ),
 claimed AS (
     UPDATE kathikon.jobs j SET owner = $1
-    FROM best
-    WHERE j.id = best.id AND EXISTS (SELECT FROM lane)
+    WHERE j.id = ANY (ARRAY (SELECT id FROM best)) AND EXISTS (SELECT FROM lane)
     RETURNING
         j.inserted_at, j.scheduled_at, j.attempted_at, j.finished_at, j.timeout, j.priority, j.max_attempts,
         j.attempt, j.progress, j.orphaned, j.keep_result, j.id, j.state, j.queue, j.worker, j.args, j.meta, j.tags,

@@ -1,18 +1,25 @@
+-- Each row is looked up by itself (OFFSET 0 keeps the planner from turning that into a join): right after the table
+-- was empty the statistics speak of one row, and a join would read all of it.
 WITH lane AS (
     UPDATE kathikon.lanes SET batch = $5
     WHERE node_id = $1 AND lane = $2 AND epoch = $3 AND session = $4
     RETURNING batch
 ),
-gone AS (
-    DELETE FROM kathikon.jobs j
-    USING unnest(
+found AS (
+    SELECT r.*, j.place
+    FROM unnest(
         $6::uuid[], $7::integer[], $8::text[], $9::integer[], $10::integer[], $11::timestamptz[], $12::timestamptz[],
         $13::timestamptz[], $14::text[], $15::text[], $16::json[], $17::smallint[], $18::smallint[]
     ) AS r (
         id, fence, state, attempt, max_attempts, scheduled_at, attempted_at, finished_at, history, errors, result,
         progress, orphaned
     )
-    WHERE j.id = r.id AND j.owner = $1 AND j.attempt = r.fence AND EXISTS (SELECT FROM lane)
+    CROSS JOIN LATERAL (SELECT ctid AS place FROM kathikon.jobs WHERE id = r.id OFFSET 0) AS j
+),
+gone AS (
+    DELETE FROM kathikon.jobs j
+    USING found r
+    WHERE j.ctid = r.place AND j.owner = $1 AND j.attempt = r.fence AND EXISTS (SELECT FROM lane)
     RETURNING
         j.owner, j.inserted_at, r.scheduled_at, r.attempted_at, r.finished_at, j.timeout, j.priority, r.max_attempts,
         r.attempt, r.progress, r.orphaned, j.keep_result, j.id, r.state, j.queue, j.worker, j.args, j.meta, j.tags,

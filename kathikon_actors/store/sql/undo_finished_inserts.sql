@@ -1,4 +1,4 @@
 -- Runs after the insert with a snapshot of its own, so that it sees a row that moved to finished_jobs meanwhile.
-DELETE FROM kathikon.jobs j USING kathikon.finished_jobs f
-WHERE j.id = ANY ($1::uuid[]) AND f.id = j.id
-RETURNING j.id
+DELETE FROM kathikon.jobs
+WHERE id = ANY (ARRAY (SELECT id FROM kathikon.finished_jobs WHERE id = ANY ($1::uuid[])))
+RETURNING id
