@@ -187,7 +187,6 @@ class EmbeddedServer:
         began = trio.current_time()
         while (found := await trio.to_thread.run_sync(PostmasterFile.read, directory.data)) is not None:
             if not await trio.to_thread.run_sync(found.is_alive, directory.data):
-                # Its pid may be another process' by now, which PostgreSQL would take for a running server.
                 await self._end_orphans()
                 await trio.to_thread.run_sync(_remove_stale, directory.data, found)
                 return
@@ -345,7 +344,11 @@ def find_running(path: Path) -> str | None:
 
 
 def _remove_stale(data: Path, found: PostmasterFile) -> None:
-    if PostmasterFile.read(data) == found:
+    """Remove the file where it would stop the server: where its pid is another process' by now.
+
+    Otherwise the server reads it and makes sure that nothing of the dead one is left.
+    """
+    if PostmasterFile.read(data) == found and found.pid_exists():
         (data / "postmaster.pid").unlink(missing_ok=True)
 
 

@@ -72,14 +72,20 @@ class PostmasterFile:
         lines += [""] * (8 - len(lines))
         return cls(pid, Path(lines[4]) if lines[4] else None, lines[7])
 
-    def is_alive(self, data: Path) -> bool:
-        """Whether the process still runs and is the server of `data`, not another one that was given the same pid."""
+    def pid_exists(self) -> bool:
+        """Whether any process has this pid."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return False
         except PermissionError:
-            pass  # it is another user's, so it is there
+            pass  # another user's, so it is there
+        return True
+
+    def is_alive(self, data: Path) -> bool:
+        """Whether the process still runs and is the server of `data`, not another one that was given the same pid."""
+        if not self.pid_exists():
+            return False
         arguments = _arguments(self.pid)
         return b"postgres" in arguments and os.fsencode(data) in arguments
 
