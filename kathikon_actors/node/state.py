@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import random
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from kathikon_actors.jobs.backoff import BackoffFunction
+from kathikon_actors.jobs.backoff import default_backoff, usable_delay
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.worker import WorkerDefinition
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from kathikon_actors.store.table import Table
 
 __all__ = ["NodeState"]
+
+logger = logging.getLogger(__name__)
 
 
 class NodeState:
@@ -65,6 +71,27 @@ class NodeState:
         """Tell which kind of process a worker runs in; a name nobody knows is reported by a plain one."""
         definition = self.definitions.get(worker)
         return "async" if definition is not None and definition.is_async else "plain"
+
+    def backoff_of(self, worker: str) -> BackoffFunction | None:
+        """Give a worker's own backoff, if it has one."""
+        definition = self.definitions.get(worker)
+        return None if definition is None else definition.backoff
+
+    def backoff(self, worker: str, attempt: int, error: BaseException) -> float:
+        """Give the seconds until a worker's next attempt, after a crash or a timeout: its code was not there to say.
+
+        This is the one function of the user that the node calls itself; it has to be quick.
+        """
+        definition = self.definitions.get(worker)
+        if definition is not None and definition.backoff is not None:
+            try:
+                delay = usable_delay(definition.backoff(attempt, error))
+            except Exception:
+                delay = None
+                logger.exception("the backoff of worker %s failed; the default is taken", worker)
+            if delay is not None:
+                return delay
+        return default_backoff(attempt, random.random())  # noqa: S311 spreads retries
 
     def the_table(self) -> Table:
         """Give the table.

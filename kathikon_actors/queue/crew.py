@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kathikon_actors.jobs.backoff import BackoffFunction
 from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.queue.pace import Pace
 from kathikon_actors.queue.runner import Kind, Runner
+from kathikon_actors.queue.settle import Backoffs
 from kathikon_actors.store.table import Table
 from supervisors import DynamicSupervisor
 
@@ -24,13 +26,21 @@ class Crew:
     """
 
     def __init__(
-        self, queue: Queue, table: Table, node: str, clock: Callable[[], int], kind_of: Callable[[str], Kind]
+        self,
+        queue: Queue,
+        table: Table,
+        node: str,
+        clock: Callable[[], int],
+        kind_of: Callable[[str], Kind],
+        backoff_of: Callable[[str], BackoffFunction | None],
     ) -> None:
         self.queue = queue
         self.table = table
         self.node = node
         self.clock = clock
         self.kind_of = kind_of
+        self.backoff = backoff
+        self.backoff_of = backoff_of
         self.pace = Pace()
         self.quarantine: set[bytes] = set()
         self.runners: list[Runner] = []

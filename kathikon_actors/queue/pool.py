@@ -76,7 +76,9 @@ async def _serve(
     """Run one worker process until it dies, or until the pool stops."""
     process = await zygote().fork(kind, slots, f"kathikon {crew.queue.name} {kind}")
     alone = use == "alone"
-    runner = Runner(process, crew.table, crew.node, crew.pace, crew.quarantine, crew.clock, alone=alone)
+    runner = Runner(
+        process, crew.table, crew.node, crew.pace, crew.quarantine, crew.clock, crew.backoff_of, alone=alone
+    )
     died: WorkerDied | None = None
     try:
         crew.join(runner)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 from collections.abc import Callable, Iterable
 from typing import Literal
 
 from kathikon_actors.jobs import machine
+from kathikon_actors.jobs.backoff import BackoffFunction
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.processes.handle import WorkerDied, WorkerProcess
 from kathikon_actors.processes.messages import FromWorker, Progress, Report, Run, Why
 from kathikon_actors.queue.pace import AHEAD, MAX_AHEAD, Pace
-from kathikon_actors.queue.settle import settle, settle_crash, settle_interrupted
+from kathikon_actors.queue.settle import Backoffs, settle, settle_crash, settle_interrupted
 from kathikon_actors.store.table import Table
 
 __all__ = ["Kind", "Runner"]
@@ -61,6 +61,7 @@ class Runner:
         pace: the queue's, shared by its runners.
         quarantine: the queue's: ids of jobs that run alone from now on.
         clock: gives microseconds since 1970.
+        backoff_of: gives a worker's own backoff by its name.
         alone: a quarantine: one job at a time, nothing ahead.
     """
 
@@ -72,6 +73,7 @@ class Runner:
         pace: Pace,
         quarantine: set[bytes],
         clock: Callable[[], int],
+        backoff_of: Callable[[str], BackoffFunction | None],
         *,
         alone: bool = False,
     ) -> None:
@@ -83,7 +85,9 @@ class Runner:
         self._node = node
         self._pace = pace
         self._quarantine = quarantine
+        self._backoff = backoff
         self._clock = clock
+        self._backoff_of = backoff_of
         self._given: dict[int, _Given] = {}
         self._unsent: list[Run] = []
         self._revoked: set[int] = set()
@@ -184,11 +188,12 @@ class Runner:
         return ended
 
     def _settle(self, given: _Given, report: Report, now: int) -> None:
-        record, pid, chance = given.record, self.process.pid, random.random()  # noqa: S311 spreads retries
+        record, pid = given.record, self.process.pid
         if report.verdict == "interrupted":
-            settle_interrupted(record, given.why or "timeout", now, self._node, pid, chance)
+            backoff = self._backoff_of(record.worker)
+            settle_interrupted(record, given.why or "timeout", now, self._node, pid, self._backoff, backoff)
         else:
-            settle(record, report, now, self._node, pid, chance)
+            settle(record, report, now, self._node, pid, self._backoff)
 
     # -- watching -----------------------------------------------------------------------------------------------
 
@@ -291,18 +296,19 @@ class Runner:
         changed: list[Record] = []
         back: list[Record] = []
         for seq, given in self._given.items():
-            record, chance = given.record, random.random()  # noqa: S311 spreads retries
+            record = given.record
+            backoff = self._backoff_of(record.worker)
             if seq not in started:
                 self._undo(given, now)
                 back.append(record)
                 continue
             changed.append(record)
             if given.why is not None and (self._killed_for == seq or given.why == "cancel"):
-                settle_interrupted(record, given.why, now, self._node, pid, chance)
+                settle_interrupted(record, given.why, now, self._node, pid, self._backoff, backoff)
             elif self._killed_for is not None:
                 machine.take_back(record, now, f"its process was killed for another job ({how})")
             elif len(started) == 1:
-                settle_crash(record, how, now, self._node, pid, chance)
+                settle_crash(record, died, now, self._node, pid, self._backoff, backoff)
                 if record.state in TERMINAL_STATES:
                     self._quarantine.discard(record.id)
                 elif self.kind == "async":

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import assert_never
 
 from kathikon_actors.jobs import machine
-from kathikon_actors.jobs.backoff import default_backoff
+from kathikon_actors.jobs.backoff import BackoffFunction, default_backoff, usable_delay
 from kathikon_actors.jobs.record import Record
+from kathikon_actors.processes.exits import WorkerDied
 from kathikon_actors.processes.messages import Report, Why
 
-__all__ = ["settle", "settle_crash", "settle_interrupted"]
+__all__ = ["AttemptLost", "Backoffs", "settle", "settle_crash", "settle_interrupted"]
+
+Backoffs = Callable[[str, int, BaseException], float]
+"""Gives the seconds until the next attempt, from the worker's name, the number of the attempt and its error."""
 
 
-def settle(record: Record, report: Report, now: int, node: str, pid: int, chance: float) -> None:
+class AttemptLost(Exception):
+    """What a worker's own backoff is given when its code could not fail by itself: a crash, a timeout."""
+
+
+logger = logging.getLogger(__name__)
+
+
+def settle(record: Record, report: Report, now: int, node: str, pid: int, backoff: Backoffs) -> None:
     """Move an executing record to where its report says.
 
     Args:
@@ -21,7 +34,7 @@ def settle(record: Record, report: Report, now: int, node: str, pid: int, chance
         now: microseconds since 1970.
         node: the node's name, for the error entry.
         pid: of the worker process, likewise.
-        chance: in [0, 1), spreads the default backoff.
+        backoff: for a report that brings no delay of its own.
     """
     verdict = report.verdict
     if verdict == "completed":
@@ -34,7 +47,9 @@ def settle(record: Record, report: Report, now: int, node: str, pid: int, chance
     error = machine.quote_error(now, record.attempt, report.kind or verdict, message, report.traceback, node, pid)
     match verdict:
         case "failed":
-            delay = report.delay if report.delay is not None else default_backoff(record.attempt, chance)
+            delay = report.delay
+            if delay is None:
+                delay = backoff(record.worker, record.attempt, AttemptLost(message))
             machine.fail(record, now, error, delay)
         case "discarded":
             machine.discard(record, now, message, error=error)
@@ -46,17 +61,19 @@ def settle(record: Record, report: Report, now: int, node: str, pid: int, chance
             assert_never(verdict)
 
 
-def settle_interrupted(record: Record, why: Why, now: int, node: str, pid: int, chance: float) -> None:
+def settle_interrupted(record: Record, why: Why, now: int, node: str, pid: int, backoff: Backoffs) -> None:
     """An executing record was stopped because its time was up, or because it was cancelled."""
     if why == "cancel":
         machine.cancel(record, now, "cancelled while it ran")
         return
-    message = f"did not end within its timeout of {record.timeout:g} s"
-    error = machine.quote_error(now, record.attempt, "timeout", message, None, node, pid)
-    machine.fail(record, now, error, default_backoff(record.attempt, chance))
+    _fail(record, "timeout", f"did not end within its timeout of {record.timeout:g} s", now, node, pid, backoff)
 
 
-def settle_crash(record: Record, how: str, now: int, node: str, pid: int, chance: float) -> None:
+def settle_crash(record: Record, how: str, now: int, node: str, pid: int, backoff: Backoffs) -> None:
     """An executing record killed its own process."""
-    error = machine.quote_error(now, record.attempt, "crash", f"the worker process died: {how}", None, node, pid)
-    machine.fail(record, now, error, default_backoff(record.attempt, chance))
+    _fail(record, "crash", f"the worker process died: {how}", now, node, pid, backoff)
+
+
+def _fail(record: Record, kind: str, message: str, now: int, node: str, pid: int, backoff: Backoffs) -> None:
+    error = machine.quote_error(now, record.attempt, kind, message, None, node, pid)
+    machine.fail(record, now, error, backoff(record.worker, record.attempt, AttemptLost(message)))
