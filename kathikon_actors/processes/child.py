@@ -18,6 +18,8 @@ from kathikon_actors.processes.zygote import Assignment
 
 __all__ = ["work"]
 
+_HANDLED = (signal.SIGALRM, signal.SIGINT, signal.SIGTERM)
+
 
 def work(hello: Hello, assignment: Assignment) -> None:
     """Be a worker process until the node says stop or is gone.
@@ -52,10 +54,6 @@ def _settle(assignment: Assignment, page: SharedPage) -> None:
         os._exit(1)
     set_process_name(assignment.title)
     prefer_for_oom_kill()
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(2, 1)  # the node's own output is data; what jobs print are words
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
@@ -71,13 +69,23 @@ def _settle(assignment: Assignment, page: SharedPage) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_term)
-    os.register_at_fork(after_in_child=_default_signals)
+    os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=_default_signals)
     if assignment.kind == "async":
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD, *_HANDLED})
+
+
+def _hold_back() -> None:
+    """A job forks: a signal that comes before the child has its own handlers would be lost in it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+
+
+def _let_through() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
 
 
 def _default_signals() -> None:
-    """A job forked a child: `multiprocessing` must be able to terminate it."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
+    """Let `multiprocessing` in a job terminate the child it forked."""
+    for number in _HANDLED:
         signal.signal(number, signal.SIG_DFL)
+    _let_through()

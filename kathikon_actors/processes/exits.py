@@ -35,6 +35,11 @@ class ExitStatus:
     out_of_memory: bool = False
 
     @property
+    def lost(self) -> bool:
+        """Whether it went with the process that forks workers: through no fault of what it was running."""
+        return self.code is None and self.signal is None
+
+    @property
     def text(self) -> str:
         """What operators read: `killed by SIGSEGV`, `exit status 3`, `out of memory (SIGKILL by the kernel)`."""
         if self.out_of_memory:

@@ -164,7 +164,7 @@ class Zygote:
     async def aclose(self) -> None:
         """End it and every worker process that is left, see them gone, close their handles. Idempotent."""
         with trio.CancelScope(shield=True):
-            self._lose_workers(kill=True)
+            self._lose_workers()
             for worker in list(self._handles):
                 worker.close()
             if not self._closed:
@@ -192,7 +192,7 @@ class Zygote:
             process = subprocess.Popen(  # noqa: S603 our own interpreter and script
                 [*interpreter(), BOOTSTRAP, "zygote", str(told), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                stdout=2,
+                stdout=2,  # the node's own output is data; what jobs print are words
                 start_new_session=True,
                 pass_fds=(told, theirs.fileno()),
             )
@@ -309,9 +309,9 @@ class Zygote:
             self._process.kill()
             await self._reaped()
         self._gone = True
-        self._lose_workers(kill=False)
+        self._lose_workers()
 
-    def _lose_workers(self, *, kill: bool) -> None:
+    def _lose_workers(self) -> None:
         """The kernel or the zygote kills each worker; nobody will tell how they ended."""
         for pid, worker in list(self._workers.items()):
             worker.kill()

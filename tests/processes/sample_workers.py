@@ -108,6 +108,19 @@ def fork_and_die(path: str) -> None:
 
 
 @worker
+def fork_unseen_and_die(path: str) -> None:
+    """As a C library would: no hook of Python's runs, and the copy is in nobody's group."""
+    libc = ctypes.CDLL(None)
+    pid = libc.fork()
+    if pid == 0:
+        libc.setsid()
+        libc.sleep(20)
+        libc._exit(0)
+    Path(path).write_text(str(pid))
+    os._exit(7)
+
+
+@worker
 def fork_and_return() -> str:
     pid = os.fork()
     if pid == 0:
@@ -134,7 +147,7 @@ def who_am_i() -> dict[str, Any]:
         "stdin": str(Path("/proc/self/fd/0").readlink()),
         "stdout_is_stderr": os.fstat(1).st_ino == os.fstat(2).st_ino,
         "modules": sorted(sys.modules),
-        "descriptors": len(os.listdir("/proc/self/fd")),
+        "descriptors": len(list(Path("/proc/self/fd").iterdir())),
     }
 
 
@@ -207,12 +220,13 @@ async def async_report_cancelled(job: Job, path: str) -> None:
     try:
         await trio.sleep(1000)
     finally:
-        Path(path).write_text(str(job.is_cancelled))
+        with trio.CancelScope(shield=True):
+            await trio.Path(path).write_text(str(job.is_cancelled))
 
 
 @worker
 async def block_the_loop() -> None:
-    time.sleep(1000)
+    time.sleep(1000)  # noqa: ASYNC251 the very fault this worker shows
 
 
 class BadText(Exception):

@@ -99,6 +99,18 @@ async def test_what_a_dead_worker_forked_goes_with_it(tmp_path: Path) -> None:
         await until(lambda: not alive(grandchild), 2)
 
 
+async def test_a_death_is_seen_though_somebody_holds_the_socket_open(tmp_path: Path) -> None:
+    """A daemon forked behind Python's back keeps the socket; the exit status is enough, and reports come first."""
+    pid_file = tmp_path / "pid"
+    async with open_worker() as worker:
+        worker.send([run(1, "noop"), run(2, "fork_unseen_and_die", path=str(pid_file))])
+        got, died = await death(worker, seconds=3)
+    assert [m.seq for m in got] == [1] and died.exit.text == "exit status 7"
+    daemon = int(pid_file.read_text())
+    assert alive(daemon)
+    os.kill(daemon, signal.SIGKILL)
+
+
 async def test_a_copy_that_comes_back_from_fork_is_not_a_second_worker() -> None:
     """A job that forks and returns twice is reported once."""
     async with open_worker() as worker:
@@ -233,7 +245,7 @@ async def test_a_dead_worker_takes_no_more_and_says_so_again() -> None:
 async def test_a_thousand_forks_leave_no_descriptor() -> None:
     """Each handle gives back its socket, its pidfd, its page; the zygote keeps none."""
     async with open_zygote() as zygote:
-        before, in_zygote = descriptors(), len(os.listdir(f"/proc/{zygote.pid}/fd"))
+        before, in_zygote = descriptors(), descriptors(zygote.pid)
         for number in range(1_000):
             worker = await zygote.fork("plain", 1, "test")
             if number % 3 == 0:
@@ -246,7 +258,7 @@ async def test_a_thousand_forks_leave_no_descriptor() -> None:
                     await zygote.fork("plain", 1, "cancelled")
                 worker.close()
         await until(lambda: descriptors() == before)
-        await until(lambda: len(os.listdir(f"/proc/{zygote.pid}/fd")) == in_zygote)
+        await until(lambda: descriptors(zygote.pid) == in_zygote)
         await until(lambda: Path(f"/proc/{zygote.pid}/task/{zygote.pid}/children").read_text() == "")
 
 

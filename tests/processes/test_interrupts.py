@@ -96,6 +96,18 @@ async def test_late_and_stray_signals_hurt_nobody() -> None:
         assert {m.verdict for m in got} == {"completed"} and len(got) == 5_000
 
 
+async def test_a_burst_of_interrupts_raises_once() -> None:
+    """A second signal while the first is on its way up must not escape and end the process."""
+    async with open_worker() as worker:
+        for seq in range(1, 101):
+            worker.send([run(seq, "spin_forever")])
+            await until(worker.running)
+            for _ in range(30):
+                worker.interrupt(seq, "timeout")
+            got = await report(worker)
+            assert (got.seq, got.verdict) == (seq, "interrupted")
+
+
 async def test_interrupts_at_random_moments_stop_the_run_that_was_meant_or_none() -> None:
     """Fired into a stream of short runs, an interrupt never hits another run and never ends the process."""
     chance = random.Random(7)
@@ -221,3 +233,17 @@ async def test_what_is_not_seen_running_after_the_pause_never_starts(tmp_path: P
             worker.unrevoke()
         executed = {int(line) for line in path.read_text().split()}
     assert mine and mine.isdisjoint(executed)
+
+
+async def test_an_async_job_that_blocks_the_loop_is_ended_by_kill_only() -> None:
+    """Nothing in its process can hear an interrupt; the kill names every run it executed."""
+    async with open_worker("async", 2) as worker:
+        worker.send([run(1, "block_the_loop"), run(2, "async_sleep", seconds=1000)])
+        await until(worker.running)
+        worker.interrupt(1, "timeout")
+        with trio.move_on_after(0.2):
+            await worker.receive()
+        assert worker.exit is None
+        worker.kill()
+        _got, died = await death(worker)
+    assert 1 in [seq for seq, _ in died.running]

@@ -37,11 +37,15 @@ def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, tex
     return file
 
 
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
 WORKER_TEXT = "from kathikon_actors import worker\n@worker\ndef task() -> str:\n    return __name__\n"
 
 
 async def test_a_plain_worker_loads_neither_trio_nor_asyncpg() -> None:
-    """A process for plain functions starts light. (The sample workers import trio themselves, so they stay away.)"""
+    """A process for plain functions starts light."""
     code = """
 import sys
 from kathikon_actors.processes import child, execution, plain, refs, start, zygote
@@ -61,7 +65,7 @@ async def test_a_worker_stands_apart_from_its_node() -> None:
         assert (inside["pid"], inside["parent"], inside["session"]) == (process.pid, zygote.pid, process.pid)
         assert inside["stdin"] == "/dev/null" and inside["stdout_is_stderr"]
         assert inside["descriptors"] <= 6
-        assert Path(f"/proc/{process.pid}/comm").read_text().strip() == "a-long-title-fo"
+        assert name_of(process.pid) == "a-long-title-fo"
         assert os.getsid(zygote.pid) == zygote.pid
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -106,7 +105,7 @@ async def death(worker: WorkerProcess, seconds: float = 10) -> tuple[list[FromWo
 async def until(state: Callable[[], object], seconds: float = 10) -> None:
     """Wait until a state is reached that nobody tells of."""
     with trio.fail_after(seconds):
-        while not state():
+        while not state():  # noqa: ASYNC110 another process reaches it
             await trio.sleep(0.002)
 
 
@@ -118,6 +117,6 @@ def alive(pid: int) -> bool:
         return False
 
 
-def descriptors() -> int:
-    """Count the open descriptors of this process."""
-    return len(os.listdir("/proc/self/fd"))
+def descriptors(pid: int | str = "self") -> int:
+    """Count the open descriptors of a process."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
