@@ -20,7 +20,7 @@ from kathikon_actors.jobs.errors import BadConfiguration
 if TYPE_CHECKING:
     from kathikon_actors.store.connection import Raw
 
-__all__ = ["LOCK_CLASS", "Migration", "migrate", "migrations", "pending"]
+__all__ = ["LOCK_CLASS", "Migration", "migrate", "migrations", "pending", "script"]
 
 LOCK_CLASS: Final = 0x6B617468
 """The first number of every advisory lock; the second is 0 for migrations, else a node_id."""
@@ -121,6 +121,17 @@ async def migrate(raw: Raw, known: Sequence[Migration] | None = None) -> list[Mi
             f"the schema kathikon cannot be made: {error}; let the database's owner run the migrations once"
         ) from None
     return done
+
+
+def script() -> str:
+    """Give SQL for psql that does what `migrate` does on an empty database, for whoever may not run programs on it."""
+    steps = (
+        f"-- Migration {step.number}: {step.name}\n{step.sql.strip()}\n"
+        f"INSERT INTO kathikon.migrations (number, name, checksum)\n"
+        f"    VALUES ({step.number}, '{step.name}', '{step.checksum}');\n"
+        for step in migrations()
+    )
+    return "\n".join([f"BEGIN;\n{_TABLE.strip()}\n", *steps, "COMMIT;\n"])
 
 
 async def _apply(raw: Raw, migration: Migration) -> None:
