@@ -201,7 +201,7 @@ async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.
 
 
 def _crew(state: NodeState, name: str) -> Crew:
-    crew = Crew(state.app.queues[name], state.the_table(), state.name, state.clock, state.kind_of, state.backoff_of)
+    crew = Crew(state.app.queues[name], state.the_table(), state.name, state.clock, state.kind_of, state.backoff)
     crew.draining = state.draining
     state.crews[name] = crew
     return crew

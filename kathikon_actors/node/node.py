@@ -215,7 +215,9 @@ class Node:
         definition = state.definitions.get(new.worker)
         if definition is None:
             raise UnknownWorker(new.worker, state.definitions)
-        return build_record(new, definition, state.app.defaults, state.ids, state.clock())
+        record = build_record(new, definition, state.app.defaults, state.ids, state.clock())
+        record.node = state.name
+        return record
 
     # -- looking ------------------------------------------------------------------------------------------------
 

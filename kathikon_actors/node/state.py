@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from kathikon_actors.jobs.backoff import BackoffFunction
 from kathikon_actors.jobs.backoff import default_backoff, usable_delay
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.ids import IdSource
@@ -71,11 +70,6 @@ class NodeState:
         """Tell which kind of process a worker runs in; a name nobody knows is reported by a plain one."""
         definition = self.definitions.get(worker)
         return "async" if definition is not None and definition.is_async else "plain"
-
-    def backoff_of(self, worker: str) -> BackoffFunction | None:
-        """Give a worker's own backoff, if it has one."""
-        definition = self.definitions.get(worker)
-        return None if definition is None else definition.backoff
 
     def backoff(self, worker: str, attempt: int, error: BaseException) -> float:
         """Give the seconds until a worker's next attempt, after a crash or a timeout: its code was not there to say.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kathikon_actors.jobs.backoff import BackoffFunction
 from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.queue.pace import Pace
 from kathikon_actors.queue.runner import Kind, Runner
@@ -32,7 +31,7 @@ class Crew:
         node: str,
         clock: Callable[[], int],
         kind_of: Callable[[str], Kind],
-        backoff_of: Callable[[str], BackoffFunction | None],
+        backoff: Backoffs,
     ) -> None:
         self.queue = queue
         self.table = table
@@ -40,7 +39,6 @@ class Crew:
         self.clock = clock
         self.kind_of = kind_of
         self.backoff = backoff
-        self.backoff_of = backoff_of
         self.pace = Pace()
         self.quarantine: set[bytes] = set()
         self.runners: list[Runner] = []

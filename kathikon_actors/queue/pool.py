@@ -76,9 +76,7 @@ async def _serve(
     """Run one worker process until it dies, or until the pool stops."""
     process = await zygote().fork(kind, slots, f"kathikon {crew.queue.name} {kind}")
     alone = use == "alone"
-    runner = Runner(
-        process, crew.table, crew.node, crew.pace, crew.quarantine, crew.clock, crew.backoff_of, alone=alone
-    )
+    runner = Runner(process, crew.table, crew.node, crew.pace, crew.quarantine, crew.clock, crew.backoff, alone=alone)
     died: WorkerDied | None = None
     try:
         crew.join(runner)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 from kathikon_actors.jobs import machine
-from kathikon_actors.jobs.backoff import BackoffFunction
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.processes.handle import WorkerDied, WorkerProcess
@@ -61,7 +60,7 @@ class Runner:
         pace: the queue's, shared by its runners.
         quarantine: the queue's: ids of jobs that run alone from now on.
         clock: gives microseconds since 1970.
-        backoff_of: gives a worker's own backoff by its name.
+        backoff: of the workers, for attempts that a crash or a timeout ended.
         alone: a quarantine: one job at a time, nothing ahead.
     """
 
@@ -73,7 +72,7 @@ class Runner:
         pace: Pace,
         quarantine: set[bytes],
         clock: Callable[[], int],
-        backoff_of: Callable[[str], BackoffFunction | None],
+        backoff: Backoffs,
         *,
         alone: bool = False,
     ) -> None:
@@ -87,7 +86,6 @@ class Runner:
         self._quarantine = quarantine
         self._backoff = backoff
         self._clock = clock
-        self._backoff_of = backoff_of
         self._given: dict[int, _Given] = {}
         self._unsent: list[Run] = []
         self._revoked: set[int] = set()
@@ -190,8 +188,7 @@ class Runner:
     def _settle(self, given: _Given, report: Report, now: int) -> None:
         record, pid = given.record, self.process.pid
         if report.verdict == "interrupted":
-            backoff = self._backoff_of(record.worker)
-            settle_interrupted(record, given.why or "timeout", now, self._node, pid, self._backoff, backoff)
+            settle_interrupted(record, given.why or "timeout", now, self._node, pid, self._backoff)
         else:
             settle(record, report, now, self._node, pid, self._backoff)
 
@@ -297,18 +294,19 @@ class Runner:
         back: list[Record] = []
         for seq, given in self._given.items():
             record = given.record
-            backoff = self._backoff_of(record.worker)
             if seq not in started:
                 self._undo(given, now)
                 back.append(record)
                 continue
             changed.append(record)
             if given.why is not None and (self._killed_for == seq or given.why == "cancel"):
-                settle_interrupted(record, given.why, now, self._node, pid, self._backoff, backoff)
+                settle_interrupted(record, given.why, now, self._node, pid, self._backoff)
             elif self._killed_for is not None:
                 machine.take_back(record, now, f"its process was killed for another job ({how})")
+            elif died.exit.lost:
+                machine.take_back(record, now, how)
             elif len(started) == 1:
-                settle_crash(record, died, now, self._node, pid, self._backoff, backoff)
+                settle_crash(record, how, now, self._node, pid, self._backoff)
                 if record.state in TERMINAL_STATES:
                     self._quarantine.discard(record.id)
                 elif self.kind == "async":

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import assert_never
 
 from kathikon_actors.jobs import machine
-from kathikon_actors.jobs.backoff import BackoffFunction, default_backoff, usable_delay
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.processes.exits import WorkerDied
 from kathikon_actors.processes.messages import Report, Why
 
 __all__ = ["AttemptLost", "Backoffs", "settle", "settle_crash", "settle_interrupted"]
@@ -20,9 +17,6 @@ Backoffs = Callable[[str, int, BaseException], float]
 
 class AttemptLost(Exception):
     """What a worker's own backoff is given when its code could not fail by itself: a crash, a timeout."""
-
-
-logger = logging.getLogger(__name__)
 
 
 def settle(record: Record, report: Report, now: int, node: str, pid: int, backoff: Backoffs) -> None:
