@@ -317,7 +317,7 @@ class Zygote:
             worker.kill()
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)  # what a worker forked, when the worker itself is gone already
-            worker.mark_dead(ExitStatus(pid, signal=signal.SIGKILL if kill else None))
+            worker.mark_dead(ExitStatus(pid))
         self._workers.clear()
 
     def _forget(self, worker: WorkerProcess) -> None:

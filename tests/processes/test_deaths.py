@@ -12,7 +12,7 @@ import trio
 
 from kathikon_actors.processes.handle import ExitStatus, WorkerDied
 from kathikon_actors.processes.memory import rss_bytes
-from kathikon_actors.processes.messages import Report
+from kathikon_actors.processes.messages import FromWorker, Report
 from tests.processes.tools import (
     ALL,
     alive,
@@ -205,7 +205,7 @@ async def test_a_cancelled_stop_kills() -> None:
 
 async def test_a_cancelled_receive_loses_no_report() -> None:
     """Every report is given out exactly once, however often the one who waits is cancelled."""
-    got = []
+    got: list[FromWorker] = []
     async with open_worker() as worker:
         worker.send([run(seq, "noop") for seq in range(1, 2_001)])
         with trio.fail_after(20):

@@ -191,7 +191,7 @@ async def test_no_run_is_both_taken_back_and_executed(tmp_path: Path, kind: str,
             worker.revoke_from(cut)
             await trio.sleep(SETTLE)
             running = {n for n, _ in worker.running()}
-            reports = {}
+            reports: dict[int, str] = {}
             while len(reports) < size:
                 for message in await worker.receive():
                     assert isinstance(message, Report)

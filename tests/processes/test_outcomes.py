@@ -9,7 +9,7 @@ import pytest
 
 from kathikon_actors.jobs import json
 from kathikon_actors.processes.handle import WorkerProcess
-from kathikon_actors.processes.messages import Progress, Report, Run
+from kathikon_actors.processes.messages import FromWorker, Progress, Report, Run
 from tests.processes.tools import ALL, open_worker, receive, record, report, run
 
 
@@ -160,10 +160,11 @@ async def test_progress_arrives_before_the_report(worker: WorkerProcess) -> None
 async def test_a_tight_loop_of_progress_does_not_flood_the_node(plain: WorkerProcess) -> None:
     """Of tens of thousands of calls, a burst and then 20 a second pass."""
     plain.send([run(1, "tight_progress", seconds=0.5)])
-    messages = []
+    messages: list[FromWorker] = []
     while not (messages and isinstance(messages[-1], Report)):
         messages += await plain.receive()
     assert 20 <= len(messages) - 1 <= 40
+    assert isinstance(messages[-1], Report)
     assert int(messages[-1].result or b"0") > 1_000
 
 
