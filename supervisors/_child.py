@@ -74,8 +74,8 @@ class Child:
 
     @property
     def info(self) -> object:
-        """What the child gave to `started()`; None unless it lives."""
-        return None if self.life is None else self.life.info
+        """What the child gave to `started()`; None unless it is up."""
+        return self.life.info if self.life is not None and self.state in {"running", "unkillable"} else None
 
     @property
     def patience(self) -> float | BrutalKill:

@@ -125,7 +125,7 @@ class DynamicEngine(Engine):
 
     async def retry(self, child: Child) -> None:
         try:
-            up = await self.keeper.start(child)
+            up = await self.keeper.start(child, again=True)
         except FailedToStart as exc:
             self.reporter.emit(StartFailed, child, exc.reason)
             if child.is_alive():
@@ -133,9 +133,7 @@ class DynamicEngine(Engine):
             else:
                 self.failed_again(child)
             return
-        if up:
-            child.restarts += 1
-        else:
+        if not up:
             self.gone(child)
 
     async def start_child(self, spec: ChildSpec) -> ChildRef:

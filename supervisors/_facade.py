@@ -162,8 +162,14 @@ async def opened(engine: Engine, supervisor: S) -> AsyncIterator[S]:
         except BaseException as exc:
             error = exc
         engine.end(Normal() if error is None else Shutdown())
-        with trio.CancelScope(shield=True):
-            await engine.finished.wait()
+        while not engine.finished.is_set():
+            try:
+                with trio.CancelScope(shield=True):
+                    await engine.finished.wait()
+            except KeyboardInterrupt as exc:
+                # A second Ctrl-C: the user does not want to wait.
+                error = exc
+                engine.kill()
     if engine.keeper.fatal is not None:
         raise engine.keeper.fatal
     if error is not None and not _is_cancellation(error):

@@ -57,8 +57,12 @@ class Keeper:
         if self._kids is not None:
             await self._closed.wait()
 
-    async def start(self, child: Child) -> bool:
+    async def start(self, child: Child, *, again: bool = False) -> bool:
         """Start `child` and wait until it is up; False when it asked to be ignored.
+
+        Args:
+            child: the one to start.
+            again: it is a restart, which the child's record counts.
 
         Raises:
             FailedToStart: it ended, or was ended, before it was up.
@@ -87,6 +91,7 @@ class Keeper:
         self.starting = None
         child.state = "running"
         child.held = False
+        child.restarts += again
         child.started_at = trio.current_time()
         self._reporter.emit(ChildStarted, child, None)
         return True
@@ -158,7 +163,7 @@ class Keeper:
                     await life.wait_end()
         if life.finished:
             reason = self.take(child)
-            if life.started and not is_clean_stop(child.spec, reason):
+            if not is_clean_stop(child.spec, reason):
                 self._reporter.emit(ShutdownError, child, reason)
             return True
         self._note_unkillable(child)

@@ -180,7 +180,7 @@ class StaticEngine(Engine):
                 continue
             child.state = "restarting"
             try:
-                up = await self.keeper.start(child)
+                up = await self.keeper.start(child, again=True)
             except FailedToStart as exc:
                 self.reporter.emit(StartFailed, child, exc.reason)
                 if child.is_alive():
@@ -188,9 +188,7 @@ class StaticEngine(Engine):
                     continue
                 self.failed_again(child)
                 return
-            if up:
-                child.restarts += 1
-            else:
+            if not up:
                 self._ignored_start(child)
 
     # The API, run by the control task.

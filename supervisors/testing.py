@@ -128,20 +128,23 @@ async def wait_restarted(
     Args:
         supervisor: where to start looking.
         path: as for `crash`.
-        restarts: how often it must have been restarted in all; None means: once more than now.
+        restarts: how often it must have been restarted in all; None means: once more than now, or anew because a
+            supervisor above it was restarted.
         timeout: seconds.
 
     Raises:
         WaitTimeout: it has not been after `timeout` seconds.
     """
-    wanted = _find(supervisor, path).restarts + 1 if restarts is None else restarts
+    before = _find(supervisor, path)
+    wanted = before.restarts + 1 if restarts is None else restarts
 
     def reached() -> bool:
         try:
             child = _find(supervisor, path)
         except ChildNotFound:
             return False
-        return child.state == "running" and child.restarts >= wanted
+        anew = restarts is None and child is not before
+        return child.state == "running" and (anew or child.restarts >= wanted)
 
     await _wait_until(supervisor, reached, f"restart {wanted} of child {path!r}", timeout)
 
