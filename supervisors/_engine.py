@@ -234,7 +234,6 @@ class Engine(ABC):
                 self.keeper.take(child)
         if self.keeper.fatal is not None:
             self.exit_reason = Crash(self.keeper.fatal)
-        self._refuse_calls()
         self.finished.set()
         self.ready.set()
         if self.keeper.fatal is not None:

@@ -90,7 +90,6 @@ class Keeper:
             return False
         self.starting = None
         child.state = "running"
-        child.held = False
         child.restarts += again
         child.started_at = trio.current_time()
         self._reporter.emit(ChildStarted, child, None)

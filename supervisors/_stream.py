@@ -59,11 +59,14 @@ class TaskStream(Generic[I, T]):
         self._running: set[Task[T]] = set()
         self._queue: deque[Task[T]] = deque()
         self._bell = _Bell()
+        self._closed = False
 
     def __aiter__(self) -> TaskStream[I, T]:
         return self
 
     async def __anext__(self) -> Ok[T] | Exited:
+        if self._closed:
+            raise StopAsyncIteration
         try:
             # As Elixir does it: a result that is there is handed over before more work is begun, one new task for each
             # taken, so that a consumer that stops early has begun little in vain.
@@ -121,6 +124,7 @@ class TaskStream(Generic[I, T]):
         return ended
 
     def _kill(self) -> None:
+        self._closed = True
         self._items = None
         for task in tuple(self._running):
             task.pid.kill()
@@ -129,7 +133,6 @@ class TaskStream(Generic[I, T]):
         """Kill the tasks that run and return when they are dead; nothing more will come."""
         doomed = tuple(self._running)
         self._kill()
-        self._queue.clear()
         with trio.move_on_after(_PATIENCE, shield=True):
             for task in doomed:
                 await task.done.wait()

@@ -99,6 +99,10 @@ async def test_b18_an_ignoring_temporary_child_is_not_listed(autojump_clock: Moc
     """Its spec goes at once."""
     async with open_supervisor([ChildSpec("a", ignoring, restart="temporary")]) as tree:
         assert tree.which_children() == []
+        assert await tree.start_child(ChildSpec("b", ignoring, restart="temporary")) is None
+        assert tree.which_children() == []
+        assert await tree.start_child(ChildSpec("c", ignoring)) is None
+        assert tree.which_child("c").state == "stopped"
 
 
 async def test_b19_an_exception_an_exit_and_a_bad_return_have_one_shape(autojump_clock: MockClock) -> None:

@@ -292,6 +292,8 @@ async def test_g85_nothing_is_started_during_shutdown(autojump_clock: MockClock)
         await settle()
         nursery.start_soon(tree.stop)
         await settle()
+        assert len(errors) == 2
+        assert tree.exit_reason is None
         nursery.start_soon(asking)
         await trio.sleep(5)
         assert len(errors) == 3

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from supervisors import Shutdown, open_supervisor
+from supervisors import Normal, Shutdown, open_supervisor
 from tests.supervisors.tools import puppets, settle
 
 
@@ -32,6 +32,7 @@ async def test_h87_a_significant_transient_that_crashes_is_restarted(autojump_cl
         a.end(ValueError("x"))
         await settle()
         assert tree.which_child("a").restarts == 1
+    assert tree.exit_reason == Normal()
 
 
 async def test_h88_a_significant_temporary_that_crashes_ends_the_supervisor(autojump_clock: MockClock) -> None:
@@ -54,6 +55,7 @@ async def test_h89_stopping_a_significant_child_by_hand_does_nothing(autojump_cl
         await tree.terminate_child("a")
         await settle()
         assert tree.which_child("b").state == "running"
+    assert tree.exit_reason == Normal()
 
 
 async def test_h90_a_significant_temporary_stopped_for_a_sibling_does_nothing(autojump_clock: MockClock) -> None:
@@ -67,6 +69,7 @@ async def test_h90_a_significant_temporary_stopped_for_a_sibling_does_nothing(au
         a.end(ValueError("x"))
         await settle()
         assert [(info.id, info.state) for info in tree.which_children()] == [("a", "running")]
+    assert tree.exit_reason == Normal()
 
 
 async def test_h91_all_significant_waits_for_the_last(autojump_clock: MockClock) -> None:
@@ -122,3 +125,23 @@ async def test_h93_an_insignificant_end_does_nothing(autojump_clock: MockClock) 
         b.end(ValueError("x"))
         await settle()
         assert tree.which_child("c").state == "running"
+    assert tree.exit_reason == Normal()
+
+
+async def test_h_a_restarting_significant_child_counts_as_there(autojump_clock: MockClock) -> None:
+    """all_significant does not end while one of them is on its way back."""
+    _, (a, b) = puppets("ab")
+    async with open_supervisor(
+        [one.spec(restart="transient", significant=True) for one in (a, b)],
+        auto_shutdown="all_significant",
+        max_restarts=0,
+        on_exceed="pause",
+    ) as tree:
+        a.end(ValueError("x"))
+        await settle()
+        assert tree.which_child("a").state == "restarting"
+        b.end()
+        await settle()
+        await trio.sleep(6)
+        assert tree.which_child("a").state == "running"
+    assert tree.exit_reason == Normal()

@@ -221,11 +221,13 @@ async def test_q177_an_abandoned_stream_leaves_nothing_running(autojump_clock: M
         async with tasks.async_stream(gauge.work, items(), max_concurrency=3) as stream:
             assert await anext(stream) == Ok(1.0)
         assert gauge.now == 0
+        kept = tasks.async_stream(gauge.work, [100.0], timeout=500)
         with trio.move_on_after(0.5):
-            async for _ in tasks.async_stream(gauge.work, [100.0], timeout=500):
-                pass
+            await anext(kept)
         await settle()
         assert gauge.now == 0
+        with pytest.raises(StopAsyncIteration):
+            await anext(kept)
 
 
 async def test_q178_a_crash_or_a_timeout_takes_its_place_in_the_stream(autojump_clock: MockClock) -> None:

@@ -201,9 +201,11 @@ async def test_s196_a_start_whose_caller_gave_up_is_undone(autojump_clock: MockC
 
     _, (b,) = puppets("b")
     async with open_supervisor() as tree:
+        began = trio.current_time()
         with trio.move_on_after(1) as scope:
             await tree.start_child(ChildSpec("a", slow))
         assert scope.cancelled_caught
+        assert trio.current_time() - began == pytest.approx(1)
         assert cleaned == ["gone"]
         assert tree.which_children() == []
         assert await tree.start_child(b.spec()) == "b1"
@@ -301,3 +303,71 @@ async def test_s_a_bug_in_the_supervisor_itself_still_stops_the_children(
     assert diary == ["!a", "-b"]
     with pytest.raises(SupervisorStopped):
         await tree.terminate_child("a")
+
+
+async def test_s_an_error_in_a_cancelled_body_is_not_lost_while_the_stop_takes_its_time(
+    autojump_clock: MockClock,
+) -> None:
+    """It comes out bare, after the ordered stop."""
+    diary, (a,) = puppets("a")
+    a.cleanup = 2
+    with pytest.raises(KeyError, match="cleanup"), trio.move_on_after(1):
+        async with open_supervisor([a.spec()]):
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise KeyError("cleanup")
+    assert diary == ["+a", "-a"]
+    assert trio.current_time() == pytest.approx(3)
+
+
+class Stubborn:
+    """A child that swallows its cancellation until it is let go; its second start hangs when asked to."""
+
+    def __init__(self, *, hang_at_start: int = 0) -> None:
+        self.hang_at_start = hang_at_start
+        self.starts = 0
+        self.let_go = trio.Event()
+        self.die = trio.Event()
+
+    async def live(self, *, task_status: trio.TaskStatus[None]) -> None:
+        self.starts += 1
+        if self.starts == self.hang_at_start:
+            with trio.CancelScope(shield=True):
+                await self.let_go.wait()
+        task_status.started()
+        if self.hang_at_start or self.starts > 1:
+            await self.die.wait()
+            self.die = trio.Event()
+            raise ValueError("x")
+        with trio.CancelScope(shield=True):
+            await self.let_go.wait()
+
+
+async def test_s_terminating_an_unkillable_child_takes_back_its_restart(autojump_clock: MockClock) -> None:
+    """It was to come back with its group; now it ends for good once it ends."""
+    _, (a,) = puppets("a")
+    stubborn = Stubborn()
+    async with open_supervisor([a.spec(), ChildSpec("s", stubborn.live, shutdown=1.0)], strategy="one_for_all") as tree:
+        a.end(ValueError("x"))
+        await trio.sleep(3)
+        assert (a.lives, tree.which_child("s").state) == (2, "unkillable")
+        with pytest.raises(UnkillableChild):
+            await tree.terminate_child("s")
+        stubborn.let_go.set()
+        await settle()
+        assert (tree.which_child("s").state, stubborn.starts) == ("stopped", 1)
+
+
+async def test_s_a_start_that_cannot_be_killed_at_a_restart_is_made_again_when_it_ends(
+    autojump_clock: MockClock,
+) -> None:
+    """No second life beside it before."""
+    stubborn = Stubborn(hang_at_start=2)
+    async with open_supervisor([ChildSpec("s", stubborn.live, start_timeout=1.0)]) as tree:
+        stubborn.die.set()
+        await trio.sleep(10)
+        assert (tree.which_child("s").state, stubborn.starts) == ("unkillable", 2)
+        stubborn.let_go.set()
+        await settle()
+        assert (tree.which_child("s").state, stubborn.starts) == ("running", 3)
