@@ -479,18 +479,19 @@ async def open_node(
                 try:
                     yield node
                 except trio.Cancelled:
-                    await _drain(node, shutdown_timeout)
+                    with trio.CancelScope(shield=True, deadline=trio.current_time() + shutdown_timeout + 1.0):
+                        await _drain(node, shutdown_timeout)
                     raise
                 else:
-                    await _drain(node, shutdown_timeout)
+                    with trio.CancelScope(shield=True):
+                        await _drain(node, shutdown_timeout)
         except FailedToStart as error:
             raise _root_cause(error) from error
 
 
 async def _drain(node: Node, timeout: float) -> None:
-    with trio.CancelScope(shield=True):
-        if not await node.drain(timeout):
-            logger.warning("some jobs did not finish within %.0f s; they run again when the node is back", timeout)
+    if not await node.drain(timeout):
+        logger.warning("some jobs did not finish within %.0f s; they run again when the node is back", timeout)
 
 
 def _root_cause(error: BaseException) -> BaseException:

@@ -48,7 +48,7 @@ class WorkerProcess:
         on_close: Callable[[WorkerProcess], None],
     ) -> None:
         self.pid = 0
-        self.kind = kind
+        self.kind: Kind = kind
         self.slots = page.slots
         self.title = title
         self.started_at = time.monotonic()

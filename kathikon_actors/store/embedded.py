@@ -72,6 +72,7 @@ _LAUNCHER_STAYS = sys.platform != "linux"  # no other kernel tells a process tha
 _INITDB_DEADLINE = 120.0
 _STILL_THERE = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists')
 _ORPHAN_GRACE = 3.0
+_STOP_TIMEOUT = 20.0
 
 
 class EmbeddedServer:
@@ -245,6 +246,7 @@ class EmbeddedServer:
         for name, value in {**self._settings, **fixed}.items():
             command += ["-c", f"{name}={value}"]
         reach = [directory.path, directory.data, directory.sockets, binaries.postgres]
+        start = 0
         with trio.move_on_after(self._deadline):
             while True:
                 start = self._spawn(command, user, reach=reach)
@@ -327,7 +329,8 @@ async def open_embedded(
     try:
         yield server
     finally:
-        await server.stop()
+        with trio.move_on_after(_STOP_TIMEOUT, shield=True):
+            await server.stop()
 
 
 def find_running(path: Path) -> str | None:

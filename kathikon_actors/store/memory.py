@@ -19,7 +19,7 @@ import trio
 from kathikon_actors.jobs.errors import AlreadyExists, LeaseLost, NodeNameTaken, StoreUnavailable
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.jobs.states import TERMINAL_STATES
+from kathikon_actors.jobs.states import TERMINAL_STATES, State
 from kathikon_actors.store.protocol import CLAIMABLE_STATES, MAX_PAGE, Counts, Filter, Lane, Membership
 
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
@@ -236,7 +236,8 @@ class MemoryStore:
         """See `Store.counts`."""
         await self._begin()
         queues: dict[str, Counts] = {}
-        for (queue, state), number in Counter((r.queue, r.state) for r in self._all()).items():
+        numbers: Counter[tuple[str, State]] = Counter((r.queue, r.state) for r in self._all())
+        for (queue, state), number in numbers.items():
             queues.setdefault(queue, Counts(queue)).by_state[state] = number
         return [queues[name] for name in sorted(queues)]
 

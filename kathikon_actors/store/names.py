@@ -53,14 +53,13 @@ class Names:
             if left > 0:
                 raise NodeNameTaken(node, left)
             await _end_sessions(raw, node_id)
-        taken = False
+        epoch: int | None = None
         async with raw.transaction():
             left = await raw.fetchval(statement("lease_left"), node_id)
             if locked or left <= 0:
                 epoch = await raw.fetchval(statement("take_name"), node_id, lease)
                 await raw.execute(statement("take_lanes"), node_id, epoch)
-                taken = True
-        if not taken:
+        if epoch is None:
             raise NodeNameTaken(node, left)
         await self._try_lock(raw, node_id)
         return Membership(node, node_id, epoch)

@@ -160,12 +160,9 @@ def _set_capabilities(effective: int, permitted: int | None, inheritable: int) -
     data = (ctypes.c_uint32 * 6)()
     if libc.capget(header, data) != 0:
         raise OSError(ctypes.get_errno(), f"capget: {os.strerror(ctypes.get_errno())}")
-    if permitted is None:
-        permitted = data[1] | data[4] << 32
+    kept = data[1] | data[4] << 32 if permitted is None else permitted
     for word in (0, 1):
-        data[3 * word : 3 * word + 3] = [
-            value >> 32 * word & 0xFFFFFFFF for value in (effective, permitted, inheritable)
-        ]
+        data[3 * word : 3 * word + 3] = [value >> 32 * word & 0xFFFFFFFF for value in (effective, kept, inheritable)]
     if libc.capset(header, data) != 0:
         raise OSError(ctypes.get_errno(), f"capset: {os.strerror(ctypes.get_errno())}")
 

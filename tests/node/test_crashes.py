@@ -15,9 +15,7 @@ from tests.support.waiting import eventually, lines_of
 WAIT = 20.0
 
 
-@pytest.mark.parametrize(
-    ("how", "words"), [("segfault", "SIGSEGV"), ("exit", "exit status 3"), ("kill", "SIGKILL")]
-)
+@pytest.mark.parametrize(("how", "words"), [("segfault", "SIGSEGV"), ("exit", "exit status 3"), ("kill", "SIGKILL")])
 async def test_a_job_that_ends_its_process_fails_with_the_name_of_the_signal_and_runs_again(
     node: Node, how: str, words: str
 ) -> None:

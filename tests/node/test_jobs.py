@@ -143,9 +143,7 @@ async def test_higher_priorities_start_first(node: Node, tmp_path: Path) -> None
     await node.insert(workers.hold.new(str(gate), 0.3))
     await eventually(lambda: lines_of(gate), "the first job runs")
     order = [0, 5, -1, 5, 9]
-    jobs = [
-        await node.insert(workers.note.new(str(seen), f"{p}.{i}").options(priority=p)) for i, p in enumerate(order)
-    ]
+    jobs = [await node.insert(workers.note.new(str(seen), f"{p}.{i}").options(priority=p)) for i, p in enumerate(order)]
     for job in jobs:
         await node.wait(job.id, timeout=WAIT)
     assert lines_of(seen) == ["9.4", "5.1", "5.3", "0.0", "-1.2"]

@@ -153,4 +153,4 @@ WORKERS = [
     poison,
 ]
 
-app = App(queues=[Queue("default", concurrency=10, processes=1), Queue("wide", concurrency=8, processes=2)], workers=WORKERS)
+app = App(queues=[Queue("default"), Queue("wide", concurrency=8, processes=2)], workers=WORKERS)
