@@ -85,12 +85,10 @@ async def test_late_and_stray_signals_hurt_nobody() -> None:
     """An interrupt for a run that is over, and an alarm out of nowhere, raise nothing."""
     async with open_worker() as worker:
         got: list[Report] = []
-        seq = 0
-        for _ in range(100):
-            worker.send([run(seq + n, "noop") for n in range(1, 51)])
-            seq += 50
-            while len(got) < seq:
-                worker.interrupt(max(seq - 60, 1), "timeout")
+        for first in range(11, 5_011, 50):
+            worker.send([run(first + n, "noop") for n in range(50)])
+            while len(got) < first + 39:
+                worker.interrupt(first - 10, "timeout")
                 os.kill(worker.pid, signal.SIGALRM)
                 got += [m for m in await worker.receive() if isinstance(m, Report)]
         assert {m.verdict for m in got} == {"completed"} and len(got) == 5_000

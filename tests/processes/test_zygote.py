@@ -286,8 +286,8 @@ async def main():
     process.send([tools.run(1, "in_main", number=14)])
     assert (await tools.report(process)).result == b"42"
     process.send([tools.run(2, "fork_child_and_spin", path=sys.argv[1])] if len(sys.argv) > 1 else [])
-    print(zygote.pid, process.pid, flush=True)
     try:
+        print(zygote.pid, process.pid, flush=True)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(zygote.serve)
             await trio.sleep(1000)
