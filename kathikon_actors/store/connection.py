@@ -7,6 +7,7 @@ timeout, an error in the middle) closes it: the server rolls back, and the next 
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["BY_INDEX", "FRESH_PLANS", "ONE_PLAN", "Connection", "Pool", "open_loop"]
 
 T = TypeVar("T")
+
+_log = logging.getLogger("kathikon.store")
 
 FRESH_PLANS: Final[Mapping[str, str]] = MappingProxyType({"plan_cache_mode": "force_custom_plan"})
 """Session settings for most work: a plan that was kept from an empty table would scan all that came since."""
@@ -68,11 +71,15 @@ async def open_loop() -> AsyncIterator[None]:
             await store.open()
         ```
     """
-    if trio_asyncio.current_loop.get() is not None:
+    running = trio_asyncio.current_loop.get()
+    if running is not None:
+        if running.get_exception_handler() is None:
+            running.set_exception_handler(_log_unawaited)
         yield
         return
     failure: Exception | None = None
-    async with trio_asyncio.open_loop():
+    async with trio_asyncio.open_loop() as loop:
+        loop.set_exception_handler(_log_unawaited)
         try:
             yield
         except Exception as error:
@@ -80,6 +87,14 @@ async def open_loop() -> AsyncIterator[None]:
             failure = error
     if failure is not None:
         raise failure
+
+
+def _log_unawaited(_loop: object, context: dict[str, Any]) -> None:
+    """Log an error that no task awaits, where trio-asyncio by itself would end the whole program.
+
+    A connection that is cut while asyncpg writes to it leaves such an error behind, beside the one that it raises.
+    """
+    _log.debug("%s", context.get("message"), exc_info=context.get("exception"))
 
 
 class Connection:
@@ -194,7 +209,7 @@ class Connection:
             if raw.get_server_version().major * 10_000 < _OLDEST_SERVER:
                 version = raw.get_server_version().major
                 raise BadConfiguration(f"{self._url.where} is PostgreSQL {version}; Kathikon needs 13 or newer")
-            await raw.set_type_codec("timestamptz", schema="pg_catalog", format="tuple", encoder=_as_is, decoder=_as_is)
+            await raw.set_type_codec("timestamptz", schema="pg_catalog", format="tuple", encoder=tuple, decoder=tuple)
         except BaseException:
             raw.terminate()
             raise
@@ -231,10 +246,6 @@ class Pool:
         """Close each connection."""
         for connection in self._all:
             await connection.close()
-
-
-def _as_is(value: tuple[int]) -> tuple[int]:
-    return value
 
 
 def _reason(error: BaseException) -> str:

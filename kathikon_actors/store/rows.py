@@ -1,7 +1,8 @@
 """Job records as rows and back: the order of the columns, and how times, ids and JSON travel.
 
-Times travel as microseconds since 2000 in a tuple and ids as asyncpg's own UUID: a quarter of the cost of `datetime`
-and `uuid.UUID`. Columns that hold their usual value in the whole batch travel as an empty array.
+Times travel as microseconds since 2000 and ids as asyncpg's own UUID: a quarter of the cost of `datetime` and
+`uuid.UUID`. In arrays, where asyncpg looks at each element several times, a time is a plain number, and a column that
+holds its usual value in the whole batch is empty.
 """
 
 from __future__ import annotations
@@ -85,16 +86,21 @@ def insert_columns(records: Sequence[Record]) -> Columns:
 
 
 def outcome_columns(records: Sequence[Record]) -> Columns:
-    """Give the columns that change after the insert as arrays for `finish_rows.sql` and `change_rows.sql`."""
+    """Give the columns that change after the insert as arrays for `finish_rows.sql` and `change_rows.sql`.
+
+    An empty array stands for the values that those statements put: of a first attempt that completed.
+    """
+    attempts = [r.attempt for r in records]
+    fences = [r.fence for r in records]
     return (
         [pg_id(r.id) for r in records],
-        [r.fence for r in records],
+        [] if fences == [attempt - 1 for attempt in attempts] else fences,
         _unless_all([r.state for r in records], "completed"),
-        [r.attempt for r in records],
-        [r.max_attempts for r in records],
-        [(r.scheduled_at - _Y2K,) for r in records],
-        [None if r.attempted_at is None else (r.attempted_at - _Y2K,) for r in records],
-        [None if r.finished_at is None else (r.finished_at - _Y2K,) for r in records],
+        _unless_all(attempts, 1),
+        _unless_all([r.max_attempts for r in records], 3),
+        [r.scheduled_at - _Y2K for r in records],
+        [None if r.attempted_at is None else r.attempted_at - _Y2K for r in records],
+        [None if r.finished_at is None else r.finished_at - _Y2K for r in records],
         [r.history.decode() for r in records],
         [r.errors.decode() for r in records] if any(r.errors for r in records) else [],
         [None if r.result is None else r.result.decode() for r in records],

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
@@ -298,6 +300,18 @@ async def test_without_a_loop_the_error_says_what_is_missing(postgres_dsn: str) 
     """A programming error, told as one."""
     with pytest.raises(RuntimeError, match="open_loop"):
         await PostgresStore(postgres_dsn).open()
+
+
+async def test_an_error_that_nobody_awaits_does_not_end_the_loop(store: PostgresStore) -> None:
+    """asyncpg leaves one behind when a connection is cut while it writes; once that ended the whole node."""
+
+    async def leave_one(raw: Any) -> None:
+        asyncio.get_running_loop().create_future().set_exception(ConnectionError("cut"))
+        gc.collect()
+
+    await store._claims.run(leave_one)
+    await trio.testing.wait_all_tasks_blocked()
+    assert await store.counts() == []
 
 
 # --- what the database holds

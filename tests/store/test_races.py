@@ -66,6 +66,7 @@ async def test_after_a_takeover_the_old_life_commits_nothing_more(backend: Backe
         first = await old.join(name, 0.05)
         acknowledged: set[bytes] = set()
         tried: set[bytes] = set()
+        begun = trio.Event()
 
         async def commit_on(
             old: Store = old,
@@ -73,6 +74,7 @@ async def test_after_a_takeover_the_old_life_commits_nothing_more(backend: Backe
             size: int = size,
             acknowledged: set[bytes] = acknowledged,
             tried: set[bytes] = tried,
+            begun: trio.Event = begun,
         ) -> None:
             batch = 0
             while True:
@@ -86,9 +88,11 @@ async def test_after_a_takeover_the_old_life_commits_nothing_more(backend: Backe
                 except StoreUnavailable:
                     continue
                 acknowledged.update(record.id for record in records)
+                begun.set()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(commit_on)
+            await begun.wait()
             await take_over(new, name, 60)
             at_takeover = {job_id for job_id, record in (await all_jobs(new)).items() if record.queue == name}
         afterwards = {job_id for job_id, record in (await all_jobs(new)).items() if record.queue == name}

@@ -6,10 +6,17 @@ WITH lane AS (
     RETURNING batch
 ),
 found AS (
-    SELECT r.*, j.place
+    SELECT
+        r.id, coalesce(r.attempt, 1) AS attempt, coalesce(r.fence, coalesce(r.attempt, 1) - 1) AS fence,
+        coalesce(r.state, 'completed') AS state, coalesce(r.max_attempts, 3) AS max_attempts,
+        timestamptz '2000-01-01 00:00Z' + r.scheduled_at * interval '1 microsecond' AS scheduled_at,
+        timestamptz '2000-01-01 00:00Z' + r.attempted_at * interval '1 microsecond' AS attempted_at,
+        timestamptz '2000-01-01 00:00Z' + r.finished_at * interval '1 microsecond' AS finished_at,
+        r.history, coalesce(r.errors, '') AS errors, r.result, coalesce(r.progress, 100) AS progress,
+        coalesce(r.orphaned, 0) AS orphaned, j.place
     FROM unnest(
-        $6::uuid[], $7::integer[], $8::text[], $9::integer[], $10::integer[], $11::timestamptz[], $12::timestamptz[],
-        $13::timestamptz[], $14::text[], $15::text[], $16::json[], $17::smallint[], $18::smallint[]
+        $6::uuid[], $7::integer[], $8::text[], $9::integer[], $10::integer[], $11::bigint[], $12::bigint[],
+        $13::bigint[], $14::text[], $15::text[], $16::json[], $17::smallint[], $18::smallint[]
     ) AS r (
         id, fence, state, attempt, max_attempts, scheduled_at, attempted_at, finished_at, history, errors, result,
         progress, orphaned
@@ -30,11 +37,7 @@ kept AS (
         owner, inserted_at, scheduled_at, attempted_at, finished_at, timeout, priority, max_attempts, attempt, progress,
         orphaned, keep_result, id, state, queue, worker, args, meta, tags, history, errors, result
     )
-    SELECT
-        owner, inserted_at, scheduled_at, attempted_at, finished_at, timeout, priority, max_attempts, attempt,
-        coalesce(progress, 100), coalesce(orphaned, 0), keep_result, id, coalesce(state, 'completed'), queue, worker,
-        args, meta, tags, history, coalesce(errors, ''), result
-    FROM gone
+    SELECT * FROM gone
     RETURNING id
 )
 SELECT
