@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import trio
@@ -10,6 +11,9 @@ from trio.testing import wait_all_tasks_blocked
 from supervisors import ChildSpec, Event, cleanup_scope
 
 __all__ = ["Diary", "Puppet", "puppets", "settle", "watch"]
+
+
+_turns = itertools.count()
 
 
 class Diary(list[str]):
@@ -35,6 +39,7 @@ class Puppet:
         self.cleanup = 0.0
         self.cleanup_error: BaseException | None = None
         self.args: list[tuple[object, ...]] = []
+        self.asked: list[tuple[float, int]] = []
         self._outcome: BaseException | None = None
         self._end = trio.Event()
 
@@ -74,6 +79,7 @@ class Puppet:
             self.diary.append(f"{mark}{self.name}")
 
     async def _clean_up(self) -> None:
+        self.asked.append((trio.current_time(), next(_turns)))
         if self.cleanup:
             with cleanup_scope():
                 await trio.sleep(self.cleanup)
