@@ -67,6 +67,7 @@ class Reporter:
     async def report(self, node: Node) -> None:
         """Write until cancelled, or until the parent is gone."""
         while True:
+            await trio.sleep(REPORT_EVERY)
             line = json.dumps([*self._far, list(node.worker_pids().get("files", ()))])
             try:
                 os.write(self._descriptor, line.encode() + b"\n")
@@ -74,7 +75,6 @@ class Reporter:
                 pass  # the parent is busy; it wants the newest report only
             except BrokenPipeError:
                 return
-            await trio.sleep(REPORT_EVERY)
 
 
 @dataclass
