@@ -100,7 +100,7 @@ async def _database(state: NodeState, *, task_status: trio.TaskStatus[None] = tr
             await _reopen(state)
             link.opened()
     finally:
-        link.report_cut()
+        link.closed()
         with trio.move_on_after(LEAVE_TIMEOUT, shield=True):
             await store.close()
 
@@ -185,7 +185,10 @@ async def _take_up(state: NodeState, membership: Membership) -> None:
 
 async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = trio.TASK_STATUS_IGNORED) -> None:
     """Commit."""
-    journal = state.journal = Journal(state.the_table(), state.store, state.the_membership(), state.link.reopened)
+    link = state.link
+    journal = state.journal = Journal(
+        state.the_table(), state.store, state.the_membership(), link.reopened, given_up=lambda: link.is_closed
+    )
     await journal.run(task_status=task_status)
 
 

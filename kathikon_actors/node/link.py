@@ -13,6 +13,7 @@ class Link:
     def __init__(self) -> None:
         self._open = trio.Event()
         self._cut = trio.Event()
+        self._closed = False
         self.cuts = 0
 
     @property
@@ -23,7 +24,13 @@ class Link:
     def opened(self) -> None:
         """The store is open (again)."""
         self._cut = trio.Event()
+        self._closed = False
         self._open.set()
+
+    def closed(self) -> None:
+        """Nobody is there to open the store again, until `opened`."""
+        self._closed = True
+        self.report_cut()
 
     def report_cut(self) -> None:
         """The store did not answer."""
@@ -31,6 +38,11 @@ class Link:
             self._open = trio.Event()
             self.cuts += 1
         self._cut.set()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody is there to open the store."""
+        return self._closed
 
     async def wait_cut(self) -> None:
         """Wait until somebody reports a cut."""

@@ -45,13 +45,19 @@ class Journal:
         store: where they go.
         membership: under which they are written.
         reopened: called when the store was cut off; returns when it is open again.
+        given_up: whether nobody is there to open the store again: a journal that stops does not wait then.
     """
 
     def __init__(
-        self, table: Table, store: Store, membership: Membership, reopened: Callable[[], Awaitable[None]]
+        self,
+        table: Table,
+        store: Store,
+        membership: Membership,
+        reopened: Callable[[], Awaitable[None]],
+        given_up: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._inserts = _LaneWriter(table.inserts, _Inserts(table, store, membership), reopened)
-        self._outcomes = _LaneWriter(table.outcomes, _Outcomes(table, store, membership), reopened)
+        self._inserts = _LaneWriter(table.inserts, _Inserts(table, store, membership), reopened, given_up)
+        self._outcomes = _LaneWriter(table.outcomes, _Outcomes(table, store, membership), reopened, given_up)
 
     @property
     def commits(self) -> int:
@@ -101,10 +107,17 @@ class _Writes(Protocol[E]):
 class _LaneWriter(Generic[E]):
     """One lane: takes batches, commits them, brings those in doubt to an end."""
 
-    def __init__(self, queue: LaneQueue[E], writes: _Writes[E], reopened: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        queue: LaneQueue[E],
+        writes: _Writes[E],
+        reopened: Callable[[], Awaitable[None]],
+        given_up: Callable[[], bool],
+    ) -> None:
         self._queue = queue
         self._writes = writes
         self._reopened = reopened
+        self._given_up = given_up
         self.commits = 0
         self.rows = 0
 
@@ -126,9 +139,12 @@ class _LaneWriter(Generic[E]):
         while queue.batch is not None or queue.pending:
             if queue.batch is None:
                 queue.take()
-            await self._settle()
+            await self._settle(stopping=True)
+            if queue.batch is not None and self._given_up():
+                # The next journal on this table takes it up; without one, the node's next life loads it again.
+                return
 
-    async def _settle(self) -> None:
+    async def _settle(self, *, stopping: bool = False) -> None:
         """Try the batch in flight once, or find out what became of the last try."""
         queue, batch = self._queue, self._queue.batch
         assert batch is not None
@@ -143,7 +159,8 @@ class _LaneWriter(Generic[E]):
                 self._writes.again(batch)
         except StoreUnavailable as error:
             logger.warning("%d rows of %s wait, the store is cut off: %s", queue.rows, self._writes.lane, error)
-            await self._reopened()
+            if not (stopping and self._given_up()):
+                await self._reopened()
             return
         self.commits += 1
         self.rows += batch.rows

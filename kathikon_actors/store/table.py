@@ -8,6 +8,7 @@ state machine, mark the record dirty for the journal and route it to whoever has
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
@@ -25,6 +26,12 @@ E = TypeVar("E")
 
 MAX_PENDING_INSERTS = 50_000
 """Rows; above it inserts wait for room."""
+
+REMEMBERED = 10_000
+"""Completed jobs that are remembered for those who ask for them next; `completed` is final, so they cannot be stale."""
+
+REMEMBERED_RESULT = 10_000
+"""Bytes: a job with a larger result is not remembered."""
 
 MAX_PENDING_OUTCOMES = 200_000
 """Rows; above it producers dispatch no more, so that results stay bounded while the store is cut off."""
@@ -159,6 +166,7 @@ class Table:
         self._producers: dict[str, Callable[[list[Record]], None]] = {}
         self._scheduler: Callable[[Record], None] | None = None
         self._waiters: dict[bytes, list[_Waiter]] = {}
+        self._completed: OrderedDict[bytes, Record] = OrderedDict()
 
     # -- consumers ----------------------------------------------------------------------------------------------
 
@@ -273,6 +281,7 @@ class Table:
             record.fence = attempt
             if record.state in TERMINAL_STATES and not record.dirty:
                 self.records.pop(record.id, None)
+                self._remember(record)
                 self._resolve(record, lost=False)
 
     # -- waiting ------------------------------------------------------------------------------------------------
@@ -285,7 +294,7 @@ class Table:
         """
         if job_id not in self.records:
             await trio.lowlevel.checkpoint()
-            return None
+            return self._completed.get(job_id)
         waiter = _Waiter()
         self._waiters.setdefault(job_id, []).append(waiter)
         try:
@@ -312,6 +321,12 @@ class Table:
         for waiters in list(self._waiters.values()):
             for waiter in waiters:
                 waiter.event.set()
+
+    def _remember(self, record: Record) -> None:
+        if record.state == "completed" and len(record.result or b"") <= REMEMBERED_RESULT:
+            self._completed[record.id] = record
+            if len(self._completed) > REMEMBERED:
+                self._completed.popitem(last=False)
 
     def _resolve(self, record: Record, *, lost: bool) -> None:
         for waiter in self._waiters.get(record.id, ()):

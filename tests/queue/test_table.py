@@ -276,7 +276,7 @@ async def test_an_end_is_told_when_it_is_committed_and_not_before() -> None:
         table.written([(job, 1)], set())
     assert ended == [job, job]
     assert (table.records, job.fence) == ({}, 1)
-    assert await table.wait_ended(job.id) is None
+    assert await table.wait_ended(job.id) is job, "completed is final, so it is remembered"
 
 
 async def test_a_record_that_changed_during_its_commit_stays() -> None:
