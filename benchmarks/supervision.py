@@ -69,7 +69,11 @@ async def time_starts(start: Callable[[int], Awaitable[object]], count: int) -> 
 async def starts(count: int) -> list[Row]:
     """Starting one child and waiting until it is up."""
     async with trio.open_nursery() as nursery:
-        floor = await time_starts(lambda _: nursery.start(idle), count)
+
+        async def start_bare(_: int) -> None:
+            await nursery.start(idle)
+
+        floor = await time_starts(start_bare, count)
         nursery.cancel_scope.cancel()
     async with open_supervisor() as tree:
         static = await time_starts(lambda number: tree.start_child(ChildSpec(number, idle)), count)

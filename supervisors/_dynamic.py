@@ -6,7 +6,7 @@ import math
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import trio
 
@@ -54,7 +54,7 @@ class ChildRef:
         return self._child.spec.id
 
     @property
-    def info(self) -> object:
+    def info(self) -> Any:
         """What the child gave to `started()` in its present life; None when it is down, `IGNORE` if it never ran."""
         return IGNORE if self._ignored else self._child.info
 

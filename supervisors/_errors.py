@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from supervisors._exits import ExitReason
@@ -71,7 +71,7 @@ class AlreadyStarted(_AboutChild):
 
     sentence = "child {id!r} is running already"
 
-    def __init__(self, child_id: object, info: object) -> None:
+    def __init__(self, child_id: object, info: Any) -> None:
         super().__init__(child_id)
         self.info = info
 

@@ -98,14 +98,14 @@ class AnySupervisor(Generic[E]):
         await self._engine.finished.wait()
         return self._engine.exit_reason or Shutdown()
 
-    async def stop(self, reason: ExitReason | None = None, timeout: float = math.inf) -> None:
+    async def stop(self, reason: ExitReason = Normal(), timeout: float = math.inf) -> None:
         """Stop all children in order, then the supervisor.
 
         The children see a plain shutdown, whatever the reason. A start that is under way is given up. The block of
         `open_supervisor` goes on: it may be the caller.
 
         Args:
-            reason: what `exit_reason` will be; default `Normal()`.
+            reason: what `exit_reason` will be.
             timeout: seconds to wait for the end.
 
         Raises:
@@ -115,7 +115,7 @@ class AnySupervisor(Generic[E]):
         engine = self._engine
         if engine.finished.is_set():
             raise SupervisorStopped(self.name, engine.exit_reason)
-        engine.stop_by_hand(Normal() if reason is None else reason)
+        engine.stop_by_hand(reason)
         with trio.move_on_after(timeout):
             await engine.finished.wait()
             return

@@ -276,6 +276,7 @@ async def live(life: Life) -> None:
     life.task = trio.lowlevel.current_task()
     current_life.set(life)
     signal: _StartSignal | None = None
+    value: object = None
     reason: ExitReason
     fatal: BaseException | None = None
     try:

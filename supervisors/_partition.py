@@ -7,6 +7,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 from supervisors._errors import ChildRestarting, InvalidSpec, SupervisionError
 from supervisors._facade import AnySupervisor, opened
@@ -80,7 +81,7 @@ class PartitionSupervisor(AnySupervisor[StaticEngine]):
             raise NoPartitions
         return partition_of(key, self._size)
 
-    def route(self, key: object) -> object:
+    def route(self, key: object) -> Any:
         """Return the started info of the partition that `key` goes to.
 
         Raises:

@@ -24,6 +24,7 @@ class Owner(Protocol):
     @property
     def alive(self) -> bool:
         """Whether it lives."""
+        ...
 
     def when_dead(self, callback: Callable[[ExitReason], object]) -> None:
         """Call `callback(reason)` at its end; at once if it is dead."""

@@ -61,7 +61,7 @@ class StaticEngine(Engine):
             kill_timeout=kill_timeout,
         )
         self.strategy: str = strategy
-        self._auto_shutdown = auto_shutdown
+        self._auto_shutdown: AutoShutdown = auto_shutdown
         specs = children() if callable(children) else children
         self.ignored = isinstance(specs, Ignored)
         checked = [] if isinstance(specs, Ignored) else check_childspecs(specs, auto_shutdown=auto_shutdown)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import trio
 
@@ -49,7 +49,7 @@ class Supervisor(AnySupervisor[StaticEngine]):
 
     __slots__ = ()
 
-    async def start_child(self, spec: ChildSpec) -> object:
+    async def start_child(self, spec: ChildSpec) -> Any:
         """Add a child at the end and start it; returns what it gave to `started()`, None if it asked to be ignored.
 
         Cancelling this call ends the half-started child.
@@ -72,7 +72,7 @@ class Supervisor(AnySupervisor[StaticEngine]):
         """
         await self._engine.ask(self._engine.terminate_child, id)
 
-    async def restart_child(self, id: object) -> object:  # noqa: A002
+    async def restart_child(self, id: object) -> Any:  # noqa: A002
         """Start a stopped child in its old place; returns what it gave to `started()`. Counts in no limit.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from supervisors._exits import ExitReason
 from supervisors._specs import BrutalKill, ChildType, Restart
@@ -36,7 +36,7 @@ class ChildInfo:
     state: ChildState
     type: ChildType
     restart: Restart
-    info: object
+    info: Any
     restarts: int
     started_at: float | None
     last_exit: ExitReason | None

@@ -119,7 +119,7 @@ async def test_nested_and_dynamic_supervisors_show_in_the_tree(clock: MockClock)
         [supervisor_spec("pool", [child(log, "w")]), dynamic_supervisor_spec("dyn")], name="root"
     ) as tree:
         dynamic = tree.which_child("dyn").info
-        ref = await dynamic.start_child(child(log, "x"))  # type: ignore[attr-defined]
+        ref = await dynamic.start_child(child(log, "x"))
         crash(tree, ["pool", "w"])
         await wait_restarted(tree, ["pool", "w"], 1)
         crash(tree, ["dyn", "x"])
@@ -127,7 +127,7 @@ async def test_nested_and_dynamic_supervisors_show_in_the_tree(clock: MockClock)
         text = tree.format_tree()
         assert "├── pool (one_for_one, 1/3 restarts) running" in text
         assert "    └── x running 0.0s restarted 1x" in text
-        assert dynamic.name == "root/dyn"  # type: ignore[attr-defined]
+        assert dynamic.name == "root/dyn"
 
 
 async def test_a_dynamic_child_that_ends_is_forgotten(clock: MockClock) -> None:

@@ -185,14 +185,14 @@ async def test_d45_a_restarted_supervisor_has_its_first_children_only(autojump_c
     _diary, (a, b, c) = puppets("abc")
     async with open_supervisor([supervisor_spec("inner", [a.spec(), b.spec()], max_restarts=0)]) as tree:
         inner = tree.which_child("inner").info
-        await inner.start_child(c.spec())  # type: ignore[attr-defined]
-        await inner.terminate_child("b")  # type: ignore[attr-defined]
-        await inner.delete_child("b")  # type: ignore[attr-defined]
+        await inner.start_child(c.spec())
+        await inner.terminate_child("b")
+        await inner.delete_child("b")
         a.end(ValueError("x"))
         await settle()
         again = tree.which_child("inner").info
         assert again is not inner
-        assert [info.id for info in again.which_children()] == ["b", "a"]  # type: ignore[attr-defined]
+        assert [info.id for info in again.which_children()] == ["b", "a"]
 
 
 async def test_d46_giving_up_in_a_group_restart_stops_each_sibling_once(autojump_clock: MockClock) -> None:

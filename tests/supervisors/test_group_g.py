@@ -248,7 +248,7 @@ async def test_g84_a_child_that_stops_itself_through_its_supervisor_does_not_dea
     async def suicidal(*, task_status: trio.TaskStatus[None]) -> None:
         task_status.started()
         await settle()
-        await trees[0].terminate_child("a")  # type: ignore[attr-defined]
+        await trees[0].terminate_child("a")
 
     async def stubborn(*, task_status: trio.TaskStatus[None]) -> None:
         with trap_stop():

@@ -186,11 +186,11 @@ async def test_j_a_dynamic_supervisor_as_a_child_is_empty_after_a_restart(autoju
     async with open_supervisor([dynamic_supervisor_spec("pool", max_restarts=0)]) as tree:
         seen = watch(tree)
         pool = tree.which_child("pool").info
-        await pool.start_child(a.spec())  # type: ignore[attr-defined]
+        await pool.start_child(a.spec())
         assert tree.tree().children[0].children[0].id == "a"
         a.end(ValueError("x"))
         await settle()
         assert tree.which_child("pool").restarts == 1
         assert tree.which_child("pool").shutdown == math.inf
-        assert tree.which_child("pool").info.which_children() == []  # type: ignore[attr-defined]
+        assert tree.which_child("pool").info.which_children() == []
         assert [context for context, _, _ in seen] == ["child_terminated", "shutdown", "child_terminated"]

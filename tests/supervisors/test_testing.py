@@ -27,7 +27,7 @@ async def test_testing_crash_by_id_path_and_reference(autojump_clock: MockClock)
         [a.spec(), supervisor_spec("in", [b.spec()]), dynamic_supervisor_spec("dyn")], max_restarts=9
     ) as tree:
         pool = tree.which_child("dyn").info
-        ref = await pool.start_child(c.spec())  # type: ignore[attr-defined]
+        ref = await pool.start_child(c.spec())
         for path in ("a", ["a"], ["in", "b"], ["dyn", ref], ["dyn", "c"], ref):
             crash(tree, path)
             await settle()
