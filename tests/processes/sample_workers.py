@@ -116,6 +116,8 @@ def fork_unseen_and_die(path: str) -> None:
         libc.setsid()
         libc.sleep(20)
         libc._exit(0)
+    while os.getsid(pid) != pid:
+        time.sleep(0.001)
     Path(path).write_text(str(pid))
     os._exit(7)
 

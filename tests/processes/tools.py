@@ -105,7 +105,7 @@ async def death(worker: WorkerProcess, seconds: float = 10) -> tuple[list[FromWo
 async def until(state: Callable[[], object], seconds: float = 10) -> None:
     """Wait until a state is reached that nobody tells of."""
     with trio.fail_after(seconds):
-        while not state():  # noqa: ASYNC110 another process reaches it
+        while not state():
             await trio.sleep(0.002)
 
 
