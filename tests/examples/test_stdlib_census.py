@@ -17,7 +17,7 @@ import trio
 
 from examples.census.app import app, plan_census
 from examples.census.counting import LENGTHS, count_source, find_files, stdlib_root
-from examples.census.report import write_files
+from examples.census.report import render_report, write_files
 from examples.census.run import Census, CensusFailed, run_census
 from examples.stdlib_census import main
 from kathikon_actors import open_node
@@ -171,6 +171,13 @@ def test_serial_lists_what_does_not_parse_and_says_nothing_of_the_machine(tree: 
     assert "theirs" not in report
     assert str(tmp_path) not in report and "one" not in re.findall(r"\S+\.svg", report)
     assert "| 12 | `parse` | `a.py:15` |" in report
+
+
+def test_the_order_in_which_files_were_counted_does_not_show() -> None:
+    """Queues finish in any order; ties between files and between packages are broken by name."""
+    sources = {"b/x.py": SOURCE, "a/x.py": SOURCE, "a/y.py": b"(", "c.py": b"(", "b/y.py": b"print 1"}
+    rows = [count_source(path, source) for path, source in sources.items()]
+    assert render_report("t", rows) == render_report("t", rows[::-1]) == render_report("t", rows[2:] + rows[:2])
 
 
 def test_the_chart_is_well_formed_and_escapes_names(tree: Path, tmp_path: Path) -> None:
