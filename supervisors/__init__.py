@@ -34,6 +34,7 @@ from supervisors._events import (
 from supervisors._exits import Crash, Exit, ExitReason, Killed, Normal, Shutdown, is_abnormal
 from supervisors._life import Pid, StopRequest, cleanup_scope, self_pid, stop_requested, trap_stop
 from supervisors._partition import NoPartitions, PartitionSupervisor, open_partition_supervisor, partition_of
+from supervisors._probe import Probe, ProbeFailed
 from supervisors._registry import AlreadyRegistered, NotOwner, NotUnique, Owner, Registry, RegistryChange
 from supervisors._run import run_supervisor
 from supervisors._specs import BRUTAL_KILL, IGNORE, ChildSpec, check_childspecs
@@ -81,6 +82,8 @@ __all__ = [
     "Owner",
     "PartitionSupervisor",
     "Pid",
+    "Probe",
+    "ProbeFailed",
     "Registry",
     "RegistryChange",
     "RestartLimitExceeded",

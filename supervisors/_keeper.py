@@ -13,6 +13,7 @@ from supervisors._events import ChildStarted, ChildUnkillable, ShutdownError
 from supervisors._exits import Crash, ExitReason
 from supervisors._life import Life, live
 from supervisors._policy import is_clean_stop
+from supervisors._probe import keep_probing
 from supervisors._reports import Reporter
 from supervisors._specs import IGNORE, BrutalKill
 
@@ -92,6 +93,8 @@ class Keeper:
         child.state = "running"
         child.restarts += again
         child.started_at = trio.current_time()
+        if spec.probe is not None:
+            self._kids.start_soon(keep_probing, life, spec.probe, name=f"probe of {self._reporter.name}/{spec.id}")
         self._reporter.emit(ChildStarted, child, None)
         return True
 

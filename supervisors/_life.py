@@ -289,7 +289,8 @@ async def live(life: Life) -> None:
                 value = await _call(spec.start, spec.args, spec.kwargs)
         if life.scope.cancelled_caught:
             ended: ExitReason = Killed() if life.killed else Shutdown()
-            reason = ended if life.injected is None else Crash(life.injected)
+            reason = ended if life.injected is None else reason_of(life.injected)
+            fatal = None if life.injected is None else fatal_leaf(life.injected)
         elif not life.started:
             reason = Crash(NotStarted(value))
         else:

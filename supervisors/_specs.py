@@ -13,6 +13,7 @@ from typing import Final, Literal, get_args
 from supervisors._backoff import Backoff
 from supervisors._errors import DuplicateChild, InvalidSpec
 from supervisors._exits import ExitReason
+from supervisors._probe import Probe
 
 __all__ = [
     "BRUTAL_KILL",
@@ -117,6 +118,7 @@ class ChildSpec:
         start_timeout: seconds until `started()` must have been called; None waits for ever.
         backoff: delays between restarts; None restarts at once, as OTP does.
         child_intensity: (restarts, seconds), a limit of this child's own besides the supervisor's.
+        probe: asks the running child whether it still works; a crash if it does not.
         restart_if: asked with the exit reason when `restart` says yes; False leaves the child stopped.
 
     Example:
@@ -135,6 +137,7 @@ class ChildSpec:
     backoff: Backoff | None = field(default=None, kw_only=True)
     child_intensity: tuple[int, float] | None = field(default=None, kw_only=True)
     restart_if: Callable[[ExitReason], bool] | None = field(default=None, kw_only=True)
+    probe: Probe | None = field(default=None, kw_only=True)
     takes_task_status: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -165,6 +168,8 @@ class ChildSpec:
             check_intensity(*self.child_intensity, ("child_intensity", "child_intensity"))
         if self.restart_if is not None and not callable(self.restart_if):
             raise InvalidSpec("restart_if", self.restart_if, "a function of the exit reason, or None")
+        if self.probe is not None and not isinstance(self.probe, Probe):
+            raise InvalidSpec("probe", self.probe, "a Probe or None")
         takes = "task_status" not in self.kwargs and _takes_task_status(self.start)
         object.__setattr__(self, "takes_task_status", takes)
 
