@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 PAGE = 5_000
 """Rows of one page when a node takes up the work of its earlier life."""
 
+EXPIRE_EVERY = 0.25
+"""Seconds between two looks for inserts whose time is up."""
+
 LEAVE_TIMEOUT = 2.0
 """Seconds that a stopping node takes to end its lease and close its connections."""
 
@@ -67,7 +70,9 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
     state.membership = None
     try:
         task_status.started()
-        await trio.sleep_forever()
+        while True:
+            await trio.sleep(EXPIRE_EVERY)
+            table.expire(trio.current_time())
     finally:
         table.close()
 

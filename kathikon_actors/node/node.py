@@ -6,8 +6,8 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -144,10 +144,9 @@ class Node:
         record = self._build(self._new_job(job, args, options))
         given_id = "id" in options or (isinstance(job, NewJob) and "id" in job.given)
         table = self._state.the_table()
-        with self._in_time():
-            insert = await table.submit([record], may_conflict=given_id)
-            if await table.committed(insert):
-                raise AlreadyExists(as_uuid(record.id))
+        insert = await table.submit([record], may_conflict=given_id, timeout=self._insert_timeout)
+        if await table.committed(insert):
+            raise AlreadyExists(as_uuid(record.id))
         return Job.of(record)
 
     async def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> InsertedMany:
@@ -160,7 +159,7 @@ class Node:
             NodeStopping: the node takes no more work; chunks before are stored.
             StoreUnavailable: a chunk was not committed in time; chunks before are stored.
         """
-        chunks = _Chunks(self._state)
+        chunks = _Chunks(self._state, self._insert_timeout)
         async for new in _each(jobs):
             try:
                 chunks.add(self._build(new), given_id="id" in new.given)
@@ -169,23 +168,11 @@ class Node:
             except (KathikonError, TypeError) as error:
                 chunks.refuse(error)
             if len(chunks.records) >= CHUNK:
-                with self._in_time():
-                    await chunks.submit()
-        with self._in_time():
-            await chunks.submit()
-            await chunks.finish()
+                await chunks.submit()
+        await chunks.submit()
+        await chunks.finish()
         chunks.errors.sort(key=lambda entry: entry[0])
         return InsertedMany(len(chunks.ids), chunks.ids, chunks.errors)
-
-    @contextmanager
-    def _in_time(self) -> Iterator[None]:
-        try:
-            with trio.fail_after(self._insert_timeout):
-                yield
-        except trio.TooSlowError:
-            raise StoreUnavailable(
-                f"the store did not commit within {self._insert_timeout:g} s; rows in flight may or may not be stored"
-            ) from None
 
     def _new_job(self, job: object, args: Mapping[str, Any] | None, options: dict[str, Any]) -> NewJob:
         if isinstance(job, NewJob):
@@ -364,8 +351,9 @@ class Node:
 class _Chunks:
     """The chunks of one `insert_many`: one is filled while earlier ones commit."""
 
-    def __init__(self, state: NodeState) -> None:
+    def __init__(self, state: NodeState, timeout: float) -> None:
         self._state = state
+        self._timeout = timeout
         self._index = -1
         self._places: dict[bytes, int] = {}
         self._may_conflict = False
@@ -394,7 +382,7 @@ class _Chunks:
         """Queue what was filled; wait for the oldest chunk when many are under way."""
         if self.records:
             table = self._state.the_table()
-            insert = await table.submit(self.records, may_conflict=self._may_conflict)
+            insert = await table.submit(self.records, may_conflict=self._may_conflict, timeout=self._timeout)
             self._in_flight.append((table, insert))
             self.records, self._may_conflict = [], False
         if len(self._in_flight) >= CHUNKS_IN_FLIGHT:

@@ -80,7 +80,7 @@ class NodeState:
         if definition is not None and definition.backoff is not None:
             try:
                 delay = usable_delay(definition.backoff(attempt, error))
-            except Exception:
+            except (Exception, SystemExit):
                 delay = None
                 logger.exception("the backoff of worker %s failed; the default is taken", worker)
             if delay is not None:

@@ -98,6 +98,7 @@ class Producer:
         if not len(heap):
             return 0
         crew, given = self._crew, 0
+        table = crew.table
         open_to = [r for r in crew.runners if r.kind == kind and r.alone == alone and r.has_room()]
         free = crew.queue.concurrency - crew.running
         while open_to and given < CHUNK:
@@ -111,6 +112,8 @@ class Producer:
                     record = heap.pop()
                     if record is None:
                         break
+                    if record.id not in table.records:  # the store gave it to another node
+                        continue
                     runner.give(record, at, now)
                     given += 1
                     free -= starts_one_more

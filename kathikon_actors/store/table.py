@@ -8,6 +8,7 @@ state machine, mark the record dirty for the journal and route it to whoever has
 from __future__ import annotations
 
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
@@ -38,22 +39,49 @@ MAX_PENDING_OUTCOMES = 200_000
 
 
 class Insert:
-    """One call of insert on its way into the store: its rows, and who waits for them.
+    """One call of insert on its way into the store: its rows, and the task that waits for them.
 
     Attributes:
-        done: set when the rows are committed or refused.
+        deadline: of `trio.current_time`; `Table.expire` ends what is later. One look at all of them every now and then
+            costs a tenth of a cancel scope for each.
+        finished: the rows are committed or refused, or nobody knows and nobody will.
         existing: ids that the store had already; their rows are unchanged.
         error: why nothing was stored.
     """
 
-    __slots__ = ("done", "error", "existing", "may_conflict", "records")
+    __slots__ = ("_task", "deadline", "error", "existing", "finished", "may_conflict", "records")
 
-    def __init__(self, records: list[Record], *, may_conflict: bool) -> None:
+    def __init__(self, records: list[Record], *, may_conflict: bool, deadline: float = math.inf) -> None:
         self.records = records
         self.may_conflict = may_conflict
-        self.done = trio.Event()
+        self.deadline = deadline
+        self.finished = False
         self.existing: set[bytes] = set()
         self.error: BaseException | None = None
+        self._task: trio.lowlevel.Task | None = None
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """Tell the one who waits; only the first call counts."""
+        if self.finished:
+            return
+        self.finished = True
+        self.error = error
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task)
+            self._task = None
+
+    async def wait(self) -> None:
+        """Wait until it is finished. One task at a time."""
+        if self.finished:
+            await trio.lowlevel.checkpoint()
+            return
+        self._task = trio.lowlevel.current_task()
+
+        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
+            self._task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
 
 
 class Batch(Generic[E]):
@@ -225,16 +253,26 @@ class Table:
         if moved:
             self.route(moved)
 
-    async def submit(self, records: list[Record], *, may_conflict: bool) -> Insert:
+    async def submit(self, records: list[Record], *, may_conflict: bool, timeout: float = math.inf) -> Insert:
         """Queue new records for the journal, once there is room; `committed` waits for their end.
 
+        Args:
+            records: built from what a caller gave.
+            may_conflict: some of their ids were given by the caller.
+            timeout: seconds from now within which they must be committed.
+
         Raises:
-            StoreUnavailable: the node is starting again.
+            StoreUnavailable: the node is starting again, or there was no room in time.
         """
-        await self.inserts.wait_room(MAX_PENDING_INSERTS)
+        deadline = trio.current_time() + timeout
+        if self.inserts.pending_rows >= MAX_PENDING_INSERTS:
+            with trio.move_on_at(deadline) as patience:
+                await self.inserts.wait_room(MAX_PENDING_INSERTS)
+            if patience.cancelled_caught:
+                raise StoreUnavailable(f"{MAX_PENDING_INSERTS} rows wait for the store already; nothing was stored")
         if self.closed:
             raise StoreUnavailable("the node has lost its table and is starting again; insert again in a moment")
-        insert = Insert(records, may_conflict=may_conflict)
+        insert = Insert(records, may_conflict=may_conflict, deadline=deadline)
         self.inserts.add(insert, len(records))
         return insert
 
@@ -244,12 +282,12 @@ class Table:
         Cancelled, the rows that are in no batch yet are taken back; those in flight may be stored.
 
         Raises:
-            StoreUnavailable: the table was lost before its fate was known.
+            StoreUnavailable: not committed in time, or the table was lost before its fate was known.
         """
         try:
-            await insert.done.wait()
+            await insert.wait()
         finally:
-            if not insert.done.is_set():
+            if not insert.finished:
                 self.inserts.remove(insert, len(insert.records))
         if insert.error is not None:
             raise insert.error
@@ -263,7 +301,18 @@ class Table:
             self.adopt(record for record in insert.records if record.id not in insert.existing)
         else:
             self.adopt(insert.records)
-        insert.done.set()
+        insert.finish()
+
+    def expire(self, now: float) -> None:
+        """End the inserts whose time is up: what is in no batch is taken back, the fate of the rest is unknown."""
+        in_flight = self.inserts.batch.entries if self.inserts.batch is not None else []
+        for insert in in_flight:
+            if insert.deadline <= now:
+                insert.finish(StoreUnavailable("the store did not commit in time; the rows may or may not be stored"))
+        late = [insert for insert in self.inserts.pending if insert.deadline <= now]
+        for insert in late:
+            self.inserts.remove(insert, len(insert.records))
+            insert.finish(StoreUnavailable("the store did not commit in time; nothing was stored"))
 
     def written(self, written: Iterable[tuple[Record, int]], fenced: set[bytes]) -> None:
         """Outcomes are committed.
@@ -314,10 +363,9 @@ class Table:
         self.outcomes.close()
         in_flight = self.inserts.batch.entries if self.inserts.batch is not None else []
         for insert in [*in_flight, *self.inserts.pending]:
-            insert.error = StoreUnavailable(
-                "the node lost its table; what was not acknowledged may or may not be stored"
+            insert.finish(
+                StoreUnavailable("the node lost its table; what was not acknowledged may or may not be stored")
             )
-            insert.done.set()
         for waiters in list(self._waiters.values()):
             for waiter in waiters:
                 waiter.event.set()

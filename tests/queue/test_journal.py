@@ -363,7 +363,7 @@ async def test_a_stopping_journal_commits_what_waits_in_both_lanes(autojump_cloc
         insert = await table.submit([record(2)], may_conflict=False)
         nursery.cancel_scope.cancel()
     assert store.rows[job.id].state == "completed"
-    assert insert.done.is_set()
+    assert insert.finished
     assert set(store.rows) == {job.id, record(2).id}
 
 
@@ -398,7 +398,7 @@ async def test_a_lane_that_hangs_holds_neither_the_stop_nor_the_other_lane(
         nursery.cancel_scope.cancel()
     assert trio.current_time() - start == pytest.approx(FLUSH_TIMEOUT)
     assert store.rows[job.id].state == "completed"
-    assert not insert.done.is_set()
+    assert not insert.finished
 
 
 async def test_a_lost_lease_ends_the_journal_and_nothing_is_written(autojump_clock: trio.testing.MockClock) -> None:
@@ -411,7 +411,7 @@ async def test_a_lost_lease_ends_the_journal_and_nothing_is_written(autojump_clo
         await journal.run()
     assert raised.group_contains(LeaseLost)
     assert store.rows == {}
-    assert not insert.done.is_set()
+    assert not insert.finished
     assert table.inserts.batch is not None
     assert table.inserts.batch.in_doubt
 

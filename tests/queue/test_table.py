@@ -139,8 +139,7 @@ async def test_a_refused_insert_raises_its_error() -> None:
     """Who waits learns why nothing was stored."""
     table = Table()
     insert = await table.submit([record()], may_conflict=False)
-    insert.error = StoreUnavailable("cut")
-    insert.done.set()
+    insert.finish(StoreUnavailable("cut"))
     with pytest.raises(StoreUnavailable, match="cut"):
         await table.committed(insert)
 
