@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m examples.stdlib_census", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default="stdlib_census.md", metavar="FILE", help="the report (default: %(default)s)")
+    parser.add_argument("--out", default="census.md", metavar="FILE", help="the report (default: %(default)s)")
     parser.add_argument("--root", metavar="DIR", help="count this tree instead of the standard library")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--serial", action="store_true", help="a plain loop, no queue")
