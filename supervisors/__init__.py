@@ -32,8 +32,15 @@ from supervisors._events import (
     StartFailed,
 )
 from supervisors._exits import Crash, Exit, ExitReason, Killed, Normal, Shutdown, is_abnormal
-from supervisors._life import Pid, StopRequest, cleanup_scope, self_pid, stop_requested, trap_stop
-from supervisors._partition import NoPartitions, PartitionSupervisor, open_partition_supervisor, partition_of
+from supervisors._inside import StopRequest, cleanup_scope, self_pid, stop_requested, trap_stop
+from supervisors._life import Pid
+from supervisors._partition import (
+    NoPartitions,
+    PartitionSupervisor,
+    open_partition_supervisor,
+    partition_of,
+    partition_supervisor_spec,
+)
 from supervisors._probe import Probe, ProbeFailed
 from supervisors._registry import AlreadyRegistered, NotOwner, NotUnique, Owner, Registry, RegistryChange
 from supervisors._run import run_supervisor
@@ -41,7 +48,7 @@ from supervisors._specs import BRUTAL_KILL, IGNORE, ChildSpec, check_childspecs
 from supervisors._stream import TaskStream
 from supervisors._supervisor import Supervisor, open_supervisor, supervisor_spec
 from supervisors._task import Exited, LinkedTaskDied, Ok, Task, TaskError, TaskExited, TaskTimeout
-from supervisors._tasks import TaskSupervisor, open_task_supervisor
+from supervisors._tasks import TaskSupervisor, open_task_supervisor, task_supervisor_spec
 from supervisors._tree import ChildCounts, ChildInfo, TreeNode
 
 __all__ = [
@@ -116,9 +123,11 @@ __all__ = [
     "open_supervisor",
     "open_task_supervisor",
     "partition_of",
+    "partition_supervisor_spec",
     "run_supervisor",
     "self_pid",
     "stop_requested",
     "supervisor_spec",
+    "task_supervisor_spec",
     "trap_stop",
 ]

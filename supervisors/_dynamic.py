@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 
-import trio
-
 from supervisors._child import Child
 from supervisors._engine import Engine
 from supervisors._errors import (
@@ -17,12 +15,11 @@ from supervisors._errors import (
     FailedToStart,
     InvalidSpec,
     MaxChildrenReached,
-    RestartLimitReached,
     UnkillableChild,
 )
 from supervisors._events import StartFailed
-from supervisors._exits import Exit, ExitReason, Shutdown
-from supervisors._facade import AnySupervisor, opened
+from supervisors._exits import ExitReason
+from supervisors._facade import AnySupervisor, opened, supervise
 from supervisors._specs import IGNORE, BrutalKill, ChildSpec, OnExceed, Restart, check_childspecs
 from supervisors._tree import ChildInfo, ChildState
 
@@ -251,19 +248,6 @@ async def open_dynamic_supervisor(
         yield supervisor
 
 
-async def _supervise(
-    options: DynamicOptions, *, task_status: trio.TaskStatus[DynamicSupervisor] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """Be a dynamic supervisor as a child of another: giving up is a shutdown there, as in OTP."""
-    try:
-        async with open_dynamic_supervisor(**options) as supervisor:
-            task_status.started(supervisor)
-            await supervisor.wait()
-    except RestartLimitReached as exc:
-        raise Exit(Shutdown(exc)) from exc
-    raise Exit(supervisor.exit_reason or Shutdown())
-
-
 def dynamic_supervisor_spec(
     id: object,  # noqa: A002
     *,
@@ -285,5 +269,11 @@ def dynamic_supervisor_spec(
         dynamic_supervisor_spec("connections", max_children=1000)
     """
     return ChildSpec(
-        id, _supervise, args=(options,), restart=restart, shutdown=shutdown, type="supervisor", significant=significant
+        id,
+        supervise,
+        args=(open_dynamic_supervisor, (), options),
+        restart=restart,
+        shutdown=shutdown,
+        type="supervisor",
+        significant=significant,
     )

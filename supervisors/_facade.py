@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 import trio
 
 from supervisors._child import Child
 from supervisors._engine import Engine
-from supervisors._errors import StopTimeout, SupervisorStopped
+from supervisors._errors import RestartLimitReached, StopTimeout, SupervisorStopped
 from supervisors._events import Event
-from supervisors._exits import ExitReason, Normal, Shutdown
+from supervisors._exits import Exit, ExitReason, Normal, Shutdown
 from supervisors._tree import ChildCounts, ChildInfo, TreeNode, format_node
 
-__all__ = ["AnySupervisor", "opened"]
+__all__ = ["AnySupervisor", "opened", "supervise"]
 
 E = TypeVar("E", bound=Engine)
 S = TypeVar("S", bound="AnySupervisor[Any]")
@@ -181,3 +181,23 @@ async def opened(engine: Engine, supervisor: S) -> AsyncIterator[S]:
     if error is not None:
         raise error
     await trio.lowlevel.checkpoint_if_cancelled()
+
+
+async def supervise(
+    opening: Callable[..., AbstractAsyncContextManager[AnySupervisor[Any]]],
+    args: tuple[object, ...],
+    options: Mapping[str, object],
+    *,
+    task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Be a supervisor as a child of another: the block that `opening(*args, **options)` gives, until it ends.
+
+    Giving up is a shutdown for the one above, as in OTP.
+    """
+    try:
+        async with opening(*args, **options) as supervisor:
+            task_status.started(supervisor)
+            await supervisor.wait()
+    except RestartLimitReached as exc:
+        raise Exit(Shutdown(exc)) from exc
+    raise Exit(supervisor.exit_reason or Shutdown())

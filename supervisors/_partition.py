@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -10,11 +11,17 @@ from dataclasses import replace
 from typing import Any
 
 from supervisors._errors import ChildRestarting, InvalidSpec, SupervisionError
-from supervisors._facade import AnySupervisor, opened
-from supervisors._specs import ChildSpec
+from supervisors._facade import AnySupervisor, opened, supervise
+from supervisors._specs import BrutalKill, ChildSpec, Restart
 from supervisors._static import StaticEngine
 
-__all__ = ["NoPartitions", "PartitionSupervisor", "open_partition_supervisor", "partition_of"]
+__all__ = [
+    "NoPartitions",
+    "PartitionSupervisor",
+    "open_partition_supervisor",
+    "partition_of",
+    "partition_supervisor_spec",
+]
 
 
 class NoPartitions(SupervisionError):
@@ -158,3 +165,53 @@ async def open_partition_supervisor(
     )
     async with opened(engine, PartitionSupervisor(engine, count)) as supervisor:
         yield supervisor
+
+
+def partition_supervisor_spec(
+    id: object,  # noqa: A002
+    spec: ChildSpec,
+    partitions: int | None = None,
+    *,
+    with_arguments: Callable[[tuple[object, ...], int], Sequence[object]] | None = None,
+    restart: Restart = "permanent",
+    shutdown: float | BrutalKill | None = math.inf,
+    significant: bool = False,
+    max_restarts: int = 3,
+    max_seconds: float = 5.0,
+    name: str | None = None,
+    kill_timeout: float = 1.0,
+) -> ChildSpec:
+    """Return the spec of a partition supervisor as a child of another; its started info is the `PartitionSupervisor`.
+
+    Args:
+        id: the child's id; also the last part of the supervisor's name.
+        spec: as for `open_partition_supervisor`.
+        partitions: see there.
+        with_arguments: see there.
+        restart: as for any child.
+        shutdown: seconds for all partitions to stop; infinite unless you know better.
+        significant: as for any child.
+        max_restarts: as for `open_supervisor`, like all that follow.
+        max_seconds: see there.
+        name: see there.
+        kill_timeout: see there.
+
+    Example:
+        partition_supervisor_spec("caches", ChildSpec("cache", cache), 4)
+    """
+    options = {
+        "with_arguments": with_arguments,
+        "max_restarts": max_restarts,
+        "max_seconds": max_seconds,
+        "name": name,
+        "kill_timeout": kill_timeout,
+    }
+    return ChildSpec(
+        id,
+        supervise,
+        args=(open_partition_supervisor, (spec, partitions), options),
+        restart=restart,
+        shutdown=shutdown,
+        type="supervisor",
+        significant=significant,
+    )

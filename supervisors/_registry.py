@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from supervisors._errors import SupervisionError
 from supervisors._exits import ExitReason
-from supervisors._life import self_pid
+from supervisors._inside import self_pid
 from supervisors._specs import check_choice
 
 __all__ = ["AlreadyRegistered", "NotOwner", "NotUnique", "Owner", "Registry", "RegistryChange"]

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypedDict, Unpack
 
 import trio
 
-from supervisors._errors import RestartLimitReached
-from supervisors._exits import Exit, Shutdown
-from supervisors._facade import AnySupervisor, opened
+from supervisors._facade import AnySupervisor, opened, supervise
 from supervisors._specs import (
-    IGNORE,
     AutoShutdown,
     BrutalKill,
     ChildSpec,
+    Ignored,
     OnExceed,
     Restart,
     Strategy,
@@ -155,24 +153,13 @@ async def open_supervisor(
 async def _supervise(
     children: Children, options: SupervisorOptions, *, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Be a supervisor as a child of another: giving up is a shutdown there, as in OTP."""
-    made: Iterable[ChildSpec] = ()
     if callable(children):
-        result = children()
-        if result is IGNORE:
-            task_status.started(IGNORE)
+        made = children()
+        if isinstance(made, Ignored):
+            task_status.started(made)
             return
-        assert not isinstance(result, type(IGNORE))
-        made = result
-    else:
-        made = children
-    try:
-        async with open_supervisor(made, **options) as supervisor:
-            task_status.started(supervisor)
-            await supervisor.wait()
-    except RestartLimitReached as exc:
-        raise Exit(Shutdown(exc)) from exc
-    raise Exit(supervisor.exit_reason or Shutdown())
+        children = made
+    await supervise(open_supervisor, (children,), dict(options), task_status=task_status)
 
 
 def supervisor_spec(

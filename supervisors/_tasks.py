@@ -11,13 +11,13 @@ from typing import TypeVar
 from supervisors._dynamic import ChildRef, DynamicEngine
 from supervisors._errors import InvalidSpec
 from supervisors._exits import ExitReason, Normal, is_abnormal
-from supervisors._facade import AnySupervisor, opened
-from supervisors._life import self_pid
-from supervisors._specs import ChildSpec, Restart, check_choice
+from supervisors._facade import AnySupervisor, opened, supervise
+from supervisors._inside import self_pid
+from supervisors._specs import BrutalKill, ChildSpec, Restart, check_choice
 from supervisors._stream import OnTimeout, TaskStream
 from supervisors._task import LinkedTaskDied, Task, crash_of, work
 
-__all__ = ["TaskSupervisor", "open_task_supervisor"]
+__all__ = ["TaskSupervisor", "open_task_supervisor", "task_supervisor_spec"]
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741
@@ -176,3 +176,49 @@ async def open_task_supervisor(
     )
     async with opened(engine, TaskSupervisor(engine)) as supervisor:
         yield supervisor
+
+
+def task_supervisor_spec(
+    id: object,  # noqa: A002
+    *,
+    restart: Restart = "permanent",
+    shutdown: float | BrutalKill | None = math.inf,
+    significant: bool = False,
+    max_children: int | None = None,
+    max_restarts: int = 3,
+    max_seconds: float = 5.0,
+    name: str | None = None,
+    kill_timeout: float = 1.0,
+) -> ChildSpec:
+    """Return the spec of a task supervisor as a child of another; its started info is the `TaskSupervisor`.
+
+    Args:
+        id: the child's id; also the last part of the supervisor's name.
+        restart: as for any child.
+        shutdown: seconds for all its tasks to stop; infinite unless you know better.
+        significant: as for any child.
+        max_children: as for `open_task_supervisor`, like all that follow.
+        max_restarts: see there.
+        max_seconds: see there.
+        name: see there.
+        kill_timeout: see there.
+
+    Example:
+        task_supervisor_spec("requests", max_children=100)
+    """
+    options = {
+        "max_children": max_children,
+        "max_restarts": max_restarts,
+        "max_seconds": max_seconds,
+        "name": name,
+        "kill_timeout": kill_timeout,
+    }
+    return ChildSpec(
+        id,
+        supervise,
+        args=(open_task_supervisor, (), options),
+        restart=restart,
+        shutdown=shutdown,
+        type="supervisor",
+        significant=significant,
+    )

@@ -26,7 +26,9 @@ from supervisors import (
     TaskTimeout,
     open_supervisor,
     open_task_supervisor,
+    task_supervisor_spec,
 )
+from supervisors.testing import crash, wait_restarted
 from tests.supervisors.tools import settle
 
 
@@ -298,3 +300,16 @@ async def test_q_start_task_and_the_limit(autojump_clock: MockClock) -> None:
         await refused(tasks)
         await trio.sleep(2)
         assert (done, ref.state) == ([1], "stopped")
+
+
+async def test_q_a_task_supervisor_as_a_child_is_restarted_without_its_tasks(autojump_clock: MockClock) -> None:
+    """Its tasks are in the tree."""
+    async with open_supervisor([task_supervisor_spec("tasks")]) as tree:
+        tasks = tree.which_child("tasks").info
+        task = await tasks.async_nolink(value_after, 100)
+        assert tree.tree().children[0].children[0].id == "value_after"
+        crash(tree, "tasks")
+        await wait_restarted(tree, "tasks")
+        assert not task.pid.alive
+        again = await tree.which_child("tasks").info.async_nolink(value_after, 1)
+        assert await again.wait() == 7

@@ -15,8 +15,11 @@ from supervisors import (
     InvalidSpec,
     NoPartitions,
     open_partition_supervisor,
+    open_supervisor,
     partition_of,
+    partition_supervisor_spec,
 )
+from supervisors.testing import wait_restarted
 from tests.supervisors.tools import puppets, settle
 
 
@@ -89,3 +92,13 @@ async def test_r_a_partition_that_is_down_says_so(autojump_clock: MockClock) -> 
     with pytest.raises(InvalidSpec, match="with_arguments"):
         async with open_partition_supervisor(ChildSpec("x", child), 1, with_arguments=lambda args, n: n):  # type: ignore[arg-type,return-value]
             raise AssertionError("must not open")
+
+
+async def test_r_a_partition_supervisor_as_a_child(autojump_clock: MockClock) -> None:
+    """It gives up like any other, and comes back whole."""
+    _, (a,) = puppets("a")
+    async with open_supervisor([partition_supervisor_spec("parts", a.spec(), 3, max_restarts=0)]) as tree:
+        assert tree.which_child("parts").info.route(4) == "a2"
+        a.end(ValueError("x"))
+        await wait_restarted(tree, "parts")
+        assert tree.which_child("parts").info.count_children().active == 3
