@@ -22,8 +22,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import trio
 
@@ -35,6 +36,8 @@ from examples.census.run import Census, CensusFailed, count_serially, run_census
 from kathikon_actors import BadConfiguration, KathikonError, NodeNameTaken, StoreUnavailable, open_node
 
 __all__ = ["app", "main"]
+
+T = TypeVar("T")
 
 STORE = "embedded:.kathikon/census"
 NODE = "census"
@@ -63,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.report_to is not None:
             logging.getLogger("kathikon_actors").setLevel(logging.ERROR)  # the parent kills on purpose, and counts
             logging.getLogger("supervisors").setLevel(logging.CRITICAL)
-            return trio.run(_under_watch, census, given.store or STORE, Reporter(given.report_to))
+            return _run(_under_watch, census, given.store or STORE, Reporter(given.report_to))
         return _queued(census, given.store or STORE, fresh=given.fresh)
     except BadConfiguration as error:
         return _say(error, BAD_CONFIGURATION)
@@ -106,12 +109,25 @@ def _serial(census: Census) -> int:
 def _queued(census: Census, store: str, *, fresh: bool) -> int:
     began = time.monotonic()
     with show_progress("counting") as show:
-        files = trio.run(_with_node, census, store, fresh, show)
+        files = _run(_with_node, census, store, fresh, show)
     if files is None:
         print("census: stopped; the same command goes on where it was", file=sys.stderr)
         return INTERRUPTED
     _done(census, files, began)
     return 0
+
+
+def _run(program: Callable[..., Awaitable[T]], *args: object) -> T:
+    """Run a program; what a nursery wrapped in a group of one comes out as itself."""
+    try:
+        return trio.run(program, *args)
+    except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is not None:
+            raise KeyboardInterrupt from None
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        raise error from None
 
 
 async def _with_node(census: Census, store: str, fresh: bool, show: Show) -> int | None:

@@ -257,6 +257,7 @@ async def test_a_report_that_cannot_be_written_fails_the_run(tree: Path, tmp_pat
         (["--store", "postgresql://u@127.0.0.1:1/none"], 69, "127.0.0.1"),
         (["--root", "/no/such/directory"], 2, "is no directory"),
         (["--chaos", "--kills", "100"], 2, "at most 99"),
+        (["--store", "memory:", "--out", "/dev/null/census.md"], 1, "write_report: discarded after 10 attempts"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence_and_an_exit_code(
