@@ -111,8 +111,11 @@ class DynamicEngine(Engine):
     async def stop_children(self) -> None:
         await self.keeper.stop_in_parallel(list(self._table.values()))
 
-    def gone(self, child: Child) -> None:
+    def forget(self, child: Child) -> None:
         self._table.pop(id(child), None)
+
+    def gone(self, child: Child) -> None:
+        self.forget(child)
 
     async def restart(self, child: Child, *, delay: float | None) -> None:
         if delay is None:
@@ -157,7 +160,7 @@ class DynamicEngine(Engine):
             child.state = "stopped"
         elif not await self.keeper.stop(child):
             raise UnkillableChild(child.spec.id)
-        self.gone(child)
+        self.forget(child)
 
 
 class DynamicOptions(TypedDict, total=False):

@@ -100,7 +100,11 @@ class Engine(ABC):
 
     @abstractmethod
     def gone(self, child: Child) -> None:
-        """Act on a child that ended by itself, or was found dead, and is not started again."""
+        """Act on a child that ended by itself and is not started again."""
+
+    @abstractmethod
+    def forget(self, child: Child) -> None:
+        """Drop the record of a child that is down for good, if its kind is not kept."""
 
     def dropped(self, child: Child) -> None:
         """Act on a child that is not started again because it died too often."""
@@ -256,7 +260,7 @@ class Engine(ABC):
                 child.state = "restarting"
                 self.schedule(child, None)
             else:
-                self.gone(child)
+                self.forget(child)
             return
         now = trio.current_time()
         reason = self.keeper.take(child)
@@ -267,7 +271,7 @@ class Engine(ABC):
             return
         child.state = "restarting"
         self.reporter.emit(ChildTerminated, child, reason)
-        self.policy.note_death(child, now - (child.started_at or now))
+        self.policy.note_death(child, 0.0 if child.started_at is None else now - child.started_at)
         delay = self.policy.next_delay(child)
         if self.admitted(child, now):
             await self.restart(child, delay=delay)

@@ -83,7 +83,7 @@ class Life:
         self._trap: trio.Event | None = None
         self._shields: set[trio.CancelScope] | None = None
         self._pid: Pid | None = None
-        self._mourners: list[Callable[[ExitReason], object]] | None = None
+        self._mourners: dict[object, Callable[[ExitReason], object]] | None = None
 
     def _changed(self) -> None:
         if self._watch is not None:
@@ -143,14 +143,21 @@ class Life:
             self._pid = Pid(self)
         return self._pid
 
-    def when_dead(self, callback: Callable[[ExitReason], object]) -> None:
-        """Call `callback` with the exit reason when this life ends; at once if it has."""
+    def when_dead(self, callback: Callable[[ExitReason], object]) -> Callable[[], None]:
+        """Call `callback` with the exit reason when this life ends, at once if it has; returns the way out."""
         if self.finished:
             callback(self.reason)
         elif self._mourners is None:
-            self._mourners = [callback]
-        else:
-            self._mourners.append(callback)
+            self._mourners = {}
+        key = object()
+        if self._mourners is not None:
+            self._mourners[key] = callback
+
+        def withdraw() -> None:
+            if self._mourners is not None:
+                self._mourners.pop(key, None)
+
+        return withdraw
 
     def finish(self, reason: ExitReason, fatal: BaseException | None) -> None:
         """Record the end and tell the supervisor."""
@@ -160,7 +167,7 @@ class Life:
         self.task = None
         # Names are free and monitors have fired before the supervisor hears of the end and can start a successor.
         mourners, self._mourners = self._mourners, None
-        for callback in mourners or ():
+        for callback in tuple(mourners.values()) if mourners else ():
             callback(reason)
         self._changed()
         self.on_end(self)
@@ -224,12 +231,12 @@ class Pid:
         """How this life ended; None while it has not."""
         return self._life.reason if self._life.finished else None
 
-    def when_dead(self, callback: Callable[[ExitReason], object]) -> None:
+    def when_dead(self, callback: Callable[[ExitReason], object]) -> Callable[[], None]:
         """Call `callback(reason)` when this life ends, before its supervisor starts a next one; at once if it has.
 
-        The callback must not raise.
+        The callback must not raise. Returns a function that takes it back.
         """
-        self._life.when_dead(callback)
+        return self._life.when_dead(callback)
 
     def exit(self, exception: BaseException) -> None:
         """Make the child crash with `exception` at its next checkpoint; nothing happens if it is dead."""

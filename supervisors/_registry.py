@@ -26,7 +26,7 @@ class Owner(Protocol):
         """Whether it lives."""
         ...
 
-    def when_dead(self, callback: Callable[[ExitReason], object]) -> None:
+    def when_dead(self, callback: Callable[[ExitReason], object]) -> object:
         """Call `callback(reason)` at its end; at once if it is dead."""
 
 

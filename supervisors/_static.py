@@ -99,17 +99,19 @@ class StaticEngine(Engine):
 
     def _ignored_start(self, child: Child) -> None:
         child.state = "stopped"
-        if child.spec.restart == "temporary":
-            self._drop(child)
+        self.forget(child)
 
     def _drop(self, child: Child) -> None:
         self._table.pop(key_of(child.spec.id), None)
 
     # Deaths.
 
-    def gone(self, child: Child) -> None:
+    def forget(self, child: Child) -> None:
         if child.spec.restart == "temporary":
             self._drop(child)
+
+    def gone(self, child: Child) -> None:
+        self.forget(child)
         if child.spec.significant and self._ends_the_supervisor():
             self.end(Shutdown())
 
@@ -220,8 +222,7 @@ class StaticEngine(Engine):
             self._pass_on_retry(child)
         elif not await self.keeper.stop(child):
             raise UnkillableChild(child_id)
-        if child.spec.restart == "temporary":
-            self._drop(child)
+        self.forget(child)
 
     def _pass_on_retry(self, child: Child) -> None:
         """Leave a planned group restart to the rest of the group."""

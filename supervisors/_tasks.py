@@ -54,6 +54,7 @@ class TaskSupervisor(AnySupervisor[DynamicEngine]):
         task = await self._spawn(math.inf, fn, args)
 
         def task_died(reason: ExitReason) -> None:
+            withdraw()
             if is_abnormal(reason) and owner.alive:
                 error = LinkedTaskDied(reason)
                 error.__cause__ = crash_of(reason)
@@ -63,8 +64,8 @@ class TaskSupervisor(AnySupervisor[DynamicEngine]):
             if not isinstance(reason, Normal):
                 task.pid.kill()
 
+        withdraw = owner.when_dead(owner_died)
         task.pid.when_dead(task_died)
-        owner.when_dead(owner_died)
         return task
 
     async def start_task(

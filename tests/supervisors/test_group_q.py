@@ -26,6 +26,7 @@ from supervisors import (
     TaskTimeout,
     open_supervisor,
     open_task_supervisor,
+    self_pid,
     task_supervisor_spec,
 )
 from supervisors.testing import crash, wait_restarted
@@ -313,3 +314,19 @@ async def test_q_a_task_supervisor_as_a_child_is_restarted_without_its_tasks(aut
         assert not task.pid.alive
         again = await tree.which_child("tasks").info.async_nolink(value_after, 1)
         assert await again.wait() == 7
+
+
+async def test_q_finished_linked_tasks_leave_nothing_with_their_owner(autojump_clock: MockClock) -> None:
+    """A long-lived owner may start any number of them."""
+    pids = []
+
+    async def owner(*, task_status: trio.TaskStatus[None]) -> None:
+        pids.append(self_pid())
+        for _ in range(100):
+            task = await tasks.async_linked(value_after, 0.1)
+            assert await task.wait() == 7
+        task_status.started()
+        await trio.sleep_forever()
+
+    async with open_task_supervisor() as tasks, open_supervisor([ChildSpec("owner", owner)]):
+        assert not pids[0]._life._mourners

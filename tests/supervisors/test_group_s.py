@@ -348,7 +348,8 @@ async def test_s_terminating_an_unkillable_child_takes_back_its_restart(autojump
     """It was to come back with its group; now it ends for good once it ends."""
     _, (a,) = puppets("a")
     stubborn = Stubborn()
-    async with open_supervisor([a.spec(), ChildSpec("s", stubborn.live, shutdown=1.0)], strategy="one_for_all") as tree:
+    spec = ChildSpec("s", stubborn.live, shutdown=1.0, restart="transient", significant=True)
+    async with open_supervisor([a.spec(), spec], strategy="one_for_all", auto_shutdown="any_significant") as tree:
         a.end(ValueError("x"))
         await trio.sleep(3)
         assert (a.lives, tree.which_child("s").state) == (2, "unkillable")
@@ -357,6 +358,7 @@ async def test_s_terminating_an_unkillable_child_takes_back_its_restart(autojump
         stubborn.let_go.set()
         await settle()
         assert (tree.which_child("s").state, stubborn.starts) == ("stopped", 1)
+    assert tree.exit_reason == Normal()
 
 
 async def test_s_a_start_that_cannot_be_killed_at_a_restart_is_made_again_when_it_ends(
