@@ -26,7 +26,7 @@ TICK = 0.02
 STOP_GRACE = 1.0
 """Seconds that a process has to end by itself when its pool stops; the node has drained it before."""
 
-RESTART = Backoff(min=0.001, max=2.0, factor=4.0, jitter=0.2, reset_after=1.0)
+RESTART = Backoff(min=0.001, max=2.0, factor=4.0, jitter=0.2, reset_after=0.2)
 """A process that dies once is back at once; one that keeps dying waits longer each time and takes nobody with it."""
 
 
