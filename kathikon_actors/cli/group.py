@@ -73,7 +73,7 @@ def run(arguments: Sequence[str], program: str = "kathikon") -> int:
     except click.ClickException as error:
         session.output.say(f"error: {error.format_message()}")
         return ExitCode.FAILED
-    except BrokenPipeError:
+    except SystemExit:  # what click makes of BrokenPipeError: whoever read our data has enough
         _forget_stdout()
         return ExitCode.OK
     except BaseException as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import click
@@ -64,10 +65,11 @@ def jobs(session: Session, words: tuple[str, ...], count: bool, limit: int) -> N
 async def _list(session: Session, wanted: FilterWords, limit: int) -> list[Job]:
     found: list[Job] = []
     async with open_store(session.url) as store:
-        async for job in _matching(store, wanted, page=min(limit, _PAGE)):
-            found.append(job)
-            if len(found) == limit:
-                break
+        async with aclosing(_matching(store, wanted, page=min(limit, _PAGE))) as matching:
+            async for job in matching:
+                found.append(job)
+                if len(found) == limit:
+                    break
     return found
 
 
@@ -86,7 +88,7 @@ async def _count(session: Session, wanted: FilterWords) -> int:
         return number
 
 
-async def _matching(store: PostgresStore, wanted: FilterWords, page: int) -> AsyncIterator[Job]:
+async def _matching(store: PostgresStore, wanted: FilterWords, page: int) -> AsyncGenerator[Job, None]:
     from kathikon_actors.jobs.record import Job
     from kathikon_actors.store.protocol import Filter
 

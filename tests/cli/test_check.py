@@ -1,0 +1,55 @@
+"""`check APP` tells what an app declares and what is wrong with it."""
+
+from __future__ import annotations
+
+from tests.cli.program import Directory
+
+HEAD = "from kathikon_actors import App, Queue, worker\n"
+
+
+def test_check_tells_what_the_app_declares(place: Directory) -> None:
+    """Queues with their workers, workers with their options; starts and makes nothing, nor does printing disturb."""
+    (place.path / "loud.py").write_text("print('hello')\nfrom shop import *\n")
+    ended = place.run("check", "loud:app", "--json", PYTHONDONTWRITEBYTECODE="1")
+    assert ended.code == 0 and "hello" in ended.err
+    found = ended.data
+    assert (found["app"], found["ok"], found["problems"], found["warnings"]) == ("loud:app", True, [], [])
+    assert found["queues"] == [
+        {"name": "plain", "concurrency": 3, "processes": 1, "default": True, "workers": ["add", "block"]},
+        {"name": "async", "concurrency": 10, "processes": 1, "default": False, "workers": ["nap", "resume"]},
+    ]
+    assert found["workers"][1] == {
+        "name": "nap", "at": "shop:nap", "queue": "async", "kind": "async", "arguments": "(seconds: float)",
+        "priority": 0, "max_attempts": 3, "timeout": 300.0, "tags": ["vip"],
+    }  # fmt: skip
+    assert sorted(entry.name for entry in place.path.iterdir()) == ["loud.py", "shop.py"]
+
+
+def test_check_for_people_is_a_table_and_a_sentence(place: Directory) -> None:
+    """The table on standard output, the sentence on standard error."""
+    ended = place.run("check", "shop:app")
+    assert ended.code == 0
+    assert ended.out.splitlines()[0].split() == ["queue", "concurrency", "processes", "workers"]
+    assert ended.err == "shop:app is fine: 2 queues, 4 workers\n"
+
+
+def test_two_workers_of_one_name_are_a_problem(place: Directory) -> None:
+    """Both are named; the exit code is that of a bad configuration."""
+    (place.path / "twice.py").write_text(
+        HEAD
+        + "@worker(name='hello')\ndef a(): ...\n@worker(name='hello')\ndef b(): ...\napp = App([Queue('q')], [a, b])\n"
+    )
+    ended = place.run("check", "twice:app", "--json")
+    assert ended.code == 78 and ended.data["ok"] is False
+    assert "twice:a" in ended.data["problems"][0] and "twice:b" in ended.data["problems"][0]
+
+
+def test_a_worker_whose_queue_is_misspelt_is_warned_of(place: Directory) -> None:
+    """An app that lists no workers leaves it out silently when it runs."""
+    (place.path / "typo.py").write_text(
+        HEAD + "@worker(queue='mial')\ndef a(): ...\n@worker\ndef b(): ...\napp = App([Queue('mail'), Queue('idle')])\n"
+    )
+    ended = place.run("check", "typo:app", "--json")
+    assert ended.code == 0
+    left_out, idle = ended.data["warnings"]
+    assert 'Did you mean "mail"?' in left_out and "worker a" in left_out and '"idle"' in idle
