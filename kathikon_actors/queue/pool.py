@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,8 +16,6 @@ from kathikon_actors.queue.runner import Kind, Runner
 from supervisors import Backoff, ChildSpec, DynamicSupervisor, dynamic_supervisor_spec
 
 __all__ = ["alone_spec", "pool_spec", "worker_spec"]
-
-logger = logging.getLogger(__name__)
 
 TICK = 0.02
 """Seconds between two looks at what a busy process is doing."""
@@ -91,9 +88,9 @@ async def _serve(
                 died = error
                 nursery.cancel_scope.cancel()
         if died is not None:
-            logger.warning("worker process %d of queue %s: %s", process.pid, crew.queue.name, died.exit)
             runner.bury(died)
-            raise died
+            # A fresh one: where it was noticed is of no interest to who reads the report.
+            raise WorkerDied(died.exit, died.running)
     finally:
         runner.retire()
         with trio.CancelScope(shield=True):
