@@ -28,6 +28,9 @@ T = TypeVar("T")
 DATABASE_TIMEOUT = 10.0
 """Seconds that a database has to answer."""
 
+_CLOSE_SECONDS = 5.0
+"""Seconds to say goodbye; a server of our own takes as long as its last checkpoint."""
+
 _START_PATIENCE = 5.0
 """Seconds to wait for a server that another process is just starting or stopping."""
 
@@ -56,6 +59,8 @@ async def open_store(url: StoreUrl) -> AsyncIterator[PostgresStore]:
         SchemaMissing: the schema is not there yet.
         StoreUnavailable, PostgresNotFound, ServerFailed, DirectoryInUse: it cannot be reached or started.
     """
+    import trio
+
     from kathikon_actors.store.postgres import PostgresStore
 
     async with open_database(url) as dsn:
@@ -67,7 +72,8 @@ async def open_store(url: StoreUrl) -> AsyncIterator[PostgresStore]:
             await store.open()
             yield store
         finally:
-            await store.close()
+            with trio.move_on_after(_CLOSE_SECONDS, shield=True):
+                await store.close()
 
 
 @asynccontextmanager
@@ -116,11 +122,14 @@ async def open_database(url: StoreUrl, *, create: bool = False) -> AsyncIterator
         try:
             yield server.dsn
         finally:
-            await server.stop()
+            with trio.move_on_after(_CLOSE_SECONDS, shield=True):
+                await server.stop()
 
 
 async def on_database(dsn: str, work: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Run `work(raw, *args)` on an asyncpg connection of its own."""
+    import trio
+
     from kathikon_actors.store.connection import Connection
     from kathikon_actors.store.urls import parse_store_url
 
@@ -128,7 +137,8 @@ async def on_database(dsn: str, work: Callable[..., Awaitable[T]], *args: Any) -
     try:
         return await connection.run(work, *args)
     finally:
-        await connection.close()
+        with trio.move_on_after(_CLOSE_SECONDS, shield=True):
+            await connection.close()
 
 
 async def find_pending(raw: Any) -> tuple[list[Migration], int]:

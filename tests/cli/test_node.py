@@ -28,7 +28,7 @@ def test_the_first_signal_lets_running_jobs_finish(place: Directory, postgres_ds
     node.signal(number)
     ended = node.ended()
     assert ended.code == 0
-    assert f"{number.name}: stopping; 1 running jobs have 25 s" in ended.err and ended.err.endswith("stopped\n")
+    assert f"{number.name}: stopping; 1 running, with 25 s to finish" in ended.err and ended.err.endswith("stopped\n")
     ready, stopped = map(json.loads, ended.out.splitlines())
     assert ready["event"] == "ready" and ready["node"] == "n1" and ready["pid"] == node.process.pid
     assert ready["queues"] == ["plain", "async"] and stopped == {"event": "stopped", "node": "n1"}
@@ -62,7 +62,9 @@ def test_the_second_signal_kills_workers_and_server_at_once_and_the_next_start_g
     node = embedded.start("node", "shop:app", "--name", "n1").ready()
     eventually_sync(lambda: len(began(embedded)) == 2, "both jobs run")
     node.signal(signal.SIGINT)
-    eventually_sync(lambda: "SIGINT: stopping; 2 running jobs have 25 s" in node.err, "the first signal is answered")
+    eventually_sync(
+        lambda: "SIGINT: stopping; 2 running, with 25 s to finish" in node.err, "the first signal is answered"
+    )
     node.signal(signal.SIGINT)
     ended = node.ended()
     assert ended.code == 1 and ended.err.endswith("runs again when the node is back\n")

@@ -64,12 +64,14 @@ def jobs(session: Session, words: tuple[str, ...], count: bool, limit: int) -> N
 
 async def _list(session: Session, wanted: FilterWords, limit: int) -> list[Job]:
     found: list[Job] = []
-    async with open_store(session.url) as store:
-        async with aclosing(_matching(store, wanted, page=min(limit, _PAGE))) as matching:
-            async for job in matching:
-                found.append(job)
-                if len(found) == limit:
-                    break
+    async with (
+        open_store(session.url) as store,
+        aclosing(_matching(store, wanted, page=min(limit, _PAGE))) as matching,
+    ):
+        async for job in matching:
+            found.append(job)
+            if len(found) == limit:
+                break
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -83,7 +84,7 @@ async def _serve(session: Session, app: App, where: str, options: _Options) -> N
 
     def stop(signal_name: str) -> None:
         busy = running[0].statistics().running if running else 0
-        finish = f"{busy} running jobs have {options.shutdown_timeout:g} s to finish; " if busy else ""
+        finish = f"{busy} running, with {options.shutdown_timeout:g} s to finish; " if busy else ""
         with suppress(OSError):
             os.write(2, f"{signal_name}: stopping; {finish}a second signal kills\n".encode())
         token.run_sync_soon(scope.cancel)
@@ -116,13 +117,16 @@ async def _serve(session: Session, app: App, where: str, options: _Options) -> N
 
 
 def _children(running: list[Node]) -> Iterator[tuple[int, int]]:
-    """Give the node's own child processes, each with what ends it and its children at once."""
+    """Kill the worker processes and what they started; give the node's own children, each with what ends it at once."""
     if not running:
         return  # what is being started ends with this process, by the kernel
+    for pid in itertools.chain.from_iterable(running[0].worker_pids().values()):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
     root = running[0].supervisor
     zygote = _info(root, "zygote")
     if isinstance(zygote, int):
-        yield zygote, signal.SIGTERM
+        yield zygote, signal.SIGKILL
     store: Any = _info(root, "store")
     server = None if store is None else _info(store, "server")
     if isinstance(server, int):
