@@ -18,6 +18,7 @@ class Leaf:
     name: str
     restart: str = "permanent"
     significant: bool = False
+    delay: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,19 @@ class Entry:
     """A child in a supervisor's table."""
 
     spec: Spec
-    running: bool = False
+    state: str = "stopped"
     below: ModelSupervisor | None = None
     restarts: int = 0
+    due: float | None = None
+    held: bool = False
 
     @property
-    def state(self) -> str:
-        return "running" if self.running else "stopped"
+    def running(self) -> bool:
+        return self.state == "running"
+
+    @property
+    def delay(self) -> float | None:
+        return self.spec.delay if isinstance(self.spec, Leaf) else None
 
 
 class StartFailed(Exception):
@@ -100,12 +107,12 @@ class ModelSupervisor:
                 self.world.diary.append(f"?{spec.name}")
                 raise StartFailed
             self.world.diary.append(f"+{spec.name}")
-        entry.running = True
+        entry.state = "running"
 
     def stop(self, entry: Entry) -> None:
         """Stop one child from outside, all of it."""
         if entry.running:
-            entry.running = False
+            entry.state = "stopped"
             if entry.below is not None:
                 entry.below.stop_all()
                 entry.below = None
@@ -116,13 +123,15 @@ class ModelSupervisor:
         """Stop everything in reverse order; this life is over."""
         for entry in reversed(self.entries):
             self.stop(entry)
+            entry.state = "stopped"
+            entry.due = None
         self.dead = True
 
     # Deaths.
 
     def dies(self, entry: Entry, *, abnormal: bool) -> None:
         """A child ended by itself."""
-        entry.running = False
+        entry.state = "stopped"
         entry.below = None
         restart = entry.spec.restart
         if restart == "temporary" or (restart == "transient" and not abnormal):
@@ -130,13 +139,15 @@ class ModelSupervisor:
                 self.entries.remove(entry)
             if entry.spec.significant and self.is_last_trigger():
                 self.end()
-        elif self.admits():
-            self.restart(entry)
+        else:
+            entry.state = "restarting"
+            if entry.delay is not None or self.admits():
+                self.restart(entry)
 
     def is_last_trigger(self) -> bool:
         if self.spec.auto_shutdown == "any_significant":
             return True
-        return not any(entry.spec.significant and entry.running for entry in self.entries)
+        return not any(entry.spec.significant and entry.state != "stopped" for entry in self.entries)
 
     def end(self) -> None:
         """Stop all and tell the parent; for it this is a shutdown."""
@@ -166,26 +177,56 @@ class ModelSupervisor:
                 return self.entries[self.entries.index(anchor) :]
 
     def restart(self, anchor: Entry) -> None:
-        """Restart the group; the first that fails to start is the anchor of the next attempt."""
+        """Restart the group of one that died: now, or all of it after the longest delay that is asked for."""
+        delay = anchor.delay
+        for entry in self.group(anchor):
+            entry.held = False
+            if entry is not anchor and entry.due is not None:
+                delay = max(delay or 0.0, entry.due - self.world.now)
+        self.bring_down(anchor)
+        if delay is None:
+            self.bring_up(anchor)
+        else:
+            anchor.due = self.world.now + delay
+
+    def bring_down(self, anchor: Entry) -> None:
+        """Stop the others of the group in reverse order."""
+        for entry in reversed(self.group(anchor)):
+            if entry is not anchor:
+                entry.due = None
+                self.stop(entry)
+                if entry.spec.restart == "temporary":
+                    self.entries.remove(entry)
+                elif not entry.held:
+                    entry.state = "restarting"
+
+    def bring_up(self, anchor: Entry) -> None:
+        """Start the group in order; the first that fails to start is the anchor of the next attempt."""
         while True:
-            for entry in reversed(self.group(anchor)):
-                if entry is not anchor:
-                    self.stop(entry)
-                    if entry.spec.restart == "temporary":
-                        self.entries.remove(entry)
             for entry in self.group(anchor):
-                if entry.running:
+                if entry.running or entry.held:
                     continue
                 try:
                     self.start(entry)
                     entry.restarts += 1
                 except StartFailed:
+                    entry.state = "restarting"
                     anchor = entry
                     break
             else:
                 return
+            if anchor.delay is not None:
+                anchor.due = self.world.now + anchor.delay
+                return
             if not self.admits():
                 return
+            self.bring_down(anchor)
+
+    def on_time(self, entry: Entry) -> None:
+        """The delay of `entry` is over."""
+        entry.due = None
+        self.bring_down(entry)
+        self.bring_up(entry)
 
     # Calls; each returns the name of the error, or "ok".
 
@@ -208,6 +249,14 @@ class ModelSupervisor:
         entry = self.find(name)
         if entry is None:
             return "ChildNotFound"
+        if entry.state == "restarting":
+            entry.state = "stopped"
+            entry.held = True
+            due, entry.due = entry.due, None
+            if self.spec.strategy != "one_for_one":
+                heirs = [one for one in self.group(entry) if one.state == "restarting" and one.due is None]
+                if heirs and due is not None:
+                    heirs[0].due = due
         self.stop(entry)
         if entry.spec.restart == "temporary":
             self.entries.remove(entry)
@@ -217,22 +266,38 @@ class ModelSupervisor:
         entry = self.find(name)
         if entry is None:
             return "ChildNotFound"
-        if entry.running:
-            return "ChildRunning"
+        if entry.state != "stopped":
+            return "ChildRunning" if entry.running else "ChildRestarting"
         try:
             self.start(entry)
         except StartFailed:
             return "FailedToStart"
+        entry.held = False
         return "ok"
 
     def delete_child(self, name: str) -> str:
         entry = self.find(name)
         if entry is None:
             return "ChildNotFound"
-        if entry.running:
-            return "ChildRunning"
+        if entry.state != "stopped":
+            return "ChildRunning" if entry.running else "ChildRestarting"
         self.entries.remove(entry)
         return "ok"
+
+    # Time.
+
+    def pass_time(self, until: float) -> None:
+        """Let every delay in the tree that ends before `until` end, in order."""
+        while not self.dead:
+            waiting = [
+                (e.due, n, s, e) for n, s in enumerate(self.supervisors()) for e in s.entries if e.due is not None
+            ]
+            if not waiting or min(waiting, key=lambda one: one[:2])[0] > until:
+                break
+            due, _, supervisor, entry = min(waiting, key=lambda one: one[:2])
+            self.world.now = due
+            supervisor.on_time(entry)
+        self.world.now = until
 
     # Looking.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import trio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -92,6 +92,7 @@ async def live_and_cancel(drawn: list[dict[str, Any]], strategy: Any, todo: list
     max_examples=400,
     deadline=None,
     database=None,
+    phases=[Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )
 @given(drawn=trees, strategy=strategies, todo=crashes, at=st.integers(0, 120))

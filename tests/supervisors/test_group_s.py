@@ -335,6 +335,7 @@ class Stubborn:
         if self.starts == self.hang_at_start:
             with trio.CancelScope(shield=True):
                 await self.let_go.wait()
+            raise ValueError("too late")
         task_status.started()
         if self.hang_at_start or self.starts > 1:
             await self.die.wait()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import trio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from supervisors import (
+    Backoff,
     ChildSpec,
     Exit,
     RestartLimitReached,
@@ -47,7 +48,10 @@ def draw_spec(draw: st.DrawFn, names: Names, depth: int, auto: str) -> Spec:
     significant = auto != "never" and restart != "permanent" and draw(st.booleans())
     if depth > 0 and draw(st.integers(0, 3)) == 0:
         return draw_inner(draw, names, depth - 1, restart, significant)
-    return Leaf(names.fresh(), restart, significant)
+    name = names.fresh()
+    # No two sums of delays coincide: what happens first is never a matter of chance.
+    delay = 1.0 + (names.count * 0.6180339887) % 1.0 if draw(st.integers(0, 3)) == 0 else None
+    return Leaf(name, restart, significant, delay)
 
 
 def draw_inner(draw: st.DrawFn, names: Names, depth: int, restart: str, significant: bool) -> Inner:
@@ -73,7 +77,7 @@ def trees(draw: st.DrawFn) -> Inner:
 commands = st.tuples(
     st.sampled_from(
         ["crash"] * 5
-        + ["return", "shutdown", "sleep", "fail", "fail", "start", "start", "terminate", "restart", "delete"]
+        + ["return", "shutdown", *["sleep"] * 3, "fail", "fail", "start", "start", "terminate", "restart", "delete"]
     ),
     st.integers(0, 1000),
     st.integers(0, 1000),
@@ -92,6 +96,8 @@ class Real:
         options: dict[str, Any] = {"restart": spec.restart, "significant": spec.significant}
         if isinstance(spec, Inner):
             return supervisor_spec(spec.name, [self.spec(child) for child in spec.children], **options, **inner(spec))
+        if spec.delay is not None:
+            options["backoff"] = Backoff(spec.delay, spec.delay, jitter=0.0)
         puppet = self.puppets.setdefault(spec.name, Puppet(self.diary, spec.name))
         return puppet.spec(**options)
 
@@ -141,8 +147,13 @@ async def step(real: Real, tree: Supervisor, root: ModelSupervisor, command: tup
     supervisors = list(root.supervisors())
     model = supervisors[where % len(supervisors)]
     if verb == "sleep":
-        await trio.sleep([0.5, 1.0, 2.0, 5.0, 6.0][which % 5])
-        world.now = trio.current_time()
+        until = trio.current_time() + [0.5, 1.0, 2.0, 5.0, 6.0][which % 5]
+        try:
+            await trio.sleep_until(until)
+            await wait_all_tasks_blocked()
+        finally:
+            # Also when the real tree ends meanwhile, which cancels the sleep.
+            root.pass_time(until)
     elif verb == "start":
         names = ["extra1", "extra2", "extra3"]
         spec = Leaf(f"{model.spec.name}.{names[which % 3]}", ["permanent", "transient", "temporary"][which % 7 % 3])
@@ -200,6 +211,8 @@ async def compare(spec: Inner, todo: list[tuple[str, int, int]]) -> None:
     max_examples=EXAMPLES,
     deadline=None,
     database=None,
+    # Shrinking a tree takes minutes; add Phase.shrink to look into a failure.
+    phases=[Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )
 @given(spec=trees(), todo=st.lists(commands, min_size=STEPS, max_size=STEPS))
