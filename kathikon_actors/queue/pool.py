@@ -82,8 +82,8 @@ async def _serve(
             task_status.started(process.pid)
             try:
                 while True:
-                    if runner.hear(await process.receive()):
-                        crew.wake()
+                    runner.hear(await process.receive())
+                    crew.wake()  # also when nothing ended: a run that came back may have been the last one awaited
             except WorkerDied as error:
                 died = error
                 nursery.cancel_scope.cancel()

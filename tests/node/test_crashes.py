@@ -75,6 +75,18 @@ async def test_short_jobs_do_not_wait_behind_a_long_one(node: Node, tmp_path: Pa
     assert (await node.get(long.id)).state == "executing"
 
 
+async def test_a_process_is_given_jobs_again_after_what_waited_behind_a_long_one_was_taken_back(
+    node: Node, tmp_path: Path
+) -> None:
+    """Thirty times: a job of 50 ms with short ones behind it, on the only process of the queue."""
+    for round_number in range(30):
+        pids = tmp_path / f"pids{round_number}"
+        long = await node.insert(workers.hold.new(str(pids), 0.05))
+        short = [await node.insert(workers.note.new(str(pids), "x")) for _ in range(3)]
+        for job in [long, *short]:
+            assert (await node.wait(job.id, timeout=WAIT)).attempt == 1
+
+
 async def test_a_killed_zygote_is_replaced_and_no_job_is_lost_or_blamed(node: Node, tmp_path: Path) -> None:
     """The fork server takes its workers along; what they ran goes back uncounted."""
     pids = tmp_path / "pids"
