@@ -45,8 +45,8 @@ async def child(name, cleanup, start, *, task_status):
             await trio.sleep(cleanup)
         say(f"{'cut off' if scope.cancelled_caught else 'stopped'} {name}")
 
-async def plain():
-    async with open_supervisor([ChildSpec(n, child, args=(n, 0, 0)) for n in "ab"]):
+async def plain(cleanup):
+    async with open_supervisor([ChildSpec(n, child, args=(n, cleanup, 0), shutdown=7200) for n in "ab"]):
         await trio.sleep_forever()
 
 async def main():
@@ -57,9 +57,9 @@ async def main():
     ]
     say(f"ended {await run_supervisor(specs)}")
 
-if sys.argv[1] == "plain":
+if sys.argv[1].startswith("plain"):
     try:
-        trio.run(plain)
+        trio.run(plain, 3600 if sys.argv[1] == "plain slow" else 0)
     except KeyboardInterrupt:
         say("interrupted")
 else:
@@ -142,6 +142,17 @@ async def test_run_ctrl_c_in_a_plain_program_stops_in_order_before_it_comes_out(
         program.process.send_signal(signal.SIGINT)
         lines = await program.lines_until("interrupted")
     assert lines == ["stopping b", "stopped b", "stopping a", "stopped a", "interrupted"]
+
+
+async def test_run_a_second_ctrl_c_in_a_plain_program_kills_what_is_left() -> None:
+    """Cleanups of an hour are cut off, and KeyboardInterrupt is raised bare."""
+    async with running("plain slow") as program:
+        await program.lines_until("up b")
+        program.process.send_signal(signal.SIGINT)
+        await program.lines_until("stopping b")
+        program.process.send_signal(signal.SIGINT)
+        lines = await program.lines_until("interrupted")
+    assert sorted(lines[:-1]) == ["cut off a", "cut off b", "stopping a"]
 
 
 async def test_run_ends_by_itself_when_the_tree_does() -> None:

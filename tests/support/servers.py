@@ -135,7 +135,7 @@ def link_or_copy(source: str, target: str) -> None:
 async def until(state: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
     """Poll until something is so."""
     with trio.move_on_after(seconds):
-        while not state():  # noqa: ASYNC110  a process' state gives no event
+        while not state():
             await trio.sleep(0.01)
         return
     pytest.fail(f"not within {seconds} s: {what}")
