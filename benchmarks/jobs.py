@@ -8,7 +8,6 @@ by plain asyncpg. Runs are repeated, and the median is printed.
 from __future__ import annotations
 
 import argparse
-import gc
 import itertools
 import statistics
 import sys
@@ -25,6 +24,7 @@ from benchmarks.workers import app, noop, started_at
 from kathikon_actors import Node, open_node
 from kathikon_actors.jobs.build import build_record
 from kathikon_actors.jobs.ids import IdSource
+from kathikon_actors.node.tuning import tune_gc
 from kathikon_actors.store.connection import open_loop
 from kathikon_actors.store.embedded import open_embedded
 from kathikon_actors.store.postgres import PostgresStore
@@ -49,7 +49,6 @@ async def warm(node: Node) -> None:
     for _ in range(10):
         job = await node.insert(noop.new())
         await node.wait(job.id)
-    gc.collect()
 
 
 async def singles(node: Node, jobs: int) -> float:
@@ -175,6 +174,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON list of rows")
     parser.add_argument("--store", help="a postgresql:// URL; default: an embedded server in a temporary directory")
     options = parser.parse_args()
+    tune_gc()  # as the command `node` does
     with tempfile.TemporaryDirectory(prefix="kathikon-bench-") as directory:
         if options.store:
             rows = trio.run(lambda: on_store(options.store, quick=options.quick))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from kathikon_actors.jobs import json
+from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State, check_transition
 
@@ -27,6 +28,9 @@ __all__ = [
     "snooze",
     "take_back",
 ]
+
+_EDGES: dict[tuple[str, State, State], bytes] = {}
+"""The constant part of a line of history, for every change that was found legal once."""
 
 _MAX_MESSAGE = 4_000
 _MAX_TRACEBACK = 16_000
@@ -153,12 +157,12 @@ def quote_error(
 
 def _move(record: Record, new: State, event: str, now: int, meta: dict[str, Any] | None = None) -> None:
     old = record.state
-    check_transition(record.id.hex(), old, new)
+    edge = _EDGES.get((event, old, new))
+    if edge is None:
+        check_transition(as_uuid(record.id), old, new)
+        edge = _EDGES[event, old, new] = b',"%s","%s","%s"' % (event.encode(), old.encode(), new.encode())
     record.state = new
-    if meta is None:
-        entry = b'[%d,"%s","%s","%s"]' % (now, event.encode(), old.encode(), new.encode())
-    else:
-        entry = json.encode([now, event, old, new, meta])
+    entry = b"[%d%b]" % (now, edge) if meta is None else b"[%d%b,%b]" % (now, edge, json.encode(meta))
     record.history = record.history + b"," + entry if record.history else entry
     if new in TERMINAL_STATES:
         record.finished_at = now

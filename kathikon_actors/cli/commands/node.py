@@ -73,6 +73,7 @@ async def _serve(session: Session, app: App, where: str, options: _Options) -> N
     import trio
 
     from kathikon_actors.node.node import open_node
+    from kathikon_actors.node.tuning import tune_gc
 
     output = session.output
     queues = ", ".join(f"{queue.name} ({queue.concurrency})" for queue in app.queues.values())
@@ -99,6 +100,7 @@ async def _serve(session: Session, app: App, where: str, options: _Options) -> N
         ) as opened:
             running.append(opened)
             set_level(options.log_level)
+            tune_gc()
             if output.json:
                 output.event(
                     {
