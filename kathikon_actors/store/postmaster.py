@@ -7,8 +7,8 @@ MODE is `exec`, or `keep` where the kernel has no such request (everything but L
 the end of its standard input, which only the owner holds open, and sends the SIGINT itself.
 
 REACH are paths that the program must reach. PostgreSQL refuses to run as root, but an ordinary user may not reach a
-directory below a 0700 one of root's (/root, a test's temporary directory). Instead of opening the parents to everybody,
-the program keeps one capability, to search directories, as an ambient one (capabilities(7)).
+directory below a 0700 one of root's (its home, a test's temporary directory). Instead of opening the parents to
+everybody, the program keeps one capability, to search directories, as an ambient one (capabilities(7)).
 """
 
 from __future__ import annotations

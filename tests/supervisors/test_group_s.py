@@ -374,3 +374,16 @@ async def test_s_a_start_that_cannot_be_killed_at_a_restart_is_made_again_when_i
         stubborn.let_go.set()
         await settle()
         assert (tree.which_child("s").state, stubborn.starts) == ("running", 3)
+
+
+async def test_s_an_interrupt_during_the_stop_kills_what_is_left(autojump_clock: MockClock) -> None:
+    """Whichever child's frames a second Ctrl-C hits, at any depth; the first one that came out of a child does not."""
+    diary, (a, b, c, d) = puppets("abcd")
+    a.cleanup = b.cleanup = d.cleanup = 3600
+    c.cleanup_error = KeyboardInterrupt("second")
+    inner = supervisor_spec("inner", [b.spec(shutdown=7200), c.spec()])
+    with pytest.raises(KeyboardInterrupt, match="second"):
+        async with open_supervisor([a.spec(shutdown=7200), inner, d.spec(shutdown=7200)]):
+            began = trio.current_time()
+    assert trio.current_time() - began == pytest.approx(3600)
+    assert diary == ["+a", "+b", "+c", "+d", "-d", "-b", "-a"]

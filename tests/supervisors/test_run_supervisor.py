@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 DEADLINE = 20.0
 
 PROGRAM = """
-import sys, trio
+import sys, trio, trio.testing
 from supervisors import ChildSpec, cleanup_scope, open_supervisor, run_supervisor
 
 def say(text):
@@ -47,6 +47,8 @@ async def child(name, cleanup, start, *, task_status):
 
 async def plain(cleanup):
     async with open_supervisor([ChildSpec(n, child, args=(n, cleanup, 0), shutdown=7200) for n in "ab"]):
+        await trio.testing.wait_all_tasks_blocked()
+        say("running")
         await trio.sleep_forever()
 
 async def main():
@@ -138,21 +140,24 @@ async def test_run_a_signal_ends_a_start_that_hangs() -> None:
 async def test_run_ctrl_c_in_a_plain_program_stops_in_order_before_it_comes_out() -> None:
     """Without run_supervisor: KeyboardInterrupt is raised in the main task, after the stop."""
     async with running("plain") as program:
-        await program.lines_until("up b")
+        await program.lines_until("running")
         program.process.send_signal(signal.SIGINT)
         lines = await program.lines_until("interrupted")
     assert lines == ["stopping b", "stopped b", "stopping a", "stopped a", "interrupted"]
 
 
 async def test_run_a_second_ctrl_c_in_a_plain_program_kills_what_is_left() -> None:
-    """Cleanups of an hour are cut off, and KeyboardInterrupt is raised bare."""
+    """Cleanups of an hour are cut off, and KeyboardInterrupt is raised bare.
+
+    Python may raise the second one in the frames of b, which then dies of it in its cleanup.
+    """
     async with running("plain slow") as program:
-        await program.lines_until("up b")
+        await program.lines_until("running")
         program.process.send_signal(signal.SIGINT)
         await program.lines_until("stopping b")
         program.process.send_signal(signal.SIGINT)
         lines = await program.lines_until("interrupted")
-    assert sorted(lines[:-1]) == ["cut off a", "cut off b", "stopping a"]
+    assert sorted(lines[:-1]) in (["cut off a", "cut off b", "stopping a"], ["cut off a", "stopping a"])
 
 
 async def test_run_ends_by_itself_when_the_tree_does() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -141,6 +143,28 @@ async def until(state: Callable[[], bool], what: str, seconds: float = 10.0) -> 
     pytest.fail(f"not within {seconds} s: {what}")
 
 
+@functools.cache
+def _reaches_python(user: int) -> bool:
+    try:
+        return subprocess.run([sys.executable, "-c", ""], user=user, cwd="/", check=False).returncode == 0
+    except PermissionError:
+        return False
+
+
+def as_user(user: int | None, command: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Give what `Popen` needs to run a program of this interpreter as another user.
+
+    An interpreter below root's own home is out of that user's reach: then it may search directories, and nothing else.
+    """
+    if user is None or user == 0 or _reaches_python(user):
+        return list(command), {"user": user, "group": user}
+    if shutil.which("setpriv") is None:
+        pytest.skip(f"user {user} cannot reach {sys.executable}, and there is no setpriv to help")
+    capability = "+dac_read_search"
+    drop = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+    return [*drop, f"--inh-caps={capability}", f"--ambient-caps={capability}", *command], {}
+
+
 def start_owner(
     path: Path, installation: Binaries, *, stays: bool = False, user: int | None = None, prefix: Sequence[str] = ()
 ) -> subprocess.Popen[str]:
@@ -153,9 +177,8 @@ def start_owner(
         str(installation.directory),
         "stays" if stays else "execs",
     ]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, user=user, group=user, cwd="/"
-    )
+    command, options = as_user(user, command)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/", **options)
 
 
 def start_stranger() -> subprocess.Popen[bytes]:

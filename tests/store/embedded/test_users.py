@@ -16,6 +16,7 @@ from tests.support.servers import (
     NOBODY,
     PACKAGED,
     as_root,
+    as_user,
     end,
     fetch,
     link_or_copy,
@@ -105,7 +106,8 @@ class TestUsers:
             )
             ask = [sys.executable, "-c", script, str(server.socket)]
             for user, answers in ((NOBODY, {"REFUSED", "ABSENT"}), (0, {"READY"})):
-                done = await trio.run_process(ask, capture_stdout=True, user=user, cwd="/")
+                command, options = as_user(user, ask)
+                done = await trio.run_process(command, capture_stdout=True, cwd="/", **options)
                 assert done.stdout.decode().strip() in answers
 
     @as_root
