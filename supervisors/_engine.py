@@ -62,7 +62,7 @@ class Engine(ABC):
         if name is None:
             name = "supervisor" if life is None else f"{life.reporter.name}/{life.child.spec.id}"
         self.reporter = Reporter(name, parent)
-        self.keeper = Keeper(self.reporter, kill_timeout, self._note_end)
+        self.keeper = Keeper(self.reporter, kill_timeout, self._note_end, self.kill)
         self.policy = RestartPolicy(max_restarts, max_seconds, on_exceed)
         self._send, self._inbox = trio.open_memory_channel[_Call | Retry | Life](math.inf)
         self._outer: trio.Nursery | None = None

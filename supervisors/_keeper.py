@@ -33,10 +33,17 @@ class Keeper:
         closing: the supervisor is on its way out, so that a fatal end needs no further action.
     """
 
-    def __init__(self, reporter: Reporter, kill_timeout: float, on_end: Callable[[Life], None]) -> None:
+    def __init__(
+        self,
+        reporter: Reporter,
+        kill_timeout: float,
+        on_end: Callable[[Life], None],
+        on_interrupt: Callable[[], None],
+    ) -> None:
         self._reporter = reporter
         self._kill_timeout = kill_timeout
         self._on_end = on_end
+        self._on_interrupt = on_interrupt
         self._kids: trio.Nursery | None = None
         self._release = trio.Event()
         self._closed = trio.Event()
@@ -152,7 +159,8 @@ class Keeper:
         life = child.life
         if life is None:
             return True
-        if not life.finished and child.state != "unkillable":
+        was_alive = not life.finished
+        if was_alive and child.state != "unkillable":
             deadline = self.request_stop(child)
             if deadline == math.inf:
                 await life.wait_end()
@@ -167,6 +175,9 @@ class Keeper:
             reason = self.take(child)
             if not is_clean_stop(child.spec, reason):
                 self._reporter.emit(ShutdownError, child, reason)
+            if was_alive and self.closing and isinstance(life.fatal, KeyboardInterrupt):
+                # Ctrl-C during the stop, which happened to hit this child's frames: the user does not want to wait.
+                self._on_interrupt()
             return True
         self._note_unkillable(child)
         return False

@@ -1,8 +1,20 @@
 """Tools for tests of programs that use supervisors: crash a child from outside, and wait for what follows.
 
-All waiting is for an event of the supervisor, never a sleep; every wait has a deadline. With
-`trio.testing.MockClock(autojump_threshold=0)` a test of restart windows and delays takes no real time, as long as no
-thread, process or socket is involved.
+Every wait has a deadline, and its failure shows the tree. With a virtual clock, a test of restart windows, delays and
+shutdown times takes no real time and gives the same result on any machine, as long as no thread, process or socket is
+involved (the clock would jump while they work):
+
+    from trio.testing import MockClock
+
+    async def main():
+        async with open_supervisor([ChildSpec("cache", cache, backoff=Backoff(1.0, 60.0))]) as tree:
+            crash(tree, "cache", OSError("gone"))
+            await wait_state(tree, "cache", "restarting")
+            await wait_restarted(tree, "cache", timeout=90.0)    # virtual seconds
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+With pytest-trio the fixture `autojump_clock` is that clock.
 """
 
 from __future__ import annotations
@@ -63,8 +75,8 @@ def _find(supervisor: AnySupervisor[Any], path: Path) -> Child:
 def crash(supervisor: AnySupervisor[Any], path: Path, exception: BaseException | None = None) -> None:
     """Make a running child end as if it had raised `exception`, at its next checkpoint.
 
-    The child is cancelled, so that its `finally` blocks run; its exit reason is `Crash(exception)`. A child that is an
-    inner supervisor stops its own children in order first.
+    The child is cancelled, so that its `finally` blocks run; its exit reason is `Crash(exception)`, or `reason` for
+    an `Exit(reason)`. A child that is an inner supervisor stops its own children in order first.
 
     Args:
         supervisor: where to start looking.
