@@ -29,8 +29,18 @@ __all__ = [
 ]
 
 
+def rebuild(kind: type[BaseException], args: tuple[object, ...], state: dict[str, object]) -> BaseException:
+    """Make an error again from its pickle, without calling its constructor, which takes data and not the sentence."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
+
 class SupervisionError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose. They can be pickled if their data can."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return rebuild, (type(self), self.args, self.__dict__)
 
 
 class InvalidSpec(SupervisionError, ValueError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import trio
 
-from supervisors._errors import StrayCancelled
+from supervisors._errors import StrayCancelled, rebuild
 
 __all__ = ["Crash", "Exit", "ExitReason", "Killed", "Normal", "Shutdown", "fatal_leaf", "is_abnormal", "reason_of"]
 
@@ -65,6 +65,9 @@ class Exit(Exception):
     def __init__(self, reason: ExitReason) -> None:
         super().__init__(str(reason))
         self.reason = reason
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return rebuild, (type(self), self.args, self.__dict__)
 
 
 def is_abnormal(reason: ExitReason) -> bool:
