@@ -238,8 +238,8 @@ class StaticEngine(Engine):
     async def restart_child(self, child_id: object) -> object:
         """Start a stopped child in its old place; returns what it gave to `started()`."""
         child = self._stopped(child_id)
-        child.held = False
         up = await self.keeper.start(child)
+        child.held = False
         return child.info if up else None
 
     async def delete_child(self, child_id: object) -> None:

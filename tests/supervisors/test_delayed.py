@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from supervisors import Backoff, ChildNotFound, InvalidSpec, RestartLimitReached, open_supervisor
+from supervisors import Backoff, ChildNotFound, FailedToStart, InvalidSpec, RestartLimitReached, open_supervisor
 from supervisors.testing import wait_restarted
 from tests.supervisors.tools import puppets, settle, watch
 
@@ -177,3 +177,17 @@ async def test_delayed_h_the_delay_is_reset_only_by_running_long_enough(autojump
             await wait_restarted(tree, "a", len(waits) + 1, timeout=20.0)
             waits.append((tree.which_child("a").started_at or 0.0) - before)
     assert waits == pytest.approx([1, 2, 4, 1, 2], abs=0.1)
+
+
+async def test_delayed_a_member_taken_out_stays_out_when_its_restart_by_hand_fails(autojump_clock: MockClock) -> None:
+    """restart_child promises no retry, so the pending restart of the group does not start it either."""
+    _, (a, b) = puppets("ab")
+    async with open_supervisor([a.spec(backoff=fixed()), b.spec()], strategy="one_for_all") as tree:
+        a.end(ValueError("x"))
+        await settle()
+        await tree.terminate_child("b")
+        b.failures = [OSError("no")]
+        with pytest.raises(FailedToStart):
+            await tree.restart_child("b")
+        await trio.sleep(2)
+        assert (a.lives, tree.which_child("b").state, b.starts) == (2, "stopped", 2)
