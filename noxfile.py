@@ -1,5 +1,7 @@
 """The sessions of the gate: `nox` runs them all, on each Python that is found."""
 
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "venv"
@@ -34,7 +36,7 @@ def types(session: nox.Session) -> None:
     """Mypy --strict and basedpyright."""
     session.install("-e", ".[cli,embedded,test,lint]")
     session.run("mypy")
-    session.run("basedpyright", "--pythonpath", "python")
+    session.run("basedpyright", "--pythonpath", str(Path(session.bin) / "python"))
 
 
 @nox.session
