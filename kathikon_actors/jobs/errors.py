@@ -15,6 +15,7 @@ __all__ = [
     "LeaseLost",
     "NodeNameTaken",
     "NodeStopping",
+    "OwnedElsewhere",
     "QueueFull",
     "StoreUnavailable",
     "UnknownOption",
@@ -103,14 +104,36 @@ class InvalidState(KathikonError):
         job_id: which job.
         old: the state it is in (`from`).
         new: the state that was asked for (`to`).
+        action: what an operator asked for, if it was one.
     """
 
-    def __init__(self, job_id: object, old: str, new: str, *, legal: Sequence[str] = ()) -> None:
+    def __init__(
+        self, job_id: object, old: str, new: str, *, legal: Sequence[str] = (), action: str | None = None
+    ) -> None:
         self.job_id = job_id
         self.old = old
         self.new = new
+        self.action = action
+        if action is not None:
+            possible = f"possible: {', '.join(legal)}" if legal else "wait until it has ended"
+            super().__init__(f"job {job_id} is {old}, {action} is not possible ({possible})")
+            return
         after = f"legal after {old}: {', '.join(legal)}" if legal else f"{old} is final"
         super().__init__(f"job {job_id}: {old} -> {new} is not a legal change ({after})")
+
+
+class OwnedElsewhere(KathikonError):
+    """A live node owns the job, so only that node can change it; nothing was changed.
+
+    Attributes:
+        job_id: which job.
+        node: the name of the node that owns it.
+    """
+
+    def __init__(self, job_id: object, node: str) -> None:
+        self.job_id = job_id
+        self.node = node
+        super().__init__(f'job {job_id} belongs to the live node "{node}"; ask there, or again when it has ended')
 
 
 class QueueFull(KathikonError):

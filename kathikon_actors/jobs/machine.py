@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from kathikon_actors.jobs import json
+from kathikon_actors.jobs.errors import InvalidState
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State, check_transition
@@ -25,6 +26,8 @@ __all__ = [
     "never_began",
     "promote",
     "quote_error",
+    "rerun",
+    "retried",
     "snooze",
     "take_back",
 ]
@@ -130,6 +133,54 @@ def discard(record: Record, now: int, reason: str | None = None, *, error: bytes
     _move(record, "discarded", "discarded", now, {"reason": reason} if reason else None)
     if error is not None:
         _add_error(record, error)
+
+
+def retried(record: Record, now: int, delay: float = 0.0) -> None:
+    """An operator wants it to run again: attempts are kept, at least one more is allowed.
+
+    Args:
+        record: retryable, cancelled or discarded.
+        now: microseconds since 1970.
+        delay: seconds until it is due.
+    """
+    _move(record, "scheduled" if delay > 0 else "available", "retried", now)
+    record.max_attempts = max(record.max_attempts, record.attempt + 1)
+    record.scheduled_at = now + int(delay * 1e6)
+    record.finished_at = None
+    record.progress = 0
+
+
+def rerun(record: Record, now: int, new_id: bytes) -> Record:
+    """An operator wants the same work done anew: give the new job; the old one only gains a line of history.
+
+    Args:
+        record: in a terminal state.
+        now: microseconds since 1970.
+        new_id: 16 bytes.
+    """
+    if record.state not in TERMINAL_STATES:
+        raise InvalidState(as_uuid(record.id), record.state, "available", action="rerun")
+    entry = json.encode([now, "rerun", record.state, record.state, {"job": str(as_uuid(new_id))}])
+    record.history = record.history + b"," + entry if record.history else entry
+    new = Record(
+        id=new_id,
+        queue=record.queue,
+        worker=record.worker,
+        args=record.args,
+        state="available",
+        priority=record.priority,
+        max_attempts=record.max_attempts,
+        inserted_at=now,
+        scheduled_at=now,
+        timeout=record.timeout,
+        meta=record.meta,
+        tags=record.tags,
+        keep_result=record.keep_result,
+        rerun_of=record.id,
+        original_id=record.original_id or record.id,
+    )
+    inserted(new)
+    return new
 
 
 def quote_error(

@@ -63,6 +63,7 @@ class Record(msgspec.Struct, gc=False, kw_only=True, array_like=True):
         errors: JSON objects joined by commas.
         fence: the attempt as the store has it, -1 while the store has no row: each write compares it.
         dirty: waits in a lane of the journal.
+        rerun_of: 16 bytes, the job that this one repeats; `original_id` is the first one of such a chain.
     """
 
     id: bytes
@@ -89,6 +90,8 @@ class Record(msgspec.Struct, gc=False, kw_only=True, array_like=True):
     node: str | None = None
     fence: int = -1
     dirty: bool = False
+    rerun_of: bytes | None = None
+    original_id: bytes | None = None
 
 
 class Job:
@@ -267,6 +270,16 @@ class Job:
         """How many times it was taken over from a dead node."""
         return self._record.orphaned
 
+    @property
+    def rerun_of(self) -> UUID | None:
+        """The job that an operator ran again as this one."""
+        return None if self._record.rerun_of is None else as_uuid(self._record.rerun_of)
+
+    @property
+    def original_id(self) -> UUID | None:
+        """The first job of a chain of reruns; `None` for a job that is no rerun."""
+        return None if self._record.original_id is None else as_uuid(self._record.original_id)
+
     def report_progress(self, percent: int) -> None:
         """Tell the node how far the work is: 0 to 100. Only inside a running worker.
 
@@ -288,7 +301,7 @@ class Job:
         names = (
             "id", "queue", "worker", "args", "meta", "tags", "priority", "state", "attempt", "max_attempts", "timeout",
             "inserted_at", "scheduled_at", "attempted_at", "completed_at", "cancelled_at", "discarded_at", "errors",
-            "history", "result", "progress", "node", "orphaned",
+            "history", "result", "progress", "node", "orphaned", "rerun_of", "original_id",
         )  # fmt: skip
         return {name: _plain(getattr(self, name)) for name in names}
 

@@ -9,18 +9,26 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from operator import itemgetter
 
 import trio
 
-from kathikon_actors.jobs.errors import AlreadyExists, LeaseLost, NodeNameTaken, StoreUnavailable
+from kathikon_actors.jobs.actions import Change
+from kathikon_actors.jobs.errors import (
+    AlreadyExists,
+    JobNotFound,
+    LeaseLost,
+    NodeNameTaken,
+    OwnedElsewhere,
+    StoreUnavailable,
+)
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
-from kathikon_actors.store.protocol import CLAIMABLE_STATES, MAX_PAGE, Counts, Filter, Lane, Membership
+from kathikon_actors.store.protocol import CLAIMABLE_STATES, MAX_PAGE, Changed, Counts, Filter, Lane, Membership
 
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
 
@@ -219,6 +227,47 @@ class MemoryStore:
                 record.node = None
                 self.data.owned[None][job_id] = record
 
+    async def change(
+        self, job_id: bytes, change: Change, *, membership: Membership | None = None, queues: Collection[str] = ()
+    ) -> Changed:
+        """See `Store.change`."""
+        await self._begin()
+        if membership is not None:
+            self._member(membership)
+        data = self.data
+        stored = data.live.get(job_id) or data.finished.get(job_id)
+        if stored is None:
+            raise JobNotFound(as_uuid(job_id))
+        finished = job_id in data.finished
+        holder = data.nodes.get(stored.node) if stored.node is not None and not finished else None
+        if holder is not None and holder.session is not None and holder.lease_until > data.clock():
+            raise OwnedElsewhere(as_uuid(job_id), stored.node or "")
+        record = copy(stored)
+        made = change.apply(record)
+        if finished:
+            del data.finished[job_id]
+        else:
+            del data.live[job_id], data.owned[holder.node_id if holder is not None else None][job_id]
+        if record.state in TERMINAL_STATES:
+            data.finished[job_id] = _stored(record, stored.node if finished else None)
+        for changed in (record, made):
+            if changed is not None and changed.state not in TERMINAL_STATES:
+                mine = membership is not None and changed.queue in queues
+                owner = membership if mine else None
+                row = _stored(changed, None if owner is None else owner.node)
+                data.live[row.id] = data.owned[None if owner is None else owner.node_id][row.id] = row
+        return Changed(copy(self._row(job_id)), None if made is None else copy(self._row(made.id)))
+
+    async def insert_unowned(self, records: Sequence[Record]) -> set[bytes]:
+        """See `Store.insert_unowned`."""
+        await self._begin()
+        data = self.data
+        existed = {r.id for r in records if r.id in data.live or r.id in data.finished}
+        for record in records:
+            if record.id not in existed:
+                data.live[record.id] = data.owned[None][record.id] = _stored(record, None)
+        return existed
+
     async def get(self, job_id: bytes) -> Record | None:
         """See `Store.get`."""
         await self._begin()
@@ -252,6 +301,9 @@ class MemoryStore:
             raise LeaseLost(membership.node, membership.epoch)
         return node
 
+    def _row(self, job_id: bytes) -> Record:
+        return self.data.live.get(job_id) or self.data.finished[job_id]
+
     def _all(self) -> Iterator[Record]:
         yield from self.data.live.values()
         yield from self.data.finished.values()
@@ -260,7 +312,7 @@ class MemoryStore:
         return f"<MemoryStore: {len(self.data.live)} live jobs, {len(self.data.finished)} finished>"
 
 
-def _stored(record: Record, node: str) -> Record:
+def _stored(record: Record, node: str | None) -> Record:
     """Give the record as it will be read back."""
     stored = copy(record)
     stored.fence = stored.attempt

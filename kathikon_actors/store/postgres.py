@@ -6,18 +6,20 @@ session settings belong to a session: connect to Postgres itself, not through a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Final
 
+from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.errors import BadConfiguration, StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store import lanes, names
 from kathikon_actors.store.connection import BY_INDEX, ONE_PLAN, Connection, Pool
+from kathikon_actors.store.managing import change_row
 from kathikon_actors.store.migrations import migrate
-from kathikon_actors.store.protocol import MAX_PAGE, Counts, Filter, Lane, Membership
+from kathikon_actors.store.outside import count_rows, find_rows, get_row, insert_rows
+from kathikon_actors.store.protocol import Changed, Counts, Filter, Lane, Membership
 from kathikon_actors.store.reading import claim_rows, load_rows, release_rows
-from kathikon_actors.store.rows import decode_rows, pg_id
-from kathikon_actors.store.statements import statement
+from kathikon_actors.store.rows import pg_id
 from kathikon_actors.store.urls import parse_store_url
 
 if TYPE_CHECKING:
@@ -128,34 +130,32 @@ class PostgresStore:
         self._check_open()
         await self._claims.run(release_rows, membership, [pg_id(job_id) for job_id in ids])
 
+    async def change(
+        self, job_id: bytes, change: Change, *, membership: Membership | None = None, queues: Collection[str] = ()
+    ) -> Changed:
+        """See `Store.change`."""
+        self._check_open()
+        return await self._readers.run(change_row, job_id, change, membership, queues)
+
+    async def insert_unowned(self, records: Sequence[Record]) -> set[bytes]:
+        """See `Store.insert_unowned`."""
+        self._check_open()
+        return await self._readers.run(insert_rows, records)
+
     async def get(self, job_id: bytes) -> Record | None:
         """See `Store.get`."""
-        rows = await self._fetch("get_job", pg_id(job_id))
-        return next(iter(decode_rows(rows)), None)
+        self._check_open()
+        return await self._readers.run(get_row, job_id)
 
     async def find(self, wanted: Filter) -> list[Record]:
         """See `Store.find`."""
-        rows = await self._fetch(
-            "find_newest" if wanted.newest_first else "find_oldest",
-            wanted.worker,
-            wanted.queue,
-            list(wanted.states) or None,
-            list(wanted.tags) or None,
-            None if wanted.after is None else pg_id(wanted.after),
-            min(wanted.limit, MAX_PAGE),
-        )
-        return decode_rows(rows)
+        self._check_open()
+        return await self._readers.run(find_rows, wanted)
 
     async def counts(self) -> list[Counts]:
         """See `Store.counts`."""
-        queues: dict[str, Counts] = {}
-        for queue, state, number in await self._fetch("counts"):
-            queues.setdefault(queue, Counts(queue)).by_state[state] = number
-        return [queues[name] for name in sorted(queues)]
-
-    async def _fetch(self, name: str, *args: Any) -> list[Any]:
         self._check_open()
-        return await self._readers.run(_fetch, statement(name), *args)
+        return await self._readers.run(count_rows)
 
     def _connections(self) -> list[Connection]:
         return [*(lane.connection for lane in self._lanes.values()), self._names.connection, self._claims]
@@ -166,10 +166,6 @@ class PostgresStore:
 
     def __repr__(self) -> str:
         return f"<PostgresStore {self.url}{'' if self._is_open else ', closed'}>"
-
-
-async def _fetch(raw: Raw, query: str, *args: Any) -> list[Any]:
-    return await raw.fetch(query, *args)
 
 
 async def _nothing(_raw: Raw) -> None:

@@ -7,14 +7,15 @@ write nothing more, and after a cut connection `last_batch` tells whether the ba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
+from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
 
-__all__ = ["CLAIMABLE_STATES", "MAX_PAGE", "Counts", "Filter", "Lane", "Membership", "Store"]
+__all__ = ["CLAIMABLE_STATES", "MAX_PAGE", "Changed", "Counts", "Filter", "Lane", "Membership", "Store"]
 
 CLAIMABLE_STATES: Final[frozenset[State]] = frozenset({"available", "scheduled", "retryable"})
 """A row that no node owns may be claimed in these states, once its `scheduled_at` has come."""
@@ -68,6 +69,19 @@ class Counts:
 
     queue: str
     by_state: dict[State, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What an operator's action left in the store.
+
+    Attributes:
+        record: the job as it is now.
+        made: the new job of a rerun.
+    """
+
+    record: Record
+    made: Record | None = None
 
 
 class Store(Protocol):
@@ -182,6 +196,27 @@ class Store(Protocol):
         Raises:
             LeaseLost: the epoch was replaced; nothing was released.
         """
+        ...
+
+    async def change(
+        self, job_id: bytes, change: Change, *, membership: Membership | None = None, queues: Collection[str] = ()
+    ) -> Changed:
+        """Apply an operator's action to a row that no live node owns, in one transaction.
+
+        What is live afterwards belongs to the node of `membership` if its queue is one of `queues`, else to nobody.
+        A row that a node left behind (it left in order, or its lease has run out) may be changed; the node's next
+        life does not see it as it was. After `StoreUnavailable` it may have been changed.
+
+        Raises:
+            JobNotFound: there is no such row.
+            InvalidState: its state does not offer the action; nothing was changed.
+            OwnedElsewhere: a live node owns it, the one of `membership` included; nothing was changed.
+            LeaseLost: the epoch was replaced; nothing was changed.
+        """
+        ...
+
+    async def insert_unowned(self, records: Sequence[Record]) -> set[bytes]:
+        """Store new rows that no node owns, in one transaction; give the ids that existed already (not changed)."""
         ...
 
     async def get(self, job_id: bytes) -> Record | None:

@@ -17,14 +17,25 @@ from asyncpg.pgproto import pgproto
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import STATES
 
-__all__ = ["COLUMNS", "Columns", "copy_rows", "decode_rows", "insert_columns", "outcome_columns", "pg_id", "pg_time"]
+__all__ = [
+    "COLUMNS",
+    "Columns",
+    "copy_rows",
+    "decode_rows",
+    "insert_columns",
+    "outcome_columns",
+    "pg_id",
+    "pg_time",
+    "whole_row",
+]
 
 COLUMNS: Final = (
     "inserted_at", "scheduled_at", "attempted_at", "finished_at", "timeout", "priority", "max_attempts", "attempt",
     "progress", "orphaned", "keep_result", "id", "state", "queue", "worker", "args", "meta", "tags", "history",
     "errors", "result",
 )  # fmt: skip
-"""The columns of a job that a record fills, in the order of every statement; `owner` stands apart."""
+"""The columns of a new job, in the order of every statement; `owner` stands apart, and what is read has the links
+`rerun_of` and `original_id` behind these: no insert on the hot path carries them."""
 
 Columns: TypeAlias = tuple[list[Any], ...]
 
@@ -45,7 +56,7 @@ def pg_time(us: int) -> tuple[int]:
     return (us - _Y2K,)
 
 
-def copy_rows(owner: int, records: Sequence[Record]) -> list[tuple[Any, ...]]:
+def copy_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, ...]]:
     """Give rows for COPY: `owner`, then `COLUMNS`."""
     uuid = pg_id
     return [
@@ -75,6 +86,12 @@ def copy_rows(owner: int, records: Sequence[Record]) -> list[tuple[Any, ...]]:
         )
         for r in records
     ]
+
+
+def whole_row(owner: int | None, record: Record) -> tuple[Any, ...]:
+    """Give one row with every column: `owner`, `COLUMNS`, `rerun_of`, `original_id`."""
+    links = (None if link is None else pg_id(link) for link in (record.rerun_of, record.original_id))
+    return (*copy_rows(owner, [record])[0], *links)
 
 
 def insert_columns(records: Sequence[Record]) -> Columns:
@@ -113,13 +130,13 @@ def decode_rows(rows: Iterable[Any], node: str | None = None) -> list[Record]:
     """Give the rows as records with `fence` set; one that cannot be decoded is left out with a warning.
 
     Args:
-        rows: `COLUMNS` in their order; without `node`, one more column names the node.
+        rows: `COLUMNS` in their order, then the two links; without `node`, one more column names the node.
         node: the owner of all of them.
     """
     records = []
     for row in rows:
         try:
-            records.append(_decode(row, row[21] if node is None else node))
+            records.append(_decode(row, row[23] if node is None else node))
         except (ValueError, TypeError, AttributeError) as error:
             _log.warning("job %s is left out, its row cannot be read: %s", row[11], error)
     return records
@@ -128,8 +145,9 @@ def decode_rows(rows: Iterable[Any], node: str | None = None) -> list[Record]:
 def _decode(row: Sequence[Any], node: str | None) -> Record:
     (
         inserted_at, scheduled_at, attempted_at, finished_at, timeout, priority, max_attempts, attempt, progress,
-        orphaned, keep_result, job_id, state, queue, worker, args, meta, tags, history, errors, result,
-    ) = row[:21]  # fmt: skip
+        orphaned, keep_result, job_id, state, queue, worker, args, meta, tags, history, errors, result, rerun_of,
+        original_id,
+    ) = row[:23]  # fmt: skip
     if state not in STATES:
         raise ValueError(f'no state is called "{state}"')
     for name, value in (("args", args), ("meta", meta)):
@@ -159,6 +177,8 @@ def _decode(row: Sequence[Any], node: str | None) -> Record:
         orphaned=orphaned,
         node=node,
         fence=attempt,
+        rerun_of=None if rerun_of is None else rerun_of.bytes,
+        original_id=None if original_id is None else original_id.bytes,
     )
 
 

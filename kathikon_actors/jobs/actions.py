@@ -1,0 +1,81 @@
+"""What an operator does to one job by hand, as a value that a node and every store apply alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from kathikon_actors.jobs import machine
+from kathikon_actors.jobs.errors import InvalidState
+from kathikon_actors.jobs.ids import as_uuid
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.states import Action, State, actions_for
+
+__all__ = ["MAX_DELAY", "Change", "check_delay"]
+
+MAX_DELAY: Final = 100 * 365 * 86_400.0
+"""Seconds: no retry is put off further."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One action on one job.
+
+    Attributes:
+        now: microseconds since 1970.
+        delay: seconds, of a retry.
+        new_id: 16 bytes, of the job that a rerun makes.
+    """
+
+    action: Action
+    now: int
+    delay: float = 0.0
+    new_id: bytes = b""
+
+    @property
+    def target(self) -> State:
+        """The state that the job, or its rerun, is to take."""
+        match self.action:
+            case "cancel":
+                return "cancelled"
+            case "discard":
+                return "discarded"
+            case "retry":
+                return "scheduled" if self.delay > 0 else "available"
+            case "rerun":
+                return "available"
+
+    def check(self, record: Record) -> None:
+        """Raise `InvalidState` unless the action is one of those that the job's state offers."""
+        possible = actions_for(record.state)
+        if self.action not in possible:
+            raise InvalidState(as_uuid(record.id), record.state, self.target, action=self.action, legal=possible)
+
+    def apply(self, record: Record) -> Record | None:
+        """Change the record; give the new one that a rerun makes.
+
+        Raises:
+            InvalidState: the action is not possible in its state; nothing was changed.
+        """
+        self.check(record)
+        match self.action:
+            case "cancel":
+                machine.cancel(record, self.now)
+            case "discard":
+                machine.discard(record, self.now)
+            case "retry":
+                machine.retried(record, self.now, self.delay)
+            case "rerun":
+                return machine.rerun(record, self.now, self.new_id)
+        return None
+
+
+def check_delay(delay: object) -> float:
+    """Give the delay of a retry in seconds.
+
+    Raises:
+        ValueError: it is no number from 0 to 100 years.
+    """
+    if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay <= MAX_DELAY:
+        raise ValueError(f"delay is {delay!r}; give seconds from 0, at most 100 years")
+    return float(delay)

@@ -1,0 +1,79 @@
+"""What operators do to single rows: one transaction that locks the row, applies the change, and writes it back.
+
+The lock is the fence: whoever else writes the row waits, and then finds it moved, or owned by nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, Final
+
+from kathikon_actors.jobs.actions import Change
+from kathikon_actors.jobs.errors import JobNotFound, LeaseLost, OwnedElsewhere, StoreUnavailable
+from kathikon_actors.jobs.ids import as_uuid
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.states import TERMINAL_STATES
+from kathikon_actors.store.protocol import Changed, Membership
+from kathikon_actors.store.rows import decode_rows, pg_id, whole_row
+from kathikon_actors.store.statements import statement
+
+if TYPE_CHECKING:
+    from kathikon_actors.store.connection import Raw
+
+__all__ = ["change_row"]
+
+_LOOKS: Final = 5
+"""A row that moves from one table to the other while it is looked for is found by looking again."""
+
+
+async def change_row(
+    raw: Raw, job_id: bytes, change: Change, membership: Membership | None, queues: Collection[str]
+) -> Changed:
+    """Apply an action to one row; see `Store.change`."""
+    async with raw.transaction():
+        if membership is not None and not await raw.fetchval(
+            statement("hold_membership"), membership.node_id, membership.epoch
+        ):
+            raise LeaseLost(membership.node, membership.epoch)
+        row, finished = await _lock(raw, job_id)
+        owner = row["owner"]
+        if not finished and owner is not None:
+            holder = await raw.fetchrow(statement("owner_of"), owner)
+            if holder is not None and holder["alive"]:
+                raise OwnedElsewhere(as_uuid(job_id), holder["name"])
+        found = decode_rows([row], "")
+        if not found:
+            raise StoreUnavailable(f"the row of job {as_uuid(job_id)} cannot be read; nothing was changed")
+        record = found[0]
+        made = change.apply(record)
+        await raw.execute(statement("remove_finished_job" if finished else "remove_job"), pg_id(job_id))
+        if record.state in TERMINAL_STATES:
+            # What a node finished stays under its name; what it left behind is nobody's.
+            await _put(raw, "put_finished_job", owner if finished else None, record)
+            record.node = await raw.fetchval(statement("node_name"), owner) if finished else None
+        else:
+            await _put_live(raw, record, membership, queues)
+        if made is not None:
+            await _put_live(raw, made, membership, queues)
+        return Changed(record, made)
+
+
+async def _lock(raw: Raw, job_id: bytes) -> tuple[Any, bool]:
+    """Give the locked row, and whether it is a finished one."""
+    for _ in range(_LOOKS):
+        for name, finished in (("lock_job", False), ("lock_finished_job", True)):
+            row = await raw.fetchrow(statement(name), pg_id(job_id))
+            if row is not None:
+                return row, finished
+    raise JobNotFound(as_uuid(job_id))
+
+
+async def _put_live(raw: Raw, record: Record, membership: Membership | None, queues: Collection[str]) -> None:
+    mine = membership is not None and record.queue in queues
+    await _put(raw, "put_job", membership.node_id if membership is not None and mine else None, record)
+    record.node = membership.node if membership is not None and mine else None
+    record.fence = record.attempt
+
+
+async def _put(raw: Raw, name: str, owner: int | None, record: Record) -> None:
+    await raw.execute(statement(name), *whole_row(owner, record))

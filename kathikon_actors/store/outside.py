@@ -1,0 +1,65 @@
+"""What programs without a node do on a Postgres connection: insert rows that nobody owns, read, count.
+
+Each function is one asyncio piece of work, on a connection of ours or, for a transactional insert, on the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.store.protocol import MAX_PAGE, Counts, Filter
+from kathikon_actors.store.rows import COLUMNS, decode_rows, insert_columns, pg_id
+from kathikon_actors.store.statements import statement
+
+if TYPE_CHECKING:
+    from kathikon_actors.store.connection import Raw
+
+__all__ = ["count_rows", "find_rows", "get_row", "insert_rows"]
+
+_ID: Final = COLUMNS.index("id")
+
+
+async def insert_rows(raw: Raw, records: Sequence[Record]) -> set[bytes]:
+    """Store new rows that nobody owns; give the ids that existed already; see `Store.insert_unowned`.
+
+    Within a transaction of the caller's it becomes a savepoint of that.
+    """
+    if not records:
+        return set()
+    columns = insert_columns(records)
+    async with raw.transaction():
+        inserted = await raw.fetch(statement("insert_new_rows"), None, *columns)
+        undone = await raw.fetch(statement("undo_finished_inserts"), columns[_ID])
+    existed = {record.id for record in records}
+    existed.difference_update(row[0].bytes for row in inserted)
+    existed.update(row[0].bytes for row in undone)
+    return existed
+
+
+async def get_row(raw: Raw, job_id: bytes) -> Record | None:
+    """Give the row of one job; see `Store.get`."""
+    return next(iter(decode_rows(await raw.fetch(statement("get_job"), pg_id(job_id)))), None)
+
+
+async def find_rows(raw: Raw, wanted: Filter) -> list[Record]:
+    """Give one page of jobs; see `Store.find`."""
+    rows = await raw.fetch(
+        statement("find_newest" if wanted.newest_first else "find_oldest"),
+        wanted.worker,
+        wanted.queue,
+        list(wanted.states) or None,
+        list(wanted.tags) or None,
+        None if wanted.after is None else pg_id(wanted.after),
+        min(wanted.limit, MAX_PAGE),
+    )
+    return decode_rows(rows)
+
+
+async def count_rows(raw: Raw) -> list[Counts]:
+    """Count jobs by queue and state; see `Store.counts`."""
+    queues: dict[str, Counts] = {}
+    for queue, state, number in await raw.fetch(statement("counts")):
+        queues.setdefault(queue, Counts(queue)).by_state[state] = number
+    return [queues[name] for name in sorted(queues)]

@@ -1,0 +1,7 @@
+SELECT
+    inserted_at, scheduled_at, attempted_at, finished_at, timeout, priority, max_attempts, attempt, progress, orphaned,
+    keep_result, id, state, queue, worker, args, meta, tags, history, errors, result, rerun_of, original_id,
+    owner
+FROM kathikon.jobs
+WHERE id = $1
+FOR UPDATE

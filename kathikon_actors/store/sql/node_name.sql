@@ -1,0 +1,1 @@
+SELECT name FROM kathikon.nodes WHERE node_id = $1

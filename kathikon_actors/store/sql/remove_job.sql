@@ -1,0 +1,1 @@
+DELETE FROM kathikon.jobs WHERE id = $1
