@@ -9,7 +9,9 @@ import os
 import random
 from uuid import UUID, SafeUUID
 
-__all__ = ["IdSource", "as_uuid"]
+from kathikon_actors.jobs.errors import JobNotFound
+
+__all__ = ["IdSource", "as_uuid", "raw_id"]
 
 _VERSION_7 = 0x7 << 76
 _VARIANT = 0x2 << 62
@@ -23,6 +25,20 @@ def as_uuid(raw: bytes) -> UUID:
     object.__setattr__(uuid, "int", int.from_bytes(raw, "big"))
     object.__setattr__(uuid, "is_safe", SafeUUID.unknown)
     return uuid
+
+
+def raw_id(job_id: UUID | str) -> bytes:
+    """Give the 16 bytes of an id as a user gives it.
+
+    Raises:
+        JobNotFound: it is no UUID, so there is no such job.
+    """
+    if isinstance(job_id, UUID):
+        return job_id.bytes
+    try:
+        return UUID(job_id).bytes
+    except (ValueError, AttributeError, TypeError):
+        raise JobNotFound(job_id) from None
 
 
 class IdSource:

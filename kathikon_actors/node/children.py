@@ -9,6 +9,7 @@ import trio
 
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
+from kathikon_actors.node.manage import take_up_doubtful
 from kathikon_actors.node.scheduler import Scheduler
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.processes.handle import Zygote
@@ -141,6 +142,7 @@ async def _membership(state: NodeState, *, task_status: trio.TaskStatus[int] = t
             try:
                 await store.renew(membership, lease)
                 renewed = begun
+                await take_up_doubtful(state)
             except StoreUnavailable:
                 # What runs must have stopped when the lease ends: others take the jobs then.
                 with trio.move_on_at(renewed + lease * 0.8) as patience:

@@ -26,13 +26,14 @@ from kathikon_actors.jobs.errors import (
     UnknownWorker,
     WaitTimeout,
 )
-from kathikon_actors.jobs.ids import as_uuid
+from kathikon_actors.jobs.ids import as_uuid, raw_id
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.states import STATES, TERMINAL_STATES, State
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.app import App
 from kathikon_actors.node.children import node_children
+from kathikon_actors.node.manage import JobActions
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.store.connection import open_loop
 from kathikon_actors.store.embedded import EmbeddedServer
@@ -93,7 +94,7 @@ class NodeStatistics:
     cuts: int
 
 
-class Node:
+class Node(JobActions):
     """A running node. Made by `open_node`."""
 
     def __init__(self, state: NodeState, tree: Supervisor, insert_timeout: float) -> None:
@@ -215,7 +216,7 @@ class Node:
             JobNotFound: there is none with this id.
             StoreUnavailable: the store did not answer.
         """
-        raw = _raw_id(job_id)
+        raw = raw_id(job_id)
         record = await self._find(raw)
         if record is None:
             raise JobNotFound(as_uuid(raw))
@@ -258,7 +259,7 @@ class Node:
             queue=queue,
             states=states,
             tags=tuple(tags),
-            after=None if after is None else _raw_id(after),
+            after=None if after is None else raw_id(after),
             newest_first=newest_first,
             limit=limit,
         )
@@ -275,7 +276,7 @@ class Node:
             JobNotFound: there is none with this id.
             WaitTimeout: it did not end in time; it goes on.
         """
-        raw = _raw_id(job_id)
+        raw = raw_id(job_id)
         with trio.move_on_after(timeout):
             return await self._wait(raw)
         record = await self._find(raw)
@@ -495,15 +496,6 @@ def _node_name(name: str | None) -> str:
     if not name or len(name) > 200 or not name.isprintable():
         raise BadConfiguration(f"node name {name!r}: give 1 to 200 printable characters")
     return name
-
-
-def _raw_id(job_id: UUID | str) -> bytes:
-    if isinstance(job_id, UUID):
-        return job_id.bytes
-    try:
-        return UUID(job_id).bytes
-    except (ValueError, AttributeError, TypeError):
-        raise JobNotFound(job_id) from None
 
 
 async def _each(jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> AsyncIterator[NewJob]:

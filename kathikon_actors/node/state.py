@@ -39,6 +39,7 @@ class NodeState:
         crews: by queue.
         started_before: the store was open once: from then on a cut is waited out, not reported as a failed start.
         draining: nothing new is taken or started.
+        doubtful: ids of rows that the store may have given to this node, its answer was lost.
         joined_before: a name that is taken now was ours: it is waited for.
     """
 
@@ -60,6 +61,7 @@ class NodeState:
         self.started_before = False
         self.draining = False
         self.joined_before = False
+        self.doubtful: set[bytes] = set()
 
     @staticmethod
     def clock() -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.queue.pace import Pace
 from kathikon_actors.queue.runner import Kind, Runner
-from kathikon_actors.queue.settle import Backoffs
+from kathikon_actors.queue.settle import Backoffs, Ending
 from kathikon_actors.store.table import Table
 from supervisors import DynamicSupervisor
 
@@ -66,11 +67,22 @@ class Crew:
         """Whether no worker process has anything."""
         return all(runner.idle for runner in self.runners)
 
+    def stop_job(self, job_id: bytes, why: Ending, now: float) -> bool:
+        """Stop the run of one job, wherever it is; tell whether a worker process has it.
+
+        Args:
+            job_id: 16 bytes.
+            why: where it ends.
+            now: monotonic seconds.
+        """
+        return any(runner.interrupt_job(job_id, why, now) for runner in self.runners)
+
     def drain(self) -> None:
         """Give nothing more, and take back what has not started."""
         self.draining = True
+        now = time.monotonic()
         for runner in self.runners:
-            runner.revoke_waiting()
+            runner.revoke_waiting(now)
 
     def slots(self, index: int) -> int:
         """Give the async slots of worker process `index`, so that all of them add up to the concurrency."""

@@ -11,9 +11,10 @@ from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.processes.handle import WorkerDied, WorkerProcess
-from kathikon_actors.processes.messages import FromWorker, Progress, Report, Run, Why
+from kathikon_actors.processes.messages import FromWorker, Progress, Report, Run
+from kathikon_actors.processes.shared import SETTLE
 from kathikon_actors.queue.pace import AHEAD, MAX_AHEAD, Pace
-from kathikon_actors.queue.settle import Backoffs, settle, settle_crash, settle_interrupted
+from kathikon_actors.queue.settle import Backoffs, Ending, end_by_hand, settle, settle_crash, settle_interrupted
 from kathikon_actors.store.table import Table
 
 __all__ = ["Kind", "Runner"]
@@ -45,7 +46,7 @@ class _Given:
         self.before = before
         self.cost = cost
         self.sent = sent
-        self.why: Why | None = None
+        self.why: Ending | None = None
         self.kill_at = math.inf
         self.shown = False
 
@@ -90,6 +91,7 @@ class Runner:
         self._unsent: list[Run] = []
         self._revoked: set[int] = set()
         self._revoked_at: float | None = None
+        self._revoked_from = 0
         self._ahead = 0.0
         self._last_seq = 0
         self._active = 0.0
@@ -191,6 +193,8 @@ class Runner:
             settle_interrupted(record, given.why or "timeout", now, self._node, pid, self._backoff)
         else:
             settle(record, report, now, self._node, pid, self._backoff)
+            # It ended by itself at the same moment: what it returned counts, another attempt is not made.
+            end_by_hand(record, given.why, now)
 
     # -- watching -----------------------------------------------------------------------------------------------
 
@@ -207,6 +211,7 @@ class Runner:
                 continue
             if given.why is not None and given.kill_at == math.inf:
                 given.kill_at = now + GRACE
+                self._ask_to_stop(seq, given.why)
             elapsed = now - started_ns / 1e9
             if elapsed > given.record.timeout:
                 self.interrupt(seq, given, "timeout", now)
@@ -214,7 +219,8 @@ class Runner:
                 given.shown = True
                 self._table.changed([given.record])
             if self.kind == "plain" and elapsed > LONG:
-                self._take_back_behind(seq, running, now)
+                self._revoke(seq + 1, now)
+        self._take_back(running, now)
         for seq, given in self._given.items():
             if now > given.kill_at:
                 logger.warning(
@@ -232,18 +238,32 @@ class Runner:
                 logger.warning("worker process %d starts nothing; it is killed", self.process.pid)
                 self.process.kill()
 
-    def interrupt(self, seq: int, given: _Given, why: Why, now: float) -> None:
+    def interrupt(self, seq: int, given: _Given, why: Ending, now: float) -> None:
         """Ask a run to stop; `watch` kills its process when it has not given way within `GRACE`.
 
-        A run that has not started has longer: its time to give way begins when it is seen to run.
+        A run that has not started has longer: its time to give way begins when it is seen to run. A plain process has
+        room for one request to stop, which belongs to what it runs: what waits there is revoked.
         """
-        if given.why is None:
-            given.why = why
-            if any(seq == running for running, _ in self.process.running()):
-                given.kill_at = now + GRACE
-            self.process.interrupt(seq, why)
+        if given.why is not None:
+            if given.why == "timeout":
+                given.why = why  # it is being stopped already; what an operator wants decides where it ends
+            return
+        given.why = why
+        if self.kind == "plain" and not self._runs(seq):
+            self._revoke(seq, now)
+            if not self._runs(seq):
+                return
+        if self._runs(seq):
+            given.kill_at = now + GRACE
+        self._ask_to_stop(seq, why)
 
-    def interrupt_job(self, job_id: bytes, why: Why, now: float) -> bool:
+    def _runs(self, seq: int) -> bool:
+        return any(seq == running for running, _ in self.process.running())
+
+    def _ask_to_stop(self, seq: int, why: Ending) -> None:
+        self.process.interrupt(seq, "timeout" if why == "timeout" else "cancel")
+
+    def interrupt_job(self, job_id: bytes, why: Ending, now: float) -> bool:
         """Ask the run of one job to stop; tell whether it runs here."""
         for seq, given in self._given.items():
             if given.record.id == job_id:
@@ -251,17 +271,21 @@ class Runner:
                 return True
         return False
 
-    def _take_back_behind(self, seq: int, running: dict[int, int], now: float) -> None:
-        waiting = [other for other in self._given if other > seq]
-        if not waiting:
+    def _revoke(self, seq: int, now: float) -> None:
+        """Let nothing start from `seq` on; `watch` takes it back."""
+        if self._revoked_at is not None and self._revoked_from <= seq:
             return
-        if self._revoked_at is None:
-            self.process.revoke_from(seq + 1)
+        if any(other >= seq for other in self._given):
+            self.process.revoke_from(seq)
             self._revoked_at = now
+            self._revoked_from = seq
+
+    def _take_back(self, running: dict[int, int], now: float) -> None:
+        """A run that is not seen as running a while after the revoke will never start."""
+        if self._revoked_at is None or now - self._revoked_at < SETTLE:
             return
-        # A run that is not seen as running a while after the revoke will never start.
         back = []
-        for other in waiting:
+        for other in [seq for seq in self._given if seq >= self._revoked_from]:
             if other not in running:
                 given = self._given.pop(other)
                 self._ahead -= given.cost
@@ -270,11 +294,11 @@ class Runner:
                 back.append(given.record)
         self._hand_back(back)
 
-    def revoke_waiting(self) -> None:
+    def revoke_waiting(self, now: float) -> None:
         """Take back everything that has not started; `watch` completes it."""
         running = [seq for seq, _ in self.process.running()]
-        if self.kind == "plain" and self._revoked_at is None:
-            self.process.revoke_from(max(running, default=0) + 1)
+        if self.kind == "plain":
+            self._revoke(max(running, default=0) + 1, now)
 
     def _unrevoke(self) -> None:
         self._revoked_at = None
@@ -299,7 +323,7 @@ class Runner:
                 back.append(record)
                 continue
             changed.append(record)
-            if given.why is not None and (self._killed_for == seq or given.why == "cancel"):
+            if given.why is not None and (self._killed_for == seq or given.why != "timeout"):
                 settle_interrupted(record, given.why, now, self._node, pid, self._backoff)
             elif self._killed_for is not None:
                 machine.take_back(record, now, f"its process was killed for another job ({how})")
@@ -326,6 +350,7 @@ class Runner:
         for seq, given in self._given.items():
             if seq in started:
                 machine.take_back(given.record, now, "its worker process was stopped")
+                end_by_hand(given.record, given.why, now)
                 changed.append(given.record)
             else:
                 self._undo(given, now)
@@ -337,8 +362,7 @@ class Runner:
     def _undo(self, given: _Given, now: int) -> None:
         """A run never started: it is as it was, but a cancel that came meanwhile holds."""
         machine.never_began(given.record, given.before)
-        if given.why == "cancel":
-            machine.cancel(given.record, now, "cancelled before it began")
+        end_by_hand(given.record, given.why, now)
 
     def _hand_back(self, records: list[Record]) -> None:
         self._table.changed(record for record in records if record.state in TERMINAL_STATES)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import assert_never
+from typing import Literal, assert_never
 
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.processes.messages import Report, Why
+from kathikon_actors.jobs.states import TERMINAL_STATES
+from kathikon_actors.processes.messages import Report
 
-__all__ = ["AttemptLost", "Backoffs", "settle", "settle_crash", "settle_interrupted"]
+__all__ = ["AttemptLost", "Backoffs", "Ending", "end_by_hand", "settle", "settle_crash", "settle_interrupted"]
 
 Backoffs = Callable[[str, int, BaseException], float]
 """Gives the seconds until the next attempt, from the worker's name, the number of the attempt and its error."""
+
+
+Ending = Literal["timeout", "cancel", "discard"]
+"""Why a run is stopped: its time was up, or an operator does not want the job any more."""
 
 
 class AttemptLost(Exception):
@@ -55,10 +60,20 @@ def settle(record: Record, report: Report, now: int, node: str, pid: int, backof
             assert_never(verdict)
 
 
-def settle_interrupted(record: Record, why: Why, now: int, node: str, pid: int, backoff: Backoffs) -> None:
-    """An executing record was stopped because its time was up, or because it was cancelled."""
+def end_by_hand(record: Record, why: Ending | None, now: int) -> None:
+    """A job that an operator stopped ends where the operator wants it, unless it has ended already."""
+    if record.state in TERMINAL_STATES:
+        return
     if why == "cancel":
-        machine.cancel(record, now, "cancelled while it ran")
+        machine.cancel(record, now, "while it ran" if record.state == "executing" else None)
+    elif why == "discard":
+        machine.discard(record, now, "while it ran" if record.state == "executing" else None)
+
+
+def settle_interrupted(record: Record, why: Ending, now: int, node: str, pid: int, backoff: Backoffs) -> None:
+    """An executing record was stopped because its time was up, or by an operator."""
+    if why != "timeout":
+        end_by_hand(record, why, now)
         return
     _fail(record, "timeout", f"did not end within its timeout of {record.timeout:g} s", now, node, pid, backoff)
 

@@ -165,20 +165,22 @@ class MemoryStore:
 
     async def commit_outcomes(self, membership: Membership, batch: int, records: Sequence[Record]) -> set[bytes]:
         """See `Store.commit_outcomes`."""
+        # Copied first: they go on changing while this task waits for its turn.
+        written = [(record.fence, _stored(record, membership.node)) for record in records]
         await self._begin()
         node = self._member(membership)
         data = self.data
         owned = data.owned[node.node_id]
         fenced = set()
-        for record in records:
+        for fence, record in written:
             before = owned.get(record.id)
-            if before is None or before.attempt != record.fence:
+            if before is None or before.attempt != fence:
                 fenced.add(record.id)
             elif record.state in TERMINAL_STATES:
                 del data.live[record.id], owned[record.id]
-                data.finished[record.id] = _stored(record, membership.node)
+                data.finished[record.id] = record
             else:
-                data.live[record.id] = owned[record.id] = _stored(record, membership.node)
+                data.live[record.id] = owned[record.id] = record
         node.batches["outcomes"] = batch
         return fenced
 

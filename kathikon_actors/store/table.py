@@ -234,10 +234,14 @@ class Table:
     # -- changes ------------------------------------------------------------------------------------------------
 
     def adopt(self, records: Iterable[Record]) -> None:
-        """Take in records that the store has as ours: just inserted, claimed, or left by an earlier life."""
-        fresh = [record for record in records if record.id not in self.records]
-        for record in fresh:
-            self.records[record.id] = record
+        """Take in records that the store has as ours: just inserted, claimed, retried, or left by an earlier life."""
+        fresh = []
+        for record in records:
+            known = self.records.get(record.id)
+            # One that has ended and comes back was retried before we were told that its end is committed.
+            if known is None or known.state in TERMINAL_STATES:
+                self.records[record.id] = record
+                fresh.append(record)
         self.route(fresh)
 
     def changed(self, records: Iterable[Record]) -> None:
@@ -324,16 +328,38 @@ class Table:
         for record, attempt in written:
             if record.id in fenced:
                 logger.warning("job %s is not ours any more; its outcome was not stored", record.id.hex())
-                self.records.pop(record.id, None)
+                if self.records.get(record.id) is record:
+                    del self.records[record.id]
                 self._resolve(record, lost=True)
                 continue
             record.fence = attempt
-            if record.state in TERMINAL_STATES and not record.dirty:
-                self.records.pop(record.id, None)
+            if record.dirty:
+                continue
+            if record.state in TERMINAL_STATES:
+                if self.records.get(record.id) is record:
+                    del self.records[record.id]
                 self._remember(record)
+                self._resolve(record, lost=False)
+            elif record.id in self._waiters:
                 self._resolve(record, lost=False)
 
     # -- waiting ------------------------------------------------------------------------------------------------
+
+    async def wait_written(self, job_id: bytes) -> Record | None:
+        """Wait until what was last changed of a job is committed.
+
+        Returns:
+            The record, or `None` when the job is not here (any more): ask the store.
+        """
+        record = self.records.get(job_id)
+        if record is None:
+            await trio.lowlevel.checkpoint()
+            return None
+        return await self._wait(job_id, ended=False)
+
+    def forget(self, job_id: bytes) -> None:
+        """What is remembered of a completed job is not what the store has any more."""
+        self._completed.pop(job_id, None)
 
     async def wait_ended(self, job_id: bytes) -> Record | None:
         """Wait until a job of this table has ended and that is committed.
@@ -344,7 +370,10 @@ class Table:
         if job_id not in self.records:
             await trio.lowlevel.checkpoint()
             return self._completed.get(job_id)
-        waiter = _Waiter()
+        return await self._wait(job_id, ended=True)
+
+    async def _wait(self, job_id: bytes, *, ended: bool) -> Record | None:
+        waiter = _Waiter(ended)
         self._waiters.setdefault(job_id, []).append(waiter)
         try:
             await waiter.event.wait()
@@ -378,13 +407,15 @@ class Table:
 
     def _resolve(self, record: Record, *, lost: bool) -> None:
         for waiter in self._waiters.get(record.id, ()):
-            waiter.record = None if lost else record
-            waiter.event.set()
+            if lost or not waiter.ended or record.state in TERMINAL_STATES:
+                waiter.record = None if lost else record
+                waiter.event.set()
 
 
 class _Waiter:
-    __slots__ = ("event", "record")
+    __slots__ = ("ended", "event", "record")
 
-    def __init__(self) -> None:
+    def __init__(self, ended: bool) -> None:
+        self.ended = ended
         self.event = trio.Event()
         self.record: Record | None = None

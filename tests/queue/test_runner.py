@@ -381,7 +381,7 @@ def test_a_drain_takes_back_what_has_not_started() -> None:
     bench = Bench()
     bench.give(3)
     bench.process.now_running = {1: 0.0}
-    bench.runner.revoke_waiting()
+    bench.runner.revoke_waiting(0.0)
     assert bench.process.revoked_from == 2
     bench.runner.hear([completed(1), returned(2), returned(3)])
     assert bench.runner.idle

@@ -1,0 +1,221 @@
+"""What an operator does to single jobs of a node: cancel, discard, retry, rerun.
+
+A job that this node owns changes in its table, by the state machine, and the journal commits it. Any other job is a
+row that nobody alive owns, and the store changes it. A job may go from the one to the other while this happens, in
+both directions, so each function looks again until it has met the job in one place.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from copy import copy
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import trio
+
+from kathikon_actors.jobs.actions import Change, check_delay
+from kathikon_actors.jobs.errors import InvalidState, LeaseLost, OwnedElsewhere, StoreUnavailable
+from kathikon_actors.jobs.ids import as_uuid, raw_id
+from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.states import TERMINAL_STATES, Action, actions_for
+
+if TYPE_CHECKING:
+    from kathikon_actors.jobs.record import Record
+    from kathikon_actors.node.state import NodeState
+    from kathikon_actors.queue.settle import Ending
+    from kathikon_actors.store.table import Table
+
+__all__ = ["JobActions", "take_up_doubtful"]
+
+LOOK_AGAIN: Final = 0.01
+"""Seconds between two looks at a job that is on its way from the store into the table or back."""
+
+PATIENCE: Final = 30.0
+"""Seconds that a job may be on its way before somebody else must own it."""
+
+
+class JobActions:
+    """The part of `Node` that changes single jobs by hand."""
+
+    _state: NodeState
+
+    async def cancel(self, job_id: UUID | str) -> Job:
+        """Do not run this job, or stop it where it runs; give it when that is committed.
+
+        An executing job is stopped at once: an async one is cancelled, a plain one is interrupted, and what has not
+        given way after 5 s loses its process. Cancelling the call does not take back the cancellation.
+
+        Raises:
+            JobNotFound: there is none with this id.
+            InvalidState: it has ended already, or ended by itself before it could be stopped.
+            OwnedElsewhere: another live node owns it.
+            StoreUnavailable: the store did not answer; the job may or may not be cancelled.
+
+        Example:
+            ```python
+            job = await node.insert(render_invoice.new("INV-99"))
+            assert (await node.cancel(job.id)).state == "cancelled"
+            ```
+        """
+        return await self._change("cancel", job_id)
+
+    async def discard(self, job_id: UUID | str) -> Job:
+        """Give a job up as a dead letter; as `cancel` otherwise.
+
+        Example:
+            ```python
+            assert (await node.discard(job.id)).state == "discarded"
+            ```
+        """
+        return await self._change("discard", job_id)
+
+    async def retry(self, job_id: UUID | str, delay: float = 0) -> Job:
+        """Run a retryable, cancelled or discarded job again; give it when that is committed.
+
+        It keeps its id and its attempts; when those are used up, one more is allowed.
+
+        Args:
+            job_id: its id.
+            delay: seconds until it is due.
+
+        Raises:
+            JobNotFound, OwnedElsewhere, StoreUnavailable: see `cancel`.
+            InvalidState: it is in another state.
+            ValueError: `delay` is below 0 or above 100 years.
+
+        Example:
+            ```python
+            for job in await node.list(state="discarded"):
+                await node.retry(job.id, delay=60)
+            ```
+        """
+        return await self._change("retry", job_id, check_delay(delay))
+
+    async def rerun(self, job_id: UUID | str) -> Job:
+        """Insert a new job like one that has ended; give the new one when it is committed.
+
+        It has the same worker, arguments, queue, priority, attempts, timeout, tags and meta; `rerun_of` leads to the
+        old job and `original_id` to the first of the chain. The old job only gains a line of history.
+
+        Raises:
+            JobNotFound, OwnedElsewhere, StoreUnavailable: see `cancel`.
+            InvalidState: it has not ended.
+
+        Example:
+            ```python
+            again = await node.rerun(job.id)
+            assert again.rerun_of == job.id
+            ```
+        """
+        return await self._change("rerun", job_id)
+
+    async def _change(self, action: Action, job_id: UUID | str, delay: float = 0.0) -> Job:
+        state = self._state
+        now = state.clock()
+        return Job(await _change(state, Change(action, now, delay, state.ids.next(now)), raw_id(job_id)))
+
+
+async def _change(state: NodeState, change: Change, job_id: bytes) -> Record:
+    """Apply an action, wherever the job is, and wait until that is committed.
+
+    Gives the job as that left it, or its rerun.
+
+    Raises:
+        JobNotFound: there is none with this id.
+        InvalidState: its state does not offer the action; nothing was changed.
+        OwnedElsewhere: another live node owns it.
+        StoreUnavailable: the store did not answer; what was asked for may or may not happen.
+    """
+    deadline = trio.current_time() + PATIENCE
+    while True:
+        table = state.the_table()
+        record = table.records.get(job_id)
+        if record is not None:
+            done = await _change_here(state, table, record, change)
+        else:
+            done = await _change_stored(state, table, change, job_id, patient=trio.current_time() < deadline)
+        if done is not None:
+            return done
+        await trio.sleep(LOOK_AGAIN)
+
+
+async def take_up_doubtful(state: NodeState) -> None:
+    """Take in rows of which nobody knows whether the store gave them to this node: its answer was lost.
+
+    Raises:
+        StoreUnavailable: the store did not answer; they stay in doubt.
+    """
+    table = state.table
+    for job_id in list(state.doubtful):
+        record = await state.store.get(job_id)
+        if table is None or table is not state.table:
+            return  # the next life of the table loads everything that is the node's own
+        if record is not None and record.node == state.name and record.state not in TERMINAL_STATES:
+            table.adopt([record])
+        state.doubtful.discard(job_id)
+
+
+async def _change_here(state: NodeState, table: Table, record: Record, change: Change) -> Record | None:
+    """Change a job of the table; `None` when it is to be looked for again."""
+    if record.state in TERMINAL_STATES:
+        # It has ended, and only the commit of that is missing.
+        await table.wait_ended(record.id)
+        return None
+    change.check(record)
+    if record.state == "executing":
+        return await _stop(state, table, record, change)
+    change.apply(record)
+    changed = copy(record)
+    table.changed([record])
+    if await table.wait_written(record.id) is None:
+        return None  # another node took the job before this was committed
+    return changed
+
+
+async def _stop(state: NodeState, table: Table, record: Record, change: Change) -> Record | None:
+    """Stop an executing job where it runs."""
+    why: Ending = "discard" if change.action == "discard" else "cancel"
+    now = time.monotonic()
+    # Every executing record is in the hands of one worker process; without one it is on its way back.
+    if not any(crew.stop_job(record.id, why, now) for crew in state.crews.values()):
+        return None
+    ended = await table.wait_ended(record.id)
+    if ended is not None and ended.state != change.target:
+        raise InvalidState(
+            as_uuid(record.id), ended.state, change.target, action=change.action, legal=actions_for(ended.state)
+        )
+    return copy(ended) if ended is not None else None
+
+
+async def _change_stored(
+    state: NodeState, table: Table, change: Change, job_id: bytes, *, patient: bool
+) -> Record | None:
+    """Change a row that is not in the table; `None` when it is on its way there."""
+    membership, queues = state.the_membership(), state.app.queues
+    try:
+        async with _doubtful(state, change.new_id if change.action == "rerun" else job_id):
+            changed = await state.store.change(job_id, change, membership=membership, queues=queues)
+    except LeaseLost as error:
+        raise StoreUnavailable(f"nothing was changed: {error}") from error
+    except OwnedElsewhere as error:
+        if error.node == state.name and patient:
+            return None
+        raise
+    table.forget(job_id)
+    fresh = changed.record if changed.made is None else changed.made
+    if fresh.state not in TERMINAL_STATES and fresh.node == state.name:
+        table.adopt([copy(fresh)])
+    return fresh
+
+
+@asynccontextmanager
+async def _doubtful(state: NodeState, job_id: bytes) -> AsyncIterator[None]:
+    """While the store is asked, and when its answer is lost, the row may be ours without being in the table."""
+    try:
+        yield
+    except (StoreUnavailable, trio.Cancelled):
+        state.doubtful.add(job_id)
+        raise
