@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Job
     from kathikon_actors.jobs.worker import Worker, WorkerFunction, worker
     from kathikon_actors.node.app import App, Queue
-    from kathikon_actors.node.node import InsertedMany, Node, open_node
+    from kathikon_actors.node.client import Client
+    from kathikon_actors.node.listing import InsertedMany
+    from kathikon_actors.node.node import Node, open_node
+    from kathikon_actors.node.sync_client import SyncClient
 
 _HOMES = {
     "jobs.backoff": ("constant", "exponential", "linear"),
@@ -61,7 +64,10 @@ _HOMES = {
     "jobs.record": ("Job",),
     "jobs.worker": ("Worker", "WorkerFunction", "worker"),
     "node.app": ("App", "Queue"),
-    "node.node": ("InsertedMany", "Node", "open_node"),
+    "node.client": ("Client",),
+    "node.listing": ("InsertedMany",),
+    "node.node": ("Node", "open_node"),
+    "node.sync_client": ("SyncClient",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -70,6 +76,7 @@ __all__ = [
     "App",
     "BadConfiguration",
     "Cancel",
+    "Client",
     "Discard",
     "Fail",
     "InsertedMany",
@@ -89,6 +96,7 @@ __all__ = [
     "Retry",
     "Snooze",
     "StoreUnavailable",
+    "SyncClient",
     "UnknownOption",
     "UnknownQueue",
     "UnknownWorker",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -17,9 +17,9 @@ from kathikon_actors.jobs.errors import InvalidJob, UnknownQueue
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Record, to_us
-from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, LARGEST, SMALLEST, WorkerDefinition, is_tag
+from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, LARGEST, SMALLEST, is_tag
 
-__all__ = ["Defaults", "build_record"]
+__all__ = ["Defaults", "NamedWorker", "WorkerDefaults", "build_record"]
 
 _UTC = ZoneInfo("UTC")
 _MAX_AHEAD = 100 * 365 * 86_400
@@ -44,12 +44,58 @@ class Defaults:
     timezone: ZoneInfo = _UTC
 
 
-def build_record(new: NewJob, definition: WorkerDefinition, defaults: Defaults, ids: IdSource, now: int) -> Record:
+class WorkerDefaults(Protocol):
+    """What a worker says of its jobs; a `WorkerDefinition` is one."""
+
+    @property
+    def name(self) -> str:
+        """What jobs call it."""
+        ...
+
+    @property
+    def queue(self) -> str | None:
+        """Its queue, if it names one."""
+        ...
+
+    @property
+    def max_attempts(self) -> int | None:
+        """Failed attempts until a job is discarded."""
+        ...
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds per attempt."""
+        ...
+
+    @property
+    def priority(self) -> int:
+        """Higher first."""
+        ...
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Of its jobs."""
+        ...
+
+
+@dataclass(frozen=True)
+class NamedWorker:
+    """A worker of which only the name is known here: its code is in another program."""
+
+    name: str
+    queue: str | None = None
+    max_attempts: int | None = None
+    timeout: float | None = None
+    priority: int = 0
+    tags: tuple[str, ...] = ()
+
+
+def build_record(new: NewJob, definition: WorkerDefaults, defaults: Defaults, ids: IdSource, now: int) -> Record:
     """Make the record of a new job.
 
     Args:
         new: worker, arguments and options.
-        definition: the worker of that name in this app.
+        definition: the worker of that name in this app, or what is known of it.
         defaults: of the app.
         ids: where ids come from.
         now: microseconds since 1970.

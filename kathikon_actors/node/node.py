@@ -29,17 +29,19 @@ from kathikon_actors.jobs.errors import (
 from kathikon_actors.jobs.ids import as_uuid, raw_id
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
-from kathikon_actors.jobs.states import STATES, TERMINAL_STATES, State
+from kathikon_actors.jobs.states import TERMINAL_STATES, State
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.app import App
 from kathikon_actors.node.children import node_children
+from kathikon_actors.node.client import insert_on
+from kathikon_actors.node.listing import InsertedMany, filter_of, new_jobs
 from kathikon_actors.node.manage import JobActions
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.store.connection import open_loop
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.memory import MemoryStore
 from kathikon_actors.store.postgres import PostgresStore
-from kathikon_actors.store.protocol import Counts, Filter, Store
+from kathikon_actors.store.protocol import Counts, Store
 from kathikon_actors.store.table import Insert, Table
 from kathikon_actors.store.urls import parse_store_url
 from supervisors import FailedToStart, Supervisor, TreeNode, open_supervisor
@@ -56,21 +58,6 @@ CHUNKS_IN_FLIGHT: Final = 4
 
 UNOWNED_POLL: Final = 0.2
 """Seconds between two looks at a job that this node does not own."""
-
-
-@dataclass(frozen=True)
-class InsertedMany:
-    """What `insert_many` stored.
-
-    Attributes:
-        inserted: how many.
-        ids: of those, in input order.
-        errors: `(index in the whole input, error)` of those that were refused.
-    """
-
-    inserted: int
-    ids: list[UUID]
-    errors: list[tuple[int, KathikonError | TypeError]]
 
 
 @dataclass(frozen=True)
@@ -122,12 +109,16 @@ class Node(JobActions):
 
     # -- inserting ----------------------------------------------------------------------------------------------
 
-    async def insert(self, job: object, args: Mapping[str, Any] | None = None, **options: Any) -> Job:
+    async def insert(
+        self, job: object, args: Mapping[str, Any] | None = None, *, connection: object = None, **options: Any
+    ) -> Job:
         """Insert a job; it is committed when this returns.
 
         Args:
             job: `worker.new(...)`, or a worker (or its name) with `args`.
             args: arguments by name, with a worker.
+            connection: your own asyncpg connection, opened in this node's asyncio loop: the insert is a part of its
+                transaction, visible and claimed only after its commit and gone on rollback.
             **options: insert options, over those of the `NewJob`.
 
         Raises:
@@ -143,6 +134,13 @@ class Node(JobActions):
             ```
         """
         record = self._build(self._new_job(job, args, options))
+        if connection is not None:
+            if self._state.store.url == "memory:":
+                raise BadConfiguration("a transactional insert needs a store on Postgres; this node's is memory:")
+            record.node = None
+            if await insert_on(connection, [record], on_trio=True):
+                raise AlreadyExists(as_uuid(record.id))
+            return Job(record)
         given_id = "id" in options or (isinstance(job, NewJob) and "id" in job.given)
         table = self._state.the_table()
         insert = await table.submit([record], may_conflict=given_id, timeout=self._insert_timeout)
@@ -161,7 +159,7 @@ class Node(JobActions):
             StoreUnavailable: a chunk was not committed in time; chunks before are stored.
         """
         chunks = _Chunks(self._state, self._insert_timeout)
-        async for new in _each(jobs):
+        async for new in new_jobs(jobs):
             try:
                 chunks.add(self._build(new), given_id="id" in new.given)
             except NodeStopping:
@@ -248,21 +246,7 @@ class Node(JobActions):
             ValueError: a state that does not exist, or a limit out of range.
             StoreUnavailable: the store did not answer.
         """
-        states = (state,) if isinstance(state, str) else tuple(state or ())
-        for name in states:
-            if name not in STATES:
-                raise ValueError(f'no state is called "{name}" (known: {", ".join(STATES)})')
-        if not 1 <= limit <= 10_000:
-            raise ValueError(f"limit is {limit}; give 1 to 10,000 and go on with after=")
-        wanted = Filter(
-            worker=worker,
-            queue=queue,
-            states=states,
-            tags=tuple(tags),
-            after=None if after is None else raw_id(after),
-            newest_first=newest_first,
-            limit=limit,
-        )
+        wanted = filter_of(worker, queue, state, tags, after, newest_first, limit)
         return [Job(record) for record in await self._state.store.find(wanted)]
 
     async def wait(self, job_id: UUID | str, timeout: float = float("inf")) -> Job:
@@ -496,12 +480,3 @@ def _node_name(name: str | None) -> str:
     if not name or len(name) > 200 or not name.isprintable():
         raise BadConfiguration(f"node name {name!r}: give 1 to 200 printable characters")
     return name
-
-
-async def _each(jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> AsyncIterator[NewJob]:
-    if isinstance(jobs, AsyncIterable):
-        async for job in jobs:
-            yield job
-    else:
-        for job in jobs:
-            yield job

@@ -24,7 +24,7 @@ from kathikon_actors.store.urls import StoreUrl
 if TYPE_CHECKING:
     Raw: TypeAlias = asyncpg.Connection[asyncpg.Record]
 
-__all__ = ["BY_INDEX", "FRESH_PLANS", "ONE_PLAN", "Connection", "Pool", "open_loop"]
+__all__ = ["BY_INDEX", "FRESH_PLANS", "ONE_PLAN", "Connection", "Pool", "connect", "explain", "open_loop", "too_slow"]
 
 T = TypeVar("T")
 
@@ -147,7 +147,7 @@ class Connection:
     async def _work(self, work: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:
         raw = self._raw
         if raw is None or raw.is_closed():
-            raw = await self._connect()
+            raw = await connect(self._url, self._timeout, self._settings)
             self._raw = raw
         return await work(raw, *args)
 
@@ -164,59 +164,16 @@ class Connection:
             clean = True
             raise
         except trio.TooSlowError:
-            problem = f"it did not answer within {self._timeout:g} s; is the server overloaded or stopped?"
-            raise self._unavailable(problem) from None
-        except asyncpg.PostgresError as error:
-            if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
-                raise self._unavailable(f"{error}; check user and password in the store's URL") from None
-            if isinstance(error, asyncpg.InvalidCatalogNameError):
-                raise self._unavailable(f"{error}; create it with createdb, or correct the store's URL") from None
-            if error.sqlstate is not None and error.sqlstate[:2] in _TRANSIENT_CLASSES:
-                raise self._unavailable(f"{error}") from error
-            raise
-        except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-            raise self._unavailable(f"{error}") from error
-        except ssl.SSLError as error:
-            raise self._unavailable(f"TLS failed ({error.reason}); check sslmode in the store's URL") from error
-        except (OSError, EOFError) as error:
-            raise self._unavailable(_reason(error)) from error
+            raise too_slow(self._url, self._timeout) from None
+        except Exception as error:
+            explained = explain(self._url, error)
+            if explained is None:
+                raise
+            raise explained from error
         finally:
             if not clean and self._raw is not None:
                 self._raw.terminate()
                 self._raw = None
-
-    async def _connect(self) -> Raw:
-        try:
-            raw: Raw = await asyncpg.connect(
-                self._url.text,
-                timeout=self._timeout,
-                server_settings={
-                    "application_name": _APPLICATION,
-                    "jit": "off",
-                    "statement_timeout": str(int(self._timeout * 1000)),
-                    "idle_in_transaction_session_timeout": str(int(self._timeout * 1000)),
-                    "search_path": "pg_catalog",
-                    "timezone": "UTC",
-                    **self._settings,
-                },
-            )
-        except ValueError as error:
-            # asyncpg names the option that it cannot read, never the password.
-            raise BadConfiguration(f"the store's URL {self._url.safe} cannot be used: {error}") from None
-        except (asyncpg.CannotConnectNowError, ConnectionError, OSError, TimeoutError) as error:
-            raise self._unavailable(f"{_reason(error)}; is the server running there?") from error
-        try:
-            if raw.get_server_version().major * 10_000 < _OLDEST_SERVER:
-                version = raw.get_server_version().major
-                raise BadConfiguration(f"{self._url.where} is PostgreSQL {version}; Kathikon needs 13 or newer")
-            await raw.set_type_codec("timestamptz", schema="pg_catalog", format="tuple", encoder=tuple, decoder=tuple)
-        except BaseException:
-            raw.terminate()
-            raise
-        return raw
-
-    def _unavailable(self, problem: str) -> StoreUnavailable:
-        return StoreUnavailable(f"{self._url.where}: {problem}")
 
 
 class Pool:
@@ -246,6 +203,70 @@ class Pool:
         """Close each connection."""
         for connection in self._all:
             await connection.close()
+
+
+async def connect(url: StoreUrl, timeout: float, settings: Mapping[str, str] = FRESH_PLANS) -> Raw:
+    """Open an asyncpg connection with our session settings and codecs; for asyncio.
+
+    Raises:
+        StoreUnavailable: nobody answers there.
+        BadConfiguration: the URL or the server's version does not fit.
+    """
+    try:
+        raw: Raw = await asyncpg.connect(
+            url.text,
+            timeout=timeout,
+            server_settings={
+                "application_name": _APPLICATION,
+                "jit": "off",
+                "statement_timeout": str(int(timeout * 1000)),
+                "idle_in_transaction_session_timeout": str(int(timeout * 1000)),
+                "search_path": "pg_catalog",
+                "timezone": "UTC",
+                **settings,
+            },
+        )
+    except ValueError as error:
+        # asyncpg names the option that it cannot read, never the password.
+        raise BadConfiguration(f"the store's URL {url.safe} cannot be used: {error}") from None
+    except (asyncpg.CannotConnectNowError, ConnectionError, OSError, TimeoutError) as error:
+        raise _unavailable(url, f"{_reason(error)}; is the server running there?") from error
+    try:
+        if raw.get_server_version().major * 10_000 < _OLDEST_SERVER:
+            version = raw.get_server_version().major
+            raise BadConfiguration(f"{url.where} is PostgreSQL {version}; Kathikon needs 13 or newer")
+        await raw.set_type_codec("timestamptz", schema="pg_catalog", format="tuple", encoder=tuple, decoder=tuple)
+    except BaseException:
+        raw.terminate()
+        raise
+    return raw
+
+
+def explain(url: StoreUrl, error: Exception) -> StoreUnavailable | None:
+    """Give the error that a user understands, for one that a connection raised; `None` when it is not about the way."""
+    if isinstance(error, asyncpg.PostgresError):
+        if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
+            return _unavailable(url, f"{error}; check user and password in the store's URL")
+        if isinstance(error, asyncpg.InvalidCatalogNameError):
+            return _unavailable(url, f"{error}; create it with createdb, or correct the store's URL")
+        transient = error.sqlstate is not None and error.sqlstate[:2] in _TRANSIENT_CLASSES
+        return _unavailable(url, f"{error}") if transient else None
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return _unavailable(url, f"{error}")
+    if isinstance(error, ssl.SSLError):
+        return _unavailable(url, f"TLS failed ({error.reason}); check sslmode in the store's URL")
+    if isinstance(error, OSError | EOFError):
+        return _unavailable(url, _reason(error))
+    return None
+
+
+def too_slow(url: StoreUrl, timeout: float) -> StoreUnavailable:
+    """Give the error of a server that did not answer in time."""
+    return _unavailable(url, f"it did not answer within {timeout:g} s; is the server overloaded or stopped?")
+
+
+def _unavailable(url: StoreUrl, problem: str) -> StoreUnavailable:
+    return StoreUnavailable(f"{url.where}: {problem}")
 
 
 def _reason(error: BaseException) -> str:

@@ -73,6 +73,8 @@ async def _put_live(raw: Raw, record: Record, membership: Membership | None, que
     await _put(raw, "put_job", membership.node_id if membership is not None and mine else None, record)
     record.node = membership.node if membership is not None and mine else None
     record.fence = record.attempt
+    if not mine:
+        await raw.execute(statement("tell_unowned"), record.queue)
 
 
 async def _put(raw: Raw, name: str, owner: int | None, record: Record) -> None:

@@ -6,11 +6,12 @@ Each function is one asyncio piece of work, on a connection of ours or, for a tr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store.protocol import MAX_PAGE, Counts, Filter
-from kathikon_actors.store.rows import COLUMNS, decode_rows, insert_columns, pg_id
+from kathikon_actors.store.rows import decode_rows, pg_id, unowned_columns
 from kathikon_actors.store.statements import statement
 
 if TYPE_CHECKING:
@@ -18,24 +19,26 @@ if TYPE_CHECKING:
 
 __all__ = ["count_rows", "find_rows", "get_row", "insert_rows"]
 
-_ID: Final = COLUMNS.index("id")
-
 
 async def insert_rows(raw: Raw, records: Sequence[Record]) -> set[bytes]:
     """Store new rows that nobody owns; give the ids that existed already; see `Store.insert_unowned`.
 
-    Within a transaction of the caller's it becomes a savepoint of that.
+    Within a transaction of the caller's it is a part of that.
     """
     if not records:
         return set()
-    columns = insert_columns(records)
+    if raw.is_in_transaction():  # also one that asyncpg did not begin and would not nest in
+        return await _insert_rows(raw, records)
     async with raw.transaction():
-        inserted = await raw.fetch(statement("insert_new_rows"), None, *columns)
-        undone = await raw.fetch(statement("undo_finished_inserts"), columns[_ID])
-    existed = {record.id for record in records}
-    existed.difference_update(row[0].bytes for row in inserted)
-    existed.update(row[0].bytes for row in undone)
-    return existed
+        return await _insert_rows(raw, records)
+
+
+async def _insert_rows(raw: Raw, records: Sequence[Record]) -> set[bytes]:
+    ids = {str(as_uuid(record.id)): record.id for record in records}
+    row = await raw.fetchrow(statement("insert_unowned"), *unowned_columns(records))
+    assert row is not None
+    undone = await raw.fetch(statement("undo_unowned"), list(ids))
+    return {ids[job_id] for job_id in ids.keys() - set(row["ids"])} | {ids[row[0]] for row in undone}
 
 
 async def get_row(raw: Raw, job_id: bytes) -> Record | None:

@@ -26,6 +26,7 @@ __all__ = [
     "outcome_columns",
     "pg_id",
     "pg_time",
+    "unowned_columns",
     "whole_row",
 ]
 
@@ -100,6 +101,26 @@ def insert_columns(records: Sequence[Record]) -> Columns:
     tags = COLUMNS.index("tags")
     columns[tags] = [None if value is None else _array_literal(value) for value in columns[tags]]
     return tuple(columns)
+
+
+def unowned_columns(records: Sequence[Record]) -> Columns:
+    """Give the columns of new rows as arrays for `insert_unowned.sql`, in types that every connection encodes alike."""
+    return (
+        [r.inserted_at - _Y2K for r in records],
+        [r.scheduled_at - _Y2K for r in records],
+        [r.timeout for r in records],
+        [r.priority for r in records],
+        [r.max_attempts for r in records],
+        [r.keep_result for r in records],
+        [str(pg_id(r.id)) for r in records],
+        [r.state for r in records],
+        [r.queue for r in records],
+        [r.worker for r in records],
+        [r.args.decode() for r in records],
+        [r.meta.decode() for r in records],
+        [_array_literal(r.tags) if r.tags else None for r in records],
+        [r.history.decode() for r in records],
+    )
 
 
 def outcome_columns(records: Sequence[Record]) -> Columns:

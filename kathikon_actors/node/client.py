@@ -1,0 +1,468 @@
+"""What programs without a node hold: they insert, look at and change jobs on a store that nodes work from."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Protocol, Self, TypeVar
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import sniffio
+
+from kathikon_actors.jobs.actions import Change, check_delay
+from kathikon_actors.jobs.build import Defaults, NamedWorker, WorkerDefaults, build_record
+from kathikon_actors.jobs.errors import (
+    AlreadyExists,
+    BadConfiguration,
+    InvalidJob,
+    JobNotFound,
+    KathikonError,
+    StoreUnavailable,
+    WaitTimeout,
+)
+from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
+from kathikon_actors.jobs.new_job import NewJob, check_options
+from kathikon_actors.jobs.record import Job, Record
+from kathikon_actors.jobs.states import TERMINAL_STATES, Action, State
+from kathikon_actors.jobs.worker import definition_of
+from kathikon_actors.node.listing import InsertedMany, filter_of, new_jobs
+from kathikon_actors.store.managing import change_row
+from kathikon_actors.store.migrations import migrate
+from kathikon_actors.store.outside import count_rows, find_rows, get_row, insert_rows
+from kathikon_actors.store.protocol import Counts
+from kathikon_actors.store.urls import StoreUrl, parse_store_url
+
+__all__ = ["Client", "insert_on"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CHUNK: Final = 1_000
+"""Jobs of one transaction of `insert_many`."""
+
+CONNECTIONS: Final = 4
+"""The most connections of one client."""
+
+POLL: Final = (0.02, 0.5)
+"""Seconds between two looks of `wait`: the first, and the longest."""
+
+
+class _Pool(Protocol):
+    async def run(self, work: Callable[..., Awaitable[T]], *args: Any) -> T: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class _AnyQueue:
+    """The queues that a client knows of: it has no app, so any name may be one."""
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and bool(name)
+
+    def __iter__(self) -> Any:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+class Client:
+    """Inserts, looks at and changes jobs from a program without a node, on trio or on asyncio.
+
+    What it inserts belongs to nobody until a node that runs the queue claims it. It opens its connections when the
+    block begins, which has to be in the program's event loop, and brings the schema up to date.
+
+    Args:
+        dsn: `"postgresql://..."`, or `"embedded:PATH"` of a store whose node is running.
+        timeout: seconds until a server that does not answer counts as gone.
+        default_queue: of workers that name none.
+        timezone: IANA name; of naive `schedule_at` times.
+
+    Raises:
+        BadConfiguration: `dsn` is none of these.
+
+    Example:
+        ```python
+        async with Client("postgresql://localhost/shop") as client:
+            job = await client.insert(charge_customer.new("INV-99", cents=1250))
+            job = await client.insert("charge_customer", {"invoice_id": "INV-7", "cents": 5}, queue="billing")
+            done = await client.wait(job.id, timeout=90)
+        ```
+    """
+
+    def __init__(
+        self, dsn: str, *, timeout: float = 30.0, default_queue: str = "default", timezone: str = "UTC"
+    ) -> None:
+        self._url = parse_store_url(dsn)
+        if self._url.kind == "memory":
+            raise BadConfiguration('a client needs a store that other processes reach; give "postgresql://..."')
+        self._timeout = timeout
+        self._defaults = Defaults(_AnyQueue(), default_queue, timezone=ZoneInfo(timezone))
+        self._ids = IdSource()
+        self._stack = AsyncExitStack()
+        self._pool: _Pool | None = None
+        self._on_trio = False
+
+    async def __aenter__(self) -> Self:
+        if self._pool is not None:
+            raise RuntimeError("this client is open already; make another one")
+        self._on_trio = sniffio.current_async_library() == "trio"
+        async with AsyncExitStack() as stack:
+            url = await self._database()
+            pool: _Pool
+            if self._on_trio:
+                from kathikon_actors.store.connection import Pool, open_loop
+
+                await stack.enter_async_context(open_loop())
+                pool = Pool(url, self._timeout, CONNECTIONS)
+            else:
+                from kathikon_actors.store.asyncio_pool import AsyncioPool
+
+                pool = AsyncioPool(url, self._timeout, CONNECTIONS)
+            stack.push_async_callback(pool.close)
+            await pool.run(migrate)
+            self._stack = stack.pop_all()
+        self._pool = pool
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        self._pool = None
+        return await self._stack.__aexit__(kind, error, traceback)
+
+    # -- inserting ----------------------------------------------------------------------------------------------
+
+    async def insert(
+        self, job: object, args: Mapping[str, Any] | None = None, *, connection: object = None, **options: Any
+    ) -> Job:
+        """Insert a job; it is committed when this returns.
+
+        Args:
+            job: `worker.new(...)`; a worker with `args`, which are bound to it; or a worker's name with `args`, whose
+                code is elsewhere: `args` are taken as they are and `queue` must be given.
+            args: arguments by name.
+            connection: your own asyncpg connection: the insert is a part of its transaction, visible and claimed only
+                after its commit and gone on rollback.
+            **options: insert options, over those of the `NewJob`.
+
+        Raises:
+            UnknownOption, InvalidJob, TypeError: it does not fit; nothing was stored.
+            AlreadyExists: the given id is taken.
+            StoreUnavailable: the store did not answer; the job may or may not be stored.
+
+        Example:
+            ```python
+            async with connection.transaction():
+                await connection.execute("UPDATE orders SET paid = true WHERE id = $1", order)
+                await client.insert(send_receipt.new(order), connection=connection)
+            ```
+        """
+        record = self._build(self._new_job(job, args, options))
+        if connection is None:
+            existed = await self._run(insert_rows, [record])
+        else:
+            existed = await insert_on(connection, [record], on_trio=self._on_trio)
+        if existed:
+            raise AlreadyExists(as_uuid(record.id))
+        return Job(record)
+
+    async def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> InsertedMany:
+        """Insert any number of jobs in input order, by chunks of 1,000, each one transaction.
+
+        A job that does not fit is left out and reported with its index; the others are stored.
+
+        Raises:
+            StoreUnavailable: a chunk was not committed; chunks before are stored.
+
+        Example:
+            ```python
+            many = await client.insert_many(send_receipt.new(order) for order in orders)
+            ```
+        """
+        ids: list[UUID] = []
+        errors: list[tuple[int, KathikonError | TypeError]] = []
+        chunk: dict[bytes, tuple[int, Record]] = {}
+        index = -1
+        async for new in new_jobs(jobs):
+            index += 1
+            try:
+                record = self._build(new)
+            except (KathikonError, TypeError) as error:
+                errors.append((index, error))
+                continue
+            if record.id in chunk:
+                errors.append((index, AlreadyExists(as_uuid(record.id))))
+                continue
+            chunk[record.id] = index, record
+            if len(chunk) >= CHUNK:
+                await self._store(chunk, ids, errors)
+        await self._store(chunk, ids, errors)
+        errors.sort(key=lambda entry: entry[0])
+        return InsertedMany(len(ids), ids, errors)
+
+    async def _store(
+        self,
+        chunk: dict[bytes, tuple[int, Record]],
+        ids: list[UUID],
+        errors: list[tuple[int, KathikonError | TypeError]],
+    ) -> None:
+        existed = await self._run(insert_rows, [record for _, record in chunk.values()])
+        for job_id, (index, _) in chunk.items():
+            if job_id in existed:
+                errors.append((index, AlreadyExists(as_uuid(job_id))))
+            else:
+                ids.append(as_uuid(job_id))
+        chunk.clear()
+
+    def _new_job(self, job: object, args: Mapping[str, Any] | None, options: dict[str, Any]) -> NewJob:
+        if isinstance(job, NewJob):
+            if args is not None:
+                raise InvalidJob(job.worker, "args", "are bound already by new(...); leave them out here")
+            return job.options(**options) if options else job
+        definition = None if isinstance(job, str) else definition_of(job)
+        name = definition.name if definition is not None else str(job)
+        check_options(name, options)
+        if args is not None and not isinstance(args, Mapping):
+            raise InvalidJob(name, "args", f"is {args!r}; give arguments by name, as a dict")
+        bad = [key for key in args or {} if not isinstance(key, str)]
+        if bad:
+            raise InvalidJob(name, f"args[{bad[0]!r}]", "has a key that is not a string")
+        bound = dict(args or {}) if definition is None else definition.bind((), args or {})
+        return NewJob(name, bound, definition, options)
+
+    def _build(self, new: object) -> Record:
+        if not isinstance(new, NewJob):
+            raise InvalidJob(repr(new)[:80], "job", "is not a job; give worker.new(...)")
+        worker: WorkerDefaults | None = new.definition
+        if worker is None:
+            if not new.worker:
+                raise InvalidJob(repr(new.worker), "worker", "is empty; give its name")
+            if "queue" not in new.given:
+                raise InvalidJob(new.worker, "queue", "is not given, and the worker's code is not here to name it")
+            worker = NamedWorker(new.worker)
+        return build_record(new, worker, self._defaults, self._ids, _now())
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    async def get(self, job_id: UUID | str) -> Job:
+        """Give one job as it is committed now.
+
+        Raises:
+            JobNotFound: there is none with this id.
+            StoreUnavailable: the store did not answer.
+
+        Example:
+            ```python
+            print((await client.get(job.id)).state)
+            ```
+        """
+        record = await self._run(get_row, raw_id(job_id))
+        if record is None:
+            raise JobNotFound(job_id)
+        return Job(record)
+
+    async def list(
+        self,
+        *,
+        worker: str | None = None,
+        queue: str | None = None,
+        state: State | Iterable[State] | None = None,
+        tags: Iterable[str] = (),
+        after: UUID | str | None = None,
+        newest_first: bool = True,
+        limit: int = 100,
+    ) -> Sequence[Job]:
+        """Give one page of jobs, by id (which sorts by time of insert); arguments as for `Node.list`.
+
+        Raises:
+            ValueError: a state that does not exist, or a limit out of range.
+            StoreUnavailable: the store did not answer.
+
+        Example:
+            ```python
+            dead = await client.list(state="discarded", queue="billing")
+            ```
+        """
+        wanted = filter_of(worker, queue, state, tags, after, newest_first, limit)
+        return [Job(record) for record in await self._run(find_rows, wanted)]
+
+    async def counts(self) -> Sequence[Counts]:
+        """Count jobs by queue and state, finished ones included.
+
+        Raises:
+            StoreUnavailable: the store did not answer.
+
+        Example:
+            ```python
+            for counts in await client.counts():
+                print(counts.queue, counts.by_state)
+            ```
+        """
+        return await self._run(count_rows)
+
+    async def wait(self, job_id: UUID | str, timeout: float = float("inf")) -> Job:
+        """Wait until a job has ended; give it in its terminal state. It looks twice a second in the long run.
+
+        Args:
+            job_id: its id.
+            timeout: seconds.
+
+        Raises:
+            JobNotFound: there is none with this id.
+            WaitTimeout: it did not end in time; it goes on.
+
+        Example:
+            ```python
+            done = await client.wait(job.id, timeout=90)
+            ```
+        """
+        raw = raw_id(job_id)
+        end = time.monotonic() + timeout
+        pause, longest = POLL
+        seen = "unknown"
+        while True:
+            try:
+                record = await self._run(get_row, raw)
+            except StoreUnavailable as error:
+                logger.warning("waiting for job %s: %s", as_uuid(raw), error)
+            else:
+                if record is None:
+                    raise JobNotFound(job_id)
+                if record.state in TERMINAL_STATES:
+                    return Job(record)
+                seen = record.state
+            left = end - time.monotonic()
+            if left <= 0:
+                raise WaitTimeout(as_uuid(raw), timeout, seen)
+            await self._sleep(min(pause, left))
+            pause = min(pause * 1.5, longest)
+
+    # -- changing -----------------------------------------------------------------------------------------------
+
+    async def cancel(self, job_id: UUID | str) -> Job:
+        """Do not run this job; give it when that is committed.
+
+        Raises:
+            JobNotFound: there is none with this id.
+            InvalidState: it has ended already.
+            OwnedElsewhere: a live node owns it; cancel it there.
+            StoreUnavailable: the store did not answer; the job may or may not be cancelled.
+
+        Example:
+            ```python
+            assert (await client.cancel(job.id)).state == "cancelled"
+            ```
+        """
+        return await self._change("cancel", job_id)
+
+    async def discard(self, job_id: UUID | str) -> Job:
+        """Give a job up as a dead letter; as `cancel` otherwise.
+
+        Example:
+            ```python
+            assert (await client.discard(job.id)).state == "discarded"
+            ```
+        """
+        return await self._change("discard", job_id)
+
+    async def retry(self, job_id: UUID | str, delay: float = 0) -> Job:
+        """Let a retryable, cancelled or discarded job run again, with at least one more attempt.
+
+        Args:
+            job_id: its id.
+            delay: seconds until it is due.
+
+        Raises:
+            JobNotFound, OwnedElsewhere, StoreUnavailable: see `cancel`.
+            InvalidState: it is in another state.
+            ValueError: `delay` is below 0 or above 100 years.
+
+        Example:
+            ```python
+            await client.retry(job.id, delay=60)
+            ```
+        """
+        return await self._change("retry", job_id, check_delay(delay))
+
+    async def rerun(self, job_id: UUID | str) -> Job:
+        """Insert a new job like one that has ended, linked to it by `rerun_of`; give the new one.
+
+        Raises:
+            JobNotFound, StoreUnavailable: see `cancel`.
+            InvalidState: it has not ended.
+            OwnedElsewhere: it has not ended, and a live node owns it.
+
+        Example:
+            ```python
+            assert (await client.rerun(job.id)).rerun_of == job.id
+            ```
+        """
+        return await self._change("rerun", job_id)
+
+    async def _change(self, action: Action, job_id: UUID | str, delay: float = 0.0) -> Job:
+        now = _now()
+        change = Change(action, now, delay, self._ids.next(now))
+        changed = await self._run(change_row, raw_id(job_id), change, None, ())
+        return Job(changed.record if changed.made is None else changed.made)
+
+    # -- the store ----------------------------------------------------------------------------------------------
+
+    async def _run(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
+        if self._pool is None:
+            raise StoreUnavailable("the client is closed; use it within its block: async with Client(...) as client")
+        return await self._pool.run(work, *args)
+
+    async def _sleep(self, seconds: float) -> None:
+        if self._on_trio:
+            import trio
+
+            await trio.sleep(seconds)
+        else:
+            import asyncio
+
+            await asyncio.sleep(seconds)
+
+    async def _database(self) -> StoreUrl:
+        """Give the address of the database; of an embedded one, that of its running server."""
+        if self._url.path is None:
+            return self._url
+        from kathikon_actors.store.embedded import find_running
+
+        if self._on_trio:
+            import trio
+
+            dsn = await trio.to_thread.run_sync(find_running, self._url.path)
+        else:
+            import asyncio
+
+            dsn = await asyncio.to_thread(find_running, self._url.path)
+        if dsn is None:
+            raise StoreUnavailable(f"no server runs in {self._url.path}; start a node on it, or give its database")
+        return parse_store_url(dsn)
+
+    def __repr__(self) -> str:
+        return f"<Client {self._url.safe}{'' if self._pool is not None else ', closed'}>"
+
+
+async def insert_on(connection: Any, records: Sequence[Record], *, on_trio: bool) -> set[bytes]:
+    """Insert as a part of the transaction of the caller's own asyncpg connection; give the ids that existed."""
+    if not hasattr(connection, "fetchrow") or not hasattr(connection, "transaction"):
+        raise TypeError(f"connection is {connection!r}; give your own asyncpg connection")
+    if not on_trio:
+        return await insert_rows(connection, records)
+    import trio_asyncio  # type: ignore[import-untyped]
+
+    existed: set[bytes] = await trio_asyncio.aio_as_trio(insert_rows)(connection, records)
+    return existed
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

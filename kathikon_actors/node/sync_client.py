@@ -1,0 +1,171 @@
+"""The client for plain code: Django, Flask, scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+from kathikon_actors.jobs.errors import StoreUnavailable
+from kathikon_actors.jobs.new_job import NewJob
+from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.states import State
+from kathikon_actors.node.client import Client
+from kathikon_actors.node.listing import InsertedMany
+from kathikon_actors.store.protocol import Counts
+
+__all__ = ["SyncClient"]
+
+T = TypeVar("T")
+
+
+class SyncClient:
+    """`Client` without `await`: the same names, arguments and errors. Safe to share between threads.
+
+    It connects when it is first used, and again in a process that was forked from the one that made it. Its own
+    thread runs an asyncio loop, so it works in whatever thread calls. Inserts that are part of a transaction of
+    yours need an async connection: use `Client` for those.
+
+    Args:
+        dsn: see `Client`, and so the others.
+
+    Raises:
+        BadConfiguration: `dsn` is no store that other processes reach.
+
+    Example:
+        ```python
+        with SyncClient("postgresql://localhost/shop") as client:
+            job = client.insert(charge_customer.new("INV-99", cents=1250))
+            print(client.wait(job.id, timeout=90).result)
+        ```
+    """
+
+    def __init__(
+        self, dsn: str, *, timeout: float = 30.0, default_queue: str = "default", timezone: str = "UTC"
+    ) -> None:
+        self._make: Callable[[], Client] = lambda: Client(
+            dsn, timeout=timeout, default_queue=default_queue, timezone=timezone
+        )
+        self._make()  # a wrong address is told here, not at the first use
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._closed = False
+        self._client: Client | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._open()
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections; idempotent, and the end of this client."""
+        with self._lock:
+            self._closed = True
+            client, loop, thread = self._client, self._loop, self._thread
+            self._client = self._loop = self._thread = None
+            if client is None or loop is None or thread is None or self._pid != os.getpid():
+                return
+            asyncio.run_coroutine_threadsafe(client.__aexit__(None, None, None), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    def insert(self, job: object, args: Mapping[str, Any] | None = None, **options: Any) -> Job:
+        """See `Client.insert`."""
+        return self._call(self._open().insert(job, args, **options))
+
+    def insert_many(self, jobs: Iterable[NewJob]) -> InsertedMany:
+        """See `Client.insert_many`."""
+        return self._call(self._open().insert_many(jobs))
+
+    def get(self, job_id: UUID | str) -> Job:
+        """See `Client.get`."""
+        return self._call(self._open().get(job_id))
+
+    def list(
+        self,
+        *,
+        worker: str | None = None,
+        queue: str | None = None,
+        state: State | Iterable[State] | None = None,
+        tags: Iterable[str] = (),
+        after: UUID | str | None = None,
+        newest_first: bool = True,
+        limit: int = 100,
+    ) -> Sequence[Job]:
+        """See `Client.list`."""
+        client = self._open()
+        return self._call(
+            client.list(
+                worker=worker,
+                queue=queue,
+                state=state,
+                tags=tags,
+                after=after,
+                newest_first=newest_first,
+                limit=limit,
+            )
+        )
+
+    def counts(self) -> Sequence[Counts]:
+        """See `Client.counts`."""
+        return self._call(self._open().counts())
+
+    def wait(self, job_id: UUID | str, timeout: float = float("inf")) -> Job:
+        """See `Client.wait`."""
+        return self._call(self._open().wait(job_id, timeout))
+
+    def cancel(self, job_id: UUID | str) -> Job:
+        """See `Client.cancel`."""
+        return self._call(self._open().cancel(job_id))
+
+    def discard(self, job_id: UUID | str) -> Job:
+        """See `Client.discard`."""
+        return self._call(self._open().discard(job_id))
+
+    def retry(self, job_id: UUID | str, delay: float = 0) -> Job:
+        """See `Client.retry`."""
+        return self._call(self._open().retry(job_id, delay))
+
+    def rerun(self, job_id: UUID | str) -> Job:
+        """See `Client.rerun`."""
+        return self._call(self._open().rerun(job_id))
+
+    def _open(self) -> Client:
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable("the client is closed; make another one")
+            if self._client is not None and self._pid == os.getpid():
+                return self._client
+            # Not by the policy: trio-asyncio has set its own.
+            loop = asyncio.SelectorEventLoop()
+            thread = threading.Thread(target=loop.run_forever, name="kathikon-client", daemon=True)
+            thread.start()
+            try:
+                client = asyncio.run_coroutine_threadsafe(self._make().__aenter__(), loop).result()
+            except BaseException:
+                loop.call_soon_threadsafe(loop.stop)
+                thread.join()
+                loop.close()
+                raise
+            self._client, self._loop, self._thread, self._pid = client, loop, thread, os.getpid()
+            return client
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        loop = self._loop
+        if loop is None:
+            work.close()
+            raise StoreUnavailable("the client is closed; make another one")
+        future = asyncio.run_coroutine_threadsafe(work, loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C here ends the work there; when it has ended by itself this does nothing
+            raise

@@ -1,0 +1,25 @@
+-- In plain types only, so that it works with whatever codecs the caller has set on a connection of his own.
+WITH stored AS (
+    INSERT INTO kathikon.jobs (
+        inserted_at, scheduled_at, timeout, priority, max_attempts, keep_result, id, state, queue, worker, args, meta,
+        tags, history
+    )
+    SELECT
+        timestamptz '2000-01-01 00:00Z' + r.inserted_at * interval '1 microsecond',
+        timestamptz '2000-01-01 00:00Z' + r.scheduled_at * interval '1 microsecond',
+        r.timeout, r.priority, r.max_attempts, r.keep_result, r.id::uuid, r.state, r.queue, r.worker, r.args::json,
+        r.meta::json, r.tags::text[], r.history
+    FROM unnest(
+        $1::bigint[], $2::bigint[], $3::double precision[], $4::bigint[], $5::bigint[], $6::boolean[], $7::text[],
+        $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[]
+    ) AS r (
+        inserted_at, scheduled_at, timeout, priority, max_attempts, keep_result, id, state, queue, worker, args, meta,
+        tags, history
+    )
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, queue
+),
+names AS (SELECT string_agg(DISTINCT queue, ',') AS text FROM stored HAVING count(*) > 0),
+-- Told when the transaction commits: whoever listens may claim.
+told AS (SELECT pg_notify('kathikon_unowned', CASE WHEN length(text) < 7900 THEN text ELSE '' END) FROM names)
+SELECT (SELECT count(*) FROM told) AS told, ARRAY (SELECT id::text FROM stored) AS ids
