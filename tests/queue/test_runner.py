@@ -510,3 +510,19 @@ def test_a_process_that_is_stopped_gives_everything_back_uncounted() -> None:
     assert bench.written() == [running]
     assert {job.id for job in bench.back} == {running.id, waiting.id}
     assert bench.runner.busy == 0
+
+
+def test_a_cancel_of_plain_runs_that_wait_revokes_them_and_asks_nothing_of_what_runs() -> None:
+    """A plain process has room for one request to stop; each waiting run is cancelled, those between come back."""
+    bench = Bench()
+    jobs = bench.give(5)
+    bench.process.now_running = {1: 0.0}
+    bench.runner.interrupt_job(jobs[4].id, "cancel", 0.0)
+    bench.runner.interrupt_job(jobs[2].id, "discard", 0.0)
+    assert (bench.process.interrupted, bench.process.revoked_from) == ([], 3)
+    bench.process.now_running = {2: 0.005}
+    bench.runner.hear([completed(1)])
+    bench.runner.watch(0.01)
+    assert [job.state for job in jobs] == ["completed", "executing", "discarded", "available", "cancelled"]
+    assert [job.attempt for job in jobs[2:]] == [0, 0, 0]
+    assert bench.process.interrupted == []
