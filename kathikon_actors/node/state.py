@@ -16,6 +16,7 @@ from kathikon_actors.node.link import Link
 
 if TYPE_CHECKING:
     from kathikon_actors.node.app import App
+    from kathikon_actors.node.intake import Intake
     from kathikon_actors.processes.handle import Zygote
     from kathikon_actors.queue.crew import Crew
     from kathikon_actors.queue.runner import Kind
@@ -54,6 +55,7 @@ class NodeState:
         self.ids = IdSource()
         self.table: Table | None = None
         self.membership: Membership | None = None
+        self.intake: Intake | None = None
         self.journal: Journal | None = None
         self.zygote: Zygote | None = None
         self.crews: dict[str, Crew] = {}
