@@ -70,11 +70,15 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
     """Hold the jobs. Its end ends everything that stands on it: the store gives up and the node starts again."""
     table = state.table = Table({name: Border(queue.max_in_memory) for name, queue in state.app.queues.items()})
     state.membership = None
+    state.lease_lost = trio.Event()
     try:
         task_status.started()
-        while True:
-            await trio.sleep(EXPIRE_EVERY)
+        while not state.lease_lost.is_set():
+            with trio.move_on_after(EXPIRE_EVERY):
+                await state.lease_lost.wait()
             table.expire(trio.current_time())
+        lost = state.the_membership()
+        raise LeaseLost(lost.node, lost.epoch)
     finally:
         table.close()
 
@@ -216,10 +220,22 @@ async def _scheduler(state: NodeState, *, task_status: trio.TaskStatus[Scheduler
 async def _claimer(state: NodeState, *, task_status: trio.TaskStatus[Claimer] = trio.TASK_STATUS_IGNORED) -> None:
     """Claim what nobody owns."""
     assert state.intake is not None
-    await Claimer(state, state.intake).run(task_status=task_status)
+    try:
+        await Claimer(state, state.intake).run(task_status=task_status)
+    except LeaseLost:
+        await _start_again(state)
 
 
 async def _rescuer(state: NodeState, *, task_status: trio.TaskStatus[Rescuer] = trio.TASK_STATUS_IGNORED) -> None:
     """Take over what dead nodes left."""
     assert state.intake is not None
-    await Rescuer(state, state.intake).run(task_status=task_status)
+    try:
+        await Rescuer(state, state.intake).run(task_status=task_status)
+    except LeaseLost:
+        await _start_again(state)
+
+
+async def _start_again(state: NodeState) -> None:
+    """Have the table end, and with it all that works under the epoch that was replaced; we are restarted after it."""
+    state.lease_lost.set()
+    await trio.sleep_forever()

@@ -133,6 +133,8 @@ class Claimer:
                 continue
             wanted = self._wants(name, border, crew, told=name in told)
             if wanted:
+                if border.due is not None and border.due <= state.clock():
+                    border.due, look = None, True
                 look |= await self._intake.claim(name, wanted) < wanted
                 crew.wake()
             elif name in told:
@@ -153,11 +155,11 @@ class Claimer:
         is_due = border.due is not None and border.due <= self._state.clock()
         if not (border.asked or runs_low or (is_due and border.room)):
             return 0
-        if is_due:
-            border.due = None
         wanted = min(max(2 * border.low, FEWEST), MOST)
+        if border.room:
+            return min(wanted, border.room)
         # Full of jobs that do not run yet: the best outside come in all the same, a few at a time.
-        return min(wanted, border.room) or crew.queue.concurrency
+        return crew.queue.concurrency if crew.idle and not self._table.outcomes.rows else 0
 
     async def _look(self) -> None:
         """Ask the store what waits outside, and make room where memory is full of jobs that are due later."""

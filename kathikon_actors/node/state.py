@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import trio
+
 from kathikon_actors.jobs.backoff import default_backoff, usable_delay
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.ids import IdSource
@@ -40,6 +42,7 @@ class NodeState:
         crews: by queue.
         started_before: the store was open once: from then on a cut is waited out, not reported as a failed start.
         draining: nothing new is taken or started.
+        lease_lost: set when the store refused our epoch: everything that stands on it starts again.
         joined_before: a name that is taken now was ours: it is waited for.
     """
 
@@ -61,6 +64,7 @@ class NodeState:
         self.crews: dict[str, Crew] = {}
         self.started_before = False
         self.draining = False
+        self.lease_lost = trio.Event()
         self.joined_before = False
 
     @staticmethod

@@ -305,6 +305,8 @@ class Table:
             if border is not None:
                 border.held -= 1
                 border.ended += 1
+                if border.asked:
+                    border.wake()
 
     def _count(self, records: Iterable[Record], number: int) -> None:
         borders = self.borders
