@@ -11,6 +11,7 @@ import logging
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Generic, TypeVar
 
 import trio
@@ -59,7 +60,7 @@ class Insert:
         self.deadline = deadline
         self.finished = False
         self.existing: set[bytes] = set()
-        self.unowned: set[bytes] = set()
+        self.unowned: AbstractSet[bytes] = frozenset()
         self.error: BaseException | None = None
         self._task: trio.lowlevel.Task | None = None
 
@@ -348,7 +349,7 @@ class Table:
         if self.closed:
             raise StoreUnavailable("the node has lost its table and is starting again; insert again in a moment")
         insert = Insert(records, may_conflict=may_conflict, deadline=deadline)
-        borders = self.borders
+        borders, unowned = self.borders, None
         for record in records:
             border = borders.get(record.queue)
             if border is None:
@@ -357,7 +358,9 @@ class Table:
                 border.held += 1
             else:
                 record.node = None
-                insert.unowned.add(record.id)
+                if unowned is None:
+                    insert.unowned = unowned = set()
+                unowned.add(record.id)
         self.inserts.add(insert, len(records))
         return insert
 
