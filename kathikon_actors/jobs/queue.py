@@ -21,6 +21,8 @@ class Queue:
         concurrency: jobs of this queue that run at the same time on one node, default 10.
         processes: worker processes for its plain functions and as many for its async ones, default 1. A plain
             function has a process to itself while it runs; async jobs share one, `concurrency / processes` each.
+        max_in_memory: jobs of this queue that one node holds in memory, default 100,000, at least 10; the rest waits
+            in the store and is claimed when its turn comes.
 
     Raises:
         BadConfiguration: naming the queue, the field and what is legal.
@@ -36,6 +38,7 @@ class Queue:
     _: KW_ONLY
     concurrency: int = 10
     processes: int = 1
+    max_in_memory: int = 100_000
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -46,3 +49,6 @@ class Queue:
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1024:
                 raise BadConfiguration(f'queue "{self.name}": {field} is {value!r}; give a whole number from 1 to 1024')
+        held = self.max_in_memory
+        if isinstance(held, bool) or not isinstance(held, int) or held < 10:
+            raise BadConfiguration(f'queue "{self.name}": max_in_memory is {held!r}; give a whole number from 10')

@@ -7,14 +7,17 @@ from functools import partial
 
 import trio
 
-from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
+from kathikon_actors.node.claimer import Claimer
+from kathikon_actors.node.intake import Intake
 from kathikon_actors.node.manage import take_up_doubtful
+from kathikon_actors.node.rescuer import Rescuer
 from kathikon_actors.node.scheduler import Scheduler
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.processes.handle import Zygote
 from kathikon_actors.queue.crew import Crew
 from kathikon_actors.queue.tree import queue_spec
+from kathikon_actors.store.border import Border
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.journal import FLUSH_TIMEOUT, Journal
 from kathikon_actors.store.protocol import Membership
@@ -24,9 +27,6 @@ from supervisors import ChildSpec, supervisor_spec
 __all__ = ["node_children"]
 
 logger = logging.getLogger(__name__)
-
-PAGE = 5_000
-"""Rows of one page when a node takes up the work of its earlier life."""
 
 EXPIRE_EVERY = 0.25
 """Seconds between two looks for inserts whose time is up."""
@@ -59,6 +59,8 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         ChildSpec("zygote", _zygote, args=(state,)),
         supervisor_spec("queues", queues, max_restarts=10, max_seconds=5.0),
         ChildSpec("scheduler", _scheduler, args=(state,)),
+        ChildSpec("claimer", _claimer, args=(state,)),
+        ChildSpec("rescuer", _rescuer, args=(state,)),
     ]
     if state.app.children:
         children.append(supervisor_spec("children", list(state.app.children)))
@@ -67,13 +69,17 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
 
 async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Hold the jobs. Its end ends everything that stands on it: the store gives up and the node starts again."""
-    table = state.table = Table()
+    table = state.table = Table({name: Border(queue.max_in_memory) for name, queue in state.app.queues.items()})
     state.membership = None
+    state.lease_lost = trio.Event()
     try:
         task_status.started()
-        while True:
-            await trio.sleep(EXPIRE_EVERY)
+        while not state.lease_lost.is_set():
+            with trio.move_on_after(EXPIRE_EVERY):
+                await state.lease_lost.wait()
             table.expire(trio.current_time())
+        lost = state.the_membership()
+        raise LeaseLost(lost.node, lost.epoch)
     finally:
         table.close()
 
@@ -173,17 +179,8 @@ async def _take_up(state: NodeState, membership: Membership) -> None:
     """Load the rows that this name owns; what was running when its last life ended is available again."""
     table = state.table
     assert table is not None
-    after: bytes | None = None
-    while True:
-        page = await state.store.load_owned(membership, after, PAGE)
-        if not page:
-            break
-        now = state.clock()
-        for record in page:
-            if record.state == "executing":
-                machine.take_back(record, now, "its node started again")
-        table.adopt(page)
-        after = page[-1].id
+    intake = state.intake = Intake(table, state.store, membership, state.app.queues, state.clock)
+    await intake.take_up()
     state.membership = membership
     state.joined_before = True
     if table.records:
@@ -220,3 +217,27 @@ def _crew(state: NodeState, name: str) -> Crew:
 async def _scheduler(state: NodeState, *, task_status: trio.TaskStatus[Scheduler] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the timer of due jobs."""
     await Scheduler(state.the_table(), state.clock).run(task_status=task_status)
+
+
+async def _claimer(state: NodeState, *, task_status: trio.TaskStatus[Claimer] = trio.TASK_STATUS_IGNORED) -> None:
+    """Claim what nobody owns."""
+    assert state.intake is not None
+    try:
+        await Claimer(state, state.intake).run(task_status=task_status)
+    except LeaseLost:
+        await _start_again(state)
+
+
+async def _rescuer(state: NodeState, *, task_status: trio.TaskStatus[Rescuer] = trio.TASK_STATUS_IGNORED) -> None:
+    """Take over what dead nodes left."""
+    assert state.intake is not None
+    try:
+        await Rescuer(state, state.intake).run(task_status=task_status)
+    except LeaseLost:
+        await _start_again(state)
+
+
+async def _start_again(state: NodeState) -> None:
+    """Have the table end, and with it all that works under the epoch that was replaced; we are restarted after it."""
+    state.lease_lost.set()
+    await trio.sleep_forever()

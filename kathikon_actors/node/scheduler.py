@@ -66,8 +66,12 @@ class Scheduler:
         heap, now, due = self._heap, self._clock(), []
         while heap and heap[0][0] <= now:
             at, _, _, record = heappop(heap)
-            # What was cancelled, or put off to another time, since it came here is passed over.
-            if record.state in DUE_STATES and record.scheduled_at == at:
+            # What was cancelled, put off to another time or given away since it came here is passed over.
+            if (
+                record.state in DUE_STATES
+                and record.scheduled_at == at
+                and self._table.records.get(record.id) is record
+            ):
                 machine.promote(record, now)
                 due.append(record)
         if due:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import trio
+
 from kathikon_actors.jobs.backoff import default_backoff, usable_delay
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.ids import IdSource
@@ -16,6 +18,7 @@ from kathikon_actors.node.link import Link
 
 if TYPE_CHECKING:
     from kathikon_actors.node.app import App
+    from kathikon_actors.node.intake import Intake
     from kathikon_actors.processes.handle import Zygote
     from kathikon_actors.queue.crew import Crew
     from kathikon_actors.queue.runner import Kind
@@ -40,6 +43,7 @@ class NodeState:
         started_before: the store was open once: from then on a cut is waited out, not reported as a failed start.
         draining: nothing new is taken or started.
         doubtful: ids of rows that the store may have given to this node, its answer was lost.
+        lease_lost: set when the store refused our epoch: everything that stands on it starts again.
         joined_before: a name that is taken now was ours: it is waited for.
     """
 
@@ -55,11 +59,13 @@ class NodeState:
         self.ids = IdSource()
         self.table: Table | None = None
         self.membership: Membership | None = None
+        self.intake: Intake | None = None
         self.journal: Journal | None = None
         self.zygote: Zygote | None = None
         self.crews: dict[str, Crew] = {}
         self.started_before = False
         self.draining = False
+        self.lease_lost = trio.Event()
         self.joined_before = False
         self.doubtful: set[bytes] = set()
 

@@ -23,6 +23,8 @@ class Crew:
         quarantine: ids of jobs that run alone, because one of them killed a process that ran several.
         draining: give nothing more: the node is stopping.
         pool: the supervisor of the worker processes, while it runs.
+        wake: lets the producer look again.
+        ready: how many jobs wait in the producer's heap; `None` while there is no producer.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Crew:
         self.draining = False
         self.pool: DynamicSupervisor | None = None
         self.wake: Callable[[], None] = _nobody
+        self.ready: Callable[[], int] | None = None
 
     def join(self, runner: Runner) -> None:
         """A worker process is ready."""

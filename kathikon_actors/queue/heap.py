@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from heapq import heappop, heappush
 
 from kathikon_actors.jobs.record import Record
+from kathikon_actors.store.protocol import Key
 
 __all__ = ["PriorityHeap"]
 
@@ -42,6 +43,12 @@ class _Bucket:
         if late and (not in_order or late[0] < in_order[0]):
             return heappop(late)[3]
         return in_order.popleft()[3]
+
+    def first(self) -> _Entry:
+        in_order, late = self.in_order, self.late
+        if late and (not in_order or late[0] < in_order[0]):
+            return late[0]
+        return in_order[0]
 
     def __bool__(self) -> bool:
         return bool(self.in_order or self.late)
@@ -80,6 +87,21 @@ class PriorityHeap:
                     return record
             self._priorities.pop()
             del self._buckets[best]
+        return None
+
+    def best(self) -> Key | None:
+        """Give the place of the job that `pop` would take, or `None`; what is not available any more is thrown away."""
+        while self._priorities:
+            priority = self._priorities[-1]
+            bucket = self._buckets[priority]
+            while bucket:
+                due, job_id, _, record = bucket.first()
+                if record.state == "available":
+                    return (-priority, due, job_id)
+                bucket.pop()
+                self._size -= 1
+            self._priorities.pop()
+            del self._buckets[priority]
         return None
 
     def __len__(self) -> int:

@@ -56,6 +56,7 @@ class Producer:
         try:
             async with trio.open_nursery() as nursery:
                 self.push(table.attach_producer(crew.queue.name, self.push))
+                crew.ready = lambda: self.ready
                 task_status.started(self)
                 while True:
                     await self._wake.wait()
@@ -70,6 +71,7 @@ class Producer:
                     for wanted in self._missing():
                         nursery.start_soon(self._start_processes, *wanted)
         finally:
+            crew.ready = None
             table.detach_producer(crew.queue.name, self.push)
 
     def push(self, records: list[Record]) -> None:
@@ -90,6 +92,9 @@ class Producer:
         for kind in ("plain", "async"):
             given += self._spread(kind, alone=True, at=at, now=now)
             given += self._spread(kind, alone=False, at=at, now=now)
+        border = crew.table.borders.get(crew.queue.name)
+        if border is not None and border.key is not None and self.ready < border.low:
+            border.ask()
         return given >= CHUNK
 
     def _spread(self, kind: Kind, *, alone: bool, at: int, now: float) -> int:
@@ -97,8 +102,11 @@ class Producer:
         heap = (self._alone if alone else self._heaps)[kind]
         if not len(heap):
             return 0
+        behind = False
         crew, given = self._crew, 0
         table = crew.table
+        border = table.borders.get(crew.queue.name)
+        outside = None if border is None or border.cut_off else border.key
         open_to = [r for r in crew.runners if r.kind == kind and r.alone == alone and r.has_room()]
         free = crew.queue.concurrency - crew.running
         while open_to and given < CHUNK:
@@ -109,10 +117,16 @@ class Producer:
                     starts_one_more = kind == "async" or runner.busy == 0
                     if starts_one_more and free <= 0:
                         break
+                    if outside is not None and border is not None:
+                        best = heap.best()
+                        if best is None or best > outside:
+                            # What waits outside comes first; the claimer wakes us when it is here.
+                            behind = True
+                            break
                     record = heap.pop()
                     if record is None:
                         break
-                    if record.id not in table.records:  # the store gave it to another node
+                    if table.records.get(record.id) is not record:  # another node has it now
                         continue
                     runner.give(record, at, now)
                     given += 1
@@ -121,11 +135,15 @@ class Producer:
                         break
                 else:
                     still_open.append(runner)
-            if not len(heap):
+                if behind:
+                    break
+            if behind or not len(heap):
                 break
             open_to = [runner for runner in still_open if runner.has_room()]
         for runner in crew.runners:
             runner.send()
+        if behind and border is not None:
+            border.ask()
         return given
 
     # -- processes ----------------------------------------------------------------------------------------------

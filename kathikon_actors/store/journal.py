@@ -179,6 +179,11 @@ class _Inserts:
         records = [record for insert in batch.entries for record in insert.records]
         # One duplicate key spoils a whole COPY: rows that may be there already take a path of their own.
         careful = any(insert.may_conflict for insert in batch.entries)
+        unowned = {job_id for insert in batch.entries if insert.unowned for job_id in insert.unowned}
+        if unowned:
+            return await self._store.commit_inserts(
+                self._membership, batch.number, records, may_conflict=careful, unowned=unowned
+            )
         return await self._store.commit_inserts(self._membership, batch.number, records, may_conflict=careful)
 
     async def was_committed(self, batch: Batch[Insert]) -> bool:

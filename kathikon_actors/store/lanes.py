@@ -7,7 +7,7 @@ they find afterwards is final. Small batches are one statement and one round tri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -17,19 +17,53 @@ from kathikon_actors.jobs.errors import AlreadyExists, LeaseLost
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.store.protocol import Lane, Membership
-from kathikon_actors.store.rows import COLUMNS, Columns, copy_rows, insert_columns, outcome_columns
+from kathikon_actors.store.rows import COLUMNS, Columns, copy_rows, insert_columns, outcome_columns, pg_id
 from kathikon_actors.store.statements import statement
 
 if TYPE_CHECKING:
     from kathikon_actors.store.connection import Connection, Raw
 
-__all__ = ["CommitLane"]
+__all__ = ["CommitLane", "claims_fence"]
 
 _NUMBERS: Final[dict[Lane, int]] = {"inserts": 0, "outcomes": 1}
+_CLAIMS: Final = 2
 _COPY_COLUMNS: Final = ("owner", *COLUMNS)
 
 SMALL_BATCH: Final = 48
 """Up to so many new rows one statement is faster than COPY with its round trips."""
+
+
+class Fence:
+    """The row of one lane, attached to one connection: what an earlier one still had under way commits nothing."""
+
+    def __init__(self, lane: int) -> None:
+        self._lane = lane
+        self._attached: tuple[Raw, Membership, int] | None = None
+
+    async def key(self, raw: Raw, membership: Membership) -> tuple[int, int, int, int]:
+        """Give node, lane, epoch and session: the key of the lane's row while nobody took it away."""
+        if self._attached is None or self._attached[0] is not raw or self._attached[1] != membership:
+            await self.attach(raw, membership)
+        assert self._attached is not None
+        return membership.node_id, self._lane, membership.epoch, self._attached[2]
+
+    async def attach(self, raw: Raw, membership: Membership) -> int:
+        """Take the lane for this connection, after the commit in flight; give the number of the last batch.
+
+        Raises:
+            LeaseLost: the epoch was replaced.
+        """
+        row = await raw.fetchrow(statement("attach_lane"), membership.node_id, self._lane, membership.epoch)
+        if row is None:
+            raise LeaseLost(membership.node, membership.epoch)
+        self._attached = (raw, membership, row["session"])
+        batch: int = row["batch"]
+        return batch
+
+
+def claims_fence() -> Fence:
+    """Give the fence of claims and of all else that moves rows between owners."""
+    return Fence(_CLAIMS)
 
 
 class CommitLane:
@@ -37,16 +71,29 @@ class CommitLane:
 
     def __init__(self, lane: Lane, connection: Connection) -> None:
         self.connection = connection
-        self._lane = _NUMBERS[lane]
-        self._attached: tuple[Raw, Membership, int, int] | None = None
+        self._fence = Fence(_NUMBERS[lane])
 
     async def insert(
-        self, membership: Membership, batch: int, records: Sequence[Record], *, may_conflict: bool
+        self,
+        membership: Membership,
+        batch: int,
+        records: Sequence[Record],
+        *,
+        may_conflict: bool,
+        unowned: Collection[bytes] = (),
     ) -> set[bytes]:
         """See `Store.commit_inserts`."""
         if may_conflict and records:
-            return await self.connection.run(self._insert_new, membership, batch, insert_columns(records))
-        if 0 < len(records) <= SMALL_BATCH:
+            free = [pg_id(job_id) for job_id in unowned]
+            return await self.connection.run(self._insert_new, membership, batch, insert_columns(records), free)
+        if unowned:
+            rows = copy_rows(membership.node_id, records)
+            for number, record in enumerate(records):
+                if record.id in unowned:
+                    rows[number] = (None, *rows[number][1:])
+            queues = {record.queue for record in records if record.id in unowned}
+            await self.connection.run(self._copy, membership, batch, rows, queues)
+        elif 0 < len(records) <= SMALL_BATCH:
             await self.connection.run(self._insert_small, membership, batch, insert_columns(records))
         else:
             await self.connection.run(self._copy, membership, batch, copy_rows(membership.node_id, records))
@@ -67,26 +114,11 @@ class CommitLane:
         """See `Store.last_batch`. On a new connection it waits for the last one's commit and shuts it out."""
         return await self.connection.run(self._last_batch, membership)
 
-    async def _fence(self, raw: Raw, membership: Membership) -> tuple[int, int, int, int]:
-        """Give the key of the lane's row, attached to this connection."""
-        if self._attached is None or self._attached[0] is not raw or self._attached[1] != membership:
-            await self._attach(raw, membership)
-        assert self._attached is not None
-        return membership.node_id, self._lane, membership.epoch, self._attached[2]
-
-    async def _attach(self, raw: Raw, membership: Membership) -> None:
-        row = await raw.fetchrow(statement("attach_lane"), membership.node_id, self._lane, membership.epoch)
-        if row is None:
-            raise LeaseLost(membership.node, membership.epoch)
-        self._attached = (raw, membership, row["session"], row["batch"])
-
     async def _last_batch(self, raw: Raw, membership: Membership) -> int:
-        await self._attach(raw, membership)
-        assert self._attached is not None
-        return self._attached[3]
+        return await self._fence.attach(raw, membership)
 
     async def _insert_small(self, raw: Raw, membership: Membership, batch: int, columns: Columns) -> None:
-        fence = await self._fence(raw, membership)
+        fence = await self._fence.key(raw, membership)
         try:
             status = await raw.execute(statement("insert_rows"), *fence, batch, *columns)
         except asyncpg.UniqueViolationError as error:
@@ -94,16 +126,22 @@ class CommitLane:
         if status == "INSERT 0 0":
             raise LeaseLost(membership.node, membership.epoch)
 
-    async def _copy(self, raw: Raw, membership: Membership, batch: int, rows: list[tuple[Any, ...]]) -> None:
+    async def _copy(
+        self, raw: Raw, membership: Membership, batch: int, rows: list[tuple[Any, ...]], left: Collection[str] = ()
+    ) -> None:
         await self._begin(raw, membership, batch)
         try:
             await raw.copy_records_to_table("jobs", schema_name="kathikon", columns=_COPY_COLUMNS, records=rows)
         except asyncpg.UniqueViolationError as error:
             await raw.execute("ROLLBACK")
             raise _already_exists(error) from None
+        if left:
+            await raw.execute(statement("tell"), ",".join(left))
         await raw.execute("COMMIT")
 
-    async def _insert_new(self, raw: Raw, membership: Membership, batch: int, columns: Columns) -> set[bytes]:
+    async def _insert_new(
+        self, raw: Raw, membership: Membership, batch: int, columns: Columns, free: list[Any]
+    ) -> set[bytes]:
         await self._begin(raw, membership, batch)
         owner = membership.node_id
         ids = columns[COLUMNS.index("id")]
@@ -113,15 +151,17 @@ class CommitLane:
         existed.difference_update(row[0].bytes for row in inserted)
         existed.update(row[0].bytes for row in undone)
         if existed:
-            ours = await raw.fetch(statement("stored_already"), owner, ids, columns[COLUMNS.index("inserted_at")])
+            ours = await raw.fetch(statement("stored_already"), owner, ids, columns[COLUMNS.index("inserted_at")], free)
             existed.difference_update(row[0].bytes for row in ours)
+        if free:
+            await raw.execute(statement("disown"), owner, free)
         await raw.execute("COMMIT")
         return existed
 
     async def _write(
         self, raw: Raw, membership: Membership, batch: int, steps: list[tuple[str, Columns]]
     ) -> set[bytes]:
-        fence = await self._fence(raw, membership)
+        fence = await self._fence.key(raw, membership)
         several = len(steps) > 1
         if several:
             await raw.execute("BEGIN")
@@ -142,7 +182,7 @@ class CommitLane:
 
     async def _begin(self, raw: Raw, membership: Membership, batch: int) -> None:
         """Open a transaction that holds the lane's row, in one round trip."""
-        node_id, lane, epoch, session = await self._fence(raw, membership)
+        node_id, lane, epoch, session = await self._fence.key(raw, membership)
         begin = statement("begin_batch").format(batch=batch, node_id=node_id, lane=lane, epoch=epoch, session=session)
         if await raw.execute(begin) != "UPDATE 1":
             await raw.execute("ROLLBACK")

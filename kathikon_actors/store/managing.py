@@ -74,7 +74,7 @@ async def _put_live(raw: Raw, record: Record, membership: Membership | None, que
     record.node = membership.node if membership is not None and mine else None
     record.fence = record.attempt
     if not mine:
-        await raw.execute(statement("tell_unowned"), record.queue)
+        await raw.execute(statement("tell"), record.queue)
 
 
 async def _put(raw: Raw, name: str, owner: int | None, record: Record) -> None:

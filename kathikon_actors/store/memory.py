@@ -28,7 +28,18 @@ from kathikon_actors.jobs.errors import (
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
-from kathikon_actors.store.protocol import CLAIMABLE_STATES, MAX_PAGE, Changed, Counts, Filter, Lane, Membership
+from kathikon_actors.store.protocol import (
+    CLAIMABLE_STATES,
+    MAX_PAGE,
+    Changed,
+    Counts,
+    DeadNode,
+    Filter,
+    Lane,
+    Membership,
+    Unowned,
+    key_of,
+)
 
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
 
@@ -45,6 +56,9 @@ class MemoryNode:
     Attributes:
         session: the store through which its present life joined, `None` once that is gone.
         batches: the number of the last commit of each lane.
+        left: its last life left in order.
+        closed: nothing of its last life commits any more.
+        swept: it owns nothing, and will not before its next life.
     """
 
     node_id: int
@@ -52,6 +66,9 @@ class MemoryNode:
     lease_until: int = 0
     session: MemoryStore | None = None
     batches: dict[Lane, int] = field(default_factory=dict)
+    left: bool = False
+    closed: bool = False
+    swept: bool = False
 
 
 @dataclass
@@ -64,6 +81,7 @@ class MemoryData:
         live: every row that is not finished, by id.
         finished: by id.
         owned: the live rows by their owner's node_id, with `None` for those that anybody may claim.
+        listeners: told of queues in which rows were left unowned, by the store that listens.
     """
 
     clock: Callable[[], int] = wall_clock
@@ -71,6 +89,7 @@ class MemoryData:
     live: dict[bytes, Record] = field(default_factory=dict)
     finished: dict[bytes, Record] = field(default_factory=dict)
     owned: dict[int | None, dict[bytes, Record]] = field(default_factory=lambda: {None: {}})
+    listeners: dict[MemoryStore, Callable[[frozenset[str]], None]] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -101,6 +120,7 @@ class MemoryStore:
     async def close(self) -> None:
         """Answer no more, and let go of the names that were joined through this store; the rows stay in `data`."""
         self._open = False
+        self.data.listeners.pop(self, None)
         for node in self.data.nodes.values():
             if node.session is self:
                 node.session = None
@@ -121,6 +141,7 @@ class MemoryStore:
         row.session = self
         row.lease_until = now + int(lease * 1e6)
         row.batches = {}
+        row.left = row.closed = row.swept = False
         return Membership(node, row.node_id, row.epoch)
 
     async def renew(self, membership: Membership, lease: float) -> None:
@@ -137,9 +158,16 @@ class MemoryStore:
             row.epoch += 1
             row.session = None
             row.lease_until = 0
+            row.left = row.closed = True
 
     async def commit_inserts(
-        self, membership: Membership, batch: int, records: Sequence[Record], *, may_conflict: bool
+        self,
+        membership: Membership,
+        batch: int,
+        records: Sequence[Record],
+        *,
+        may_conflict: bool,
+        unowned: Collection[bytes] = (),
     ) -> set[bytes]:
         """See `Store.commit_inserts`."""
         await self._begin()
@@ -152,15 +180,19 @@ class MemoryStore:
                 existed[record.id] = found
         if existed and not may_conflict:
             raise AlreadyExists(as_uuid(next(iter(existed))))
-        owned = data.owned[node.node_id]
-        conflicts = set()
+        conflicts, left = set(), set()
         for record in records:
             before = existed.get(record.id)
+            free = record.id in unowned
             if before is None:
-                data.live[record.id] = owned[record.id] = _stored(record, membership.node)
-            elif before.inserted_at != record.inserted_at or before.node != membership.node:
+                stored = data.live[record.id] = _stored(record, None if free else membership.node)
+                data.owned[None if free else node.node_id][record.id] = stored
+                if free:
+                    left.add(record.queue)
+            elif before.inserted_at != record.inserted_at or not (free or before.node == membership.node):
                 conflicts.add(record.id)
         node.batches["inserts"] = batch
+        self._tell(left)
         return conflicts
 
     async def commit_outcomes(self, membership: Membership, batch: int, records: Sequence[Record]) -> set[bytes]:
@@ -206,7 +238,7 @@ class MemoryStore:
         due = heapq.nsmallest(
             limit,
             (
-                (-record.priority, record.scheduled_at, record.id)
+                key_of(record)
                 for record in unowned.values()
                 if record.queue in wanted and record.state in CLAIMABLE_STATES and record.scheduled_at <= now
             ),
@@ -223,11 +255,66 @@ class MemoryStore:
         """See `Store.release`."""
         await self._begin()
         owned = self.data.owned[self._member(membership).node_id]
+        left = set()
         for job_id in ids:
             record = owned.pop(job_id, None)
             if record is not None:
                 record.node = None
                 self.data.owned[None][job_id] = record
+                left.add(record.queue)
+        self._tell(left)
+
+    async def listen(self, wake: Callable[[frozenset[str]], None]) -> None:
+        """See `Store.listen`."""
+        await self._begin()
+        self.data.listeners[self] = wake
+
+    async def look(self, queues: Sequence[str]) -> dict[str, Unowned]:
+        """See `Store.look`."""
+        await self._begin()
+        now = self.data.clock()
+        found = {}
+        for queue in queues:
+            waiting = [r for r in self.data.owned[None].values() if r.queue == queue and r.state in CLAIMABLE_STATES]
+            best = min((key_of(record) for record in waiting if record.state == "available"), default=None)
+            due = min((record.scheduled_at for record in waiting if record.state != "available"), default=None)
+            found[queue] = Unowned(best, None if due is None else (due - now) / 1e6)
+        return found
+
+    async def fence_dead(self, membership: Membership) -> list[DeadNode]:
+        """See `Store.fence_dead`."""
+        await self._begin()
+        self._member(membership)
+        now = self.data.clock()
+        dead = []
+        for name, row in self.data.nodes.items():
+            if row.swept or name == membership.node or (not row.left and row.lease_until > now):
+                continue
+            if not row.closed:
+                row.closed = True
+                row.epoch += 1
+                row.session = None
+            dead.append(DeadNode(name, row.node_id, row.epoch, not row.left))
+        return dead
+
+    async def take_over(self, membership: Membership, dead: DeadNode, after: bytes | None, limit: int) -> list[Record]:
+        """See `Store.take_over`."""
+        await self._begin()
+        node = self._member(membership)
+        row = self.data.nodes[dead.node]
+        if row.epoch != dead.epoch:
+            return []
+        rows = self.data.owned[row.node_id]
+        page = heapq.nsmallest(limit, (job_id for job_id in rows if after is None or job_id > after))
+        taken = []
+        for job_id in page:
+            record = rows.pop(job_id)
+            record.node = membership.node
+            record.orphaned += dead.crashed
+            self.data.owned[node.node_id][job_id] = record
+            taken.append(copy(record))
+        row.swept = not page
+        return taken
 
     async def change(
         self, job_id: bytes, change: Change, *, membership: Membership | None = None, queues: Collection[str] = ()
@@ -268,6 +355,7 @@ class MemoryStore:
         for record in records:
             if record.id not in existed:
                 data.live[record.id] = data.owned[None][record.id] = _stored(record, None)
+        self._tell({record.queue for record in records if record.id not in existed})
         return existed
 
     async def get(self, job_id: bytes) -> Record | None:
@@ -305,6 +393,12 @@ class MemoryStore:
 
     def _row(self, job_id: bytes) -> Record:
         return self.data.live.get(job_id) or self.data.finished[job_id]
+
+    def _tell(self, queues: set[str]) -> None:
+        if queues:
+            for store, wake in list(self.data.listeners.items()):
+                if store is not self:
+                    wake(frozenset(queues))
 
     def _all(self) -> Iterator[Record]:
         yield from self.data.live.values()

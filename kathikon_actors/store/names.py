@@ -19,7 +19,7 @@ from kathikon_actors.store.statements import statement
 if TYPE_CHECKING:
     from kathikon_actors.store.connection import Connection, Raw
 
-__all__ = ["Names"]
+__all__ = ["Names", "end_sessions"]
 
 
 class Names:
@@ -52,7 +52,7 @@ class Names:
             left = await raw.fetchval(statement("lease_left"), node_id)
             if left > 0:
                 raise NodeNameTaken(node, left)
-            await _end_sessions(raw, node_id)
+            await end_sessions(raw, node_id)
         epoch: int | None = None
         async with raw.transaction():
             left = await raw.fetchval(statement("lease_left"), node_id)
@@ -89,10 +89,12 @@ class Names:
             await raw.execute("SELECT pg_advisory_unlock($1, $2)", LOCK_CLASS, node_id)
 
 
-async def _end_sessions(raw: Raw, node_id: int) -> None:
+async def end_sessions(raw: Raw, node_id: int) -> None:
     """End the sessions of a stopped process, so that its open commit and its lock do not stay in the way.
 
     Its epoch fences it anyway; without the right to end another role's sessions they are left alone.
     """
+    # A transaction of its own: within one that goes on, a refusal spoils only this part.
     with suppress(asyncpg.InsufficientPrivilegeError):
-        await raw.fetchval(statement("end_sessions"), LOCK_CLASS, node_id)
+        async with raw.transaction():
+            await raw.fetchval(statement("end_sessions"), LOCK_CLASS, node_id)

@@ -1,4 +1,4 @@
-"""The store on Postgres: two lanes for commits, a connection for membership, one for claims, two for reads.
+"""The store on Postgres: two lanes for commits, one connection each for names, claims and notices, two for reads.
 
 It runs on asyncpg under trio-asyncio, so `open_loop` must be around it. Advisory locks, prepared statements and
 session settings belong to a session: connect to Postgres itself, not through a pooler of transactions.
@@ -6,7 +6,7 @@ session settings belong to a session: connect to Postgres itself, not through a 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 from kathikon_actors.jobs.actions import Change
@@ -14,11 +14,13 @@ from kathikon_actors.jobs.errors import BadConfiguration, StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store import lanes, names
 from kathikon_actors.store.connection import BY_INDEX, ONE_PLAN, Connection, Pool
+from kathikon_actors.store.listening import Ear
 from kathikon_actors.store.managing import change_row
 from kathikon_actors.store.migrations import migrate
 from kathikon_actors.store.outside import count_rows, find_rows, get_row, insert_rows
-from kathikon_actors.store.protocol import Changed, Counts, Filter, Lane, Membership
-from kathikon_actors.store.reading import claim_rows, load_rows, release_rows
+from kathikon_actors.store.protocol import Changed, Counts, DeadNode, Filter, Lane, Membership, Unowned
+from kathikon_actors.store.reading import claim_rows, load_rows, look_at_rows, release_rows
+from kathikon_actors.store.rescue import fence_dead, take_over_rows
 from kathikon_actors.store.rows import pg_id
 from kathikon_actors.store.urls import parse_store_url
 
@@ -62,6 +64,8 @@ class PostgresStore:
         }
         self._names = names.Names(Connection(parsed, timeout))
         self._claims = Connection(parsed, timeout, BY_INDEX)
+        self._fence = lanes.claims_fence()
+        self._ear = Ear(Connection(parsed, timeout), self._own_backends)
         self._readers = Pool(parsed, timeout, _READERS)
 
     async def open(self) -> None:
@@ -99,11 +103,19 @@ class PostgresStore:
         await self._names.leave(membership)
 
     async def commit_inserts(
-        self, membership: Membership, batch: int, records: Sequence[Record], *, may_conflict: bool
+        self,
+        membership: Membership,
+        batch: int,
+        records: Sequence[Record],
+        *,
+        may_conflict: bool,
+        unowned: Collection[bytes] = (),
     ) -> set[bytes]:
         """See `Store.commit_inserts`."""
         self._check_open()
-        return await self._lanes["inserts"].insert(membership, batch, records, may_conflict=may_conflict)
+        return await self._lanes["inserts"].insert(
+            membership, batch, records, may_conflict=may_conflict, unowned=unowned
+        )
 
     async def commit_outcomes(self, membership: Membership, batch: int, records: Sequence[Record]) -> set[bytes]:
         """See `Store.commit_outcomes`."""
@@ -118,17 +130,37 @@ class PostgresStore:
     async def load_owned(self, membership: Membership, after: bytes | None, limit: int) -> list[Record]:
         """See `Store.load_owned`."""
         self._check_open()
-        return await self._claims.run(load_rows, membership, after, limit)
+        return await self._claims.run(load_rows, self._fence, membership, after, limit)
 
     async def claim(self, membership: Membership, queues: Sequence[str], limit: int) -> list[Record]:
         """See `Store.claim`."""
         self._check_open()
-        return await self._claims.run(claim_rows, membership, list(queues), limit)
+        return await self._claims.run(claim_rows, self._fence, membership, list(queues), limit)
 
     async def release(self, membership: Membership, ids: Sequence[bytes]) -> None:
         """See `Store.release`."""
         self._check_open()
-        await self._claims.run(release_rows, membership, [pg_id(job_id) for job_id in ids])
+        await self._claims.run(release_rows, self._fence, membership, [pg_id(job_id) for job_id in ids])
+
+    async def listen(self, wake: Callable[[frozenset[str]], None]) -> None:
+        """See `Store.listen`."""
+        self._check_open()
+        await self._ear.listen(wake)
+
+    async def look(self, queues: Sequence[str]) -> dict[str, Unowned]:
+        """See `Store.look`."""
+        self._check_open()
+        return await self._claims.run(look_at_rows, list(queues))
+
+    async def fence_dead(self, membership: Membership) -> list[DeadNode]:
+        """See `Store.fence_dead`."""
+        self._check_open()
+        return await self._claims.run(fence_dead, membership)
+
+    async def take_over(self, membership: Membership, dead: DeadNode, after: bytes | None, limit: int) -> list[Record]:
+        """See `Store.take_over`."""
+        self._check_open()
+        return await self._claims.run(take_over_rows, self._fence, membership, dead, after, limit)
 
     async def change(
         self, job_id: bytes, change: Change, *, membership: Membership | None = None, queues: Collection[str] = ()
@@ -158,7 +190,12 @@ class PostgresStore:
         return await self._readers.run(count_rows)
 
     def _connections(self) -> list[Connection]:
-        return [*(lane.connection for lane in self._lanes.values()), self._names.connection, self._claims]
+        lanes = [lane.connection for lane in self._lanes.values()]
+        return [*lanes, self._names.connection, self._claims, self._ear.connection]
+
+    def _own_backends(self) -> set[int]:
+        own = (self._lanes["inserts"].connection.raw, self._claims.raw)
+        return {raw.get_server_pid() for raw in own if raw is not None and not raw.is_closed()}
 
     def _check_open(self) -> None:
         if not self._is_open:

@@ -7,7 +7,7 @@ write nothing more, and after a cut connection `last_batch` tells whether the ba
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
@@ -15,7 +15,20 @@ from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
 
-__all__ = ["CLAIMABLE_STATES", "MAX_PAGE", "Changed", "Counts", "Filter", "Lane", "Membership", "Store"]
+__all__ = [
+    "CLAIMABLE_STATES",
+    "MAX_PAGE",
+    "Changed",
+    "Counts",
+    "DeadNode",
+    "Filter",
+    "Key",
+    "Lane",
+    "Membership",
+    "Store",
+    "Unowned",
+    "key_of",
+]
 
 CLAIMABLE_STATES: Final[frozenset[State]] = frozenset({"available", "scheduled", "retryable"})
 """A row that no node owns may be claimed in these states, once its `scheduled_at` has come."""
@@ -40,6 +53,44 @@ class Membership:
     node: str
     node_id: int
     epoch: int
+
+
+Key = tuple[int, int, bytes]
+"""Where a ready job stands in its queue: minus priority, due time, id. Smaller starts first."""
+
+
+def key_of(record: Record) -> Key:
+    """Give the place of a ready job in its queue."""
+    return (-record.priority, record.scheduled_at, record.id)
+
+
+@dataclass(frozen=True)
+class DeadNode:
+    """A node that left, or whose lease ran out; nothing of it commits any more.
+
+    Attributes:
+        epoch: as it is now; a new life of the name has a higher one.
+        crashed: it did not leave in order.
+    """
+
+    node: str
+    node_id: int
+    epoch: int
+    crashed: bool
+
+
+@dataclass(frozen=True)
+class Unowned:
+    """What of one queue nobody owns.
+
+    Attributes:
+        best: the place of the best `available` row, `None` when there is none.
+        due_in: seconds until the first row that waits for its time is due, by the store's clock; 0 or less when it
+            is, `None` when there is none.
+    """
+
+    best: Key | None = None
+    due_in: float | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +173,13 @@ class Store(Protocol):
         """
 
     async def commit_inserts(
-        self, membership: Membership, batch: int, records: Sequence[Record], *, may_conflict: bool
+        self,
+        membership: Membership,
+        batch: int,
+        records: Sequence[Record],
+        *,
+        may_conflict: bool,
+        unowned: Collection[bytes] = (),
     ) -> set[bytes]:
         """Store new rows in one transaction, owned by the node; give the ids that existed already (not changed).
 
@@ -136,6 +193,8 @@ class Store(Protocol):
             records: live states, each id once; unchanged by the store, and read before the first checkpoint.
             may_conflict: some ids were given by callers, or the batch is tried again. Without it the fast path is
                 taken, and an id that exists is an error of the caller.
+            unowned: ids of those that nobody is to own; whoever listens is told. Tried again, such a row counts as
+                this very row whoever has it now.
 
         Raises:
             LeaseLost: nothing was stored.
@@ -217,6 +276,39 @@ class Store(Protocol):
 
     async def insert_unowned(self, records: Sequence[Record]) -> set[bytes]:
         """Store new rows that no node owns, in one transaction; give the ids that existed already (not changed)."""
+
+    async def listen(self, wake: Callable[[frozenset[str]], None]) -> None:
+        """From now on call `wake` with the names of queues in which rows were left unowned; one listener a store.
+
+        Rows that this store itself left are not told. An empty set says that any queue may be meant, or that the
+        store stopped listening. To be called again now and then: it listens again after a cut, and is free otherwise.
+        """
+
+    async def look(self, queues: Sequence[str]) -> dict[str, Unowned]:
+        """Tell what of these queues nobody owns: a few index look-ups."""
+        ...
+
+    async def fence_dead(self, membership: Membership) -> list[DeadNode]:
+        """See to it that nodes whose lease ran out commit nothing more; give all, left or dead, that may own rows.
+
+        Dead is by the store's clock. What such a node had begun to commit is committed or rolled back when this
+        returns; `LeaseLost` is all it meets from then on.
+
+        Raises:
+            LeaseLost: the caller's own epoch was replaced.
+        """
+        ...
+
+    async def take_over(self, membership: Membership, dead: DeadNode, after: bytes | None, limit: int) -> list[Record]:
+        """Take the rows of a dead node by id, a page after `after`; an empty page is the last one.
+
+        `orphaned` grows by one when the node crashed. Rows come in whatever state they are stored, `executing`
+        included; `fence` and `node` are set as by `load_owned`. A node that lives again gives an empty page. After
+        `StoreUnavailable` rows may have been taken that the caller was not told of, as with `claim`.
+
+        Raises:
+            LeaseLost: the caller's own epoch was replaced; nothing was taken.
+        """
         ...
 
     async def get(self, job_id: bytes) -> Record | None:

@@ -27,6 +27,7 @@ __all__ = [
     "pg_id",
     "pg_time",
     "unowned_columns",
+    "us_of",
     "whole_row",
 ]
 
@@ -182,12 +183,12 @@ def _decode(row: Sequence[Any], node: str | None) -> Record:
         state=state,
         priority=priority,
         max_attempts=max_attempts,
-        inserted_at=_us(inserted_at),
-        scheduled_at=_us(scheduled_at),
+        inserted_at=us_of(inserted_at),
+        scheduled_at=us_of(scheduled_at),
         timeout=timeout,
         attempt=attempt,
-        attempted_at=None if attempted_at is None else _us(attempted_at),
-        finished_at=None if finished_at is None else _us(finished_at),
+        attempted_at=None if attempted_at is None else us_of(attempted_at),
+        finished_at=None if finished_at is None else us_of(finished_at),
         meta=meta.encode(),
         tags=_tags(tags) if tags else (),
         history=history.encode(),
@@ -203,7 +204,8 @@ def _decode(row: Sequence[Any], node: str | None) -> Record:
     )
 
 
-def _us(value: tuple[int]) -> int:
+def us_of(value: tuple[int]) -> int:
+    """Give what asyncpg's codec made of a timestamptz as microseconds since 1970."""
     us = value[0] + _Y2K
     if not _EARLIEST <= us <= _LATEST:
         raise ValueError("a time lies outside the years 1 to 9999")

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Generic, TypeVar
 
 import trio
@@ -18,6 +19,7 @@ import trio
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import DUE_STATES, TERMINAL_STATES
+from kathikon_actors.store.border import Border
 
 __all__ = ["Batch", "Insert", "LaneQueue", "Table"]
 
@@ -47,9 +49,10 @@ class Insert:
         finished: the rows are committed or refused, or nobody knows and nobody will.
         existing: ids that the store had already; their rows are unchanged.
         error: why nothing was stored.
+        unowned: ids of the rows that are stored for whoever claims them.
     """
 
-    __slots__ = ("_task", "deadline", "error", "existing", "finished", "may_conflict", "records")
+    __slots__ = ("_task", "deadline", "error", "existing", "finished", "may_conflict", "records", "unowned")
 
     def __init__(self, records: list[Record], *, may_conflict: bool, deadline: float = math.inf) -> None:
         self.records = records
@@ -57,6 +60,7 @@ class Insert:
         self.deadline = deadline
         self.finished = False
         self.existing: set[bytes] = set()
+        self.unowned: AbstractSet[bytes] = frozenset()
         self.error: BaseException | None = None
         self._task: trio.lowlevel.Task | None = None
 
@@ -184,10 +188,21 @@ class Table:
 
     Consumers attach themselves: a producer per queue takes what is available, the scheduler takes what is due later.
     While one of them is dead its records simply stay here, and it finds them when it comes back.
+
+    Args:
+        borders: by queue; a queue without one is kept in memory whole.
+
+    Attributes:
+        moving: held while rows change their owner between the store and this table.
+        in_doubt: such a change was begun and nothing is known of its end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, borders: Mapping[str, Border] | None = None) -> None:
         self.records: dict[bytes, Record] = {}
+        self.borders: Mapping[str, Border] = {} if borders is None else borders
+        self.moving = trio.Lock()
+        self.in_doubt = False
+        self._newcomers: set[bytes] | None = None
         self.closed = False
         self.inserts: LaneQueue[Insert] = LaneQueue()
         self.outcomes: LaneQueue[Record] = LaneQueue()
@@ -240,9 +255,73 @@ class Table:
             known = self.records.get(record.id)
             # One that has ended and comes back was retried before we were told that its end is committed.
             if known is None or known.state in TERMINAL_STATES:
-                self.records[record.id] = record
+                if known is not None:
+                    self._forget(known)
                 fresh.append(record)
+        self._count(fresh, 1)
+        self._take_in(fresh)
+
+    def _take_in(self, fresh: list[Record]) -> None:
+        for record in fresh:
+            self.records[record.id] = record
+        if self._newcomers is not None:
+            self._newcomers.update([record.id for record in fresh])
         self.route(fresh)
+
+    def let_go(self, records: Iterable[Record]) -> list[Record]:
+        """Forget records that nothing holds on to, before the store is told; give those that were forgotten.
+
+        Kept are those that run, that have something uncommitted, or that a commit in flight is about.
+        """
+        batch = self.outcomes.batch
+        in_flight = {record.id for record in batch.entries} if batch is not None else set()
+        gone = [
+            record
+            for record in records
+            if self.records.get(record.id) is record
+            and record.state != "executing"
+            and not record.dirty
+            and record.fence == record.attempt
+            and record.id not in in_flight
+        ]
+        for record in gone:
+            self._forget(record)
+            self._resolve(record, lost=True)
+        return gone
+
+    def begin_census(self) -> set[bytes]:
+        """Begin to compare with what the store has: give the ids that are here or on their way into the store.
+
+        From now on newcomers are remembered, until `end_census`.
+        """
+        self._newcomers = set()
+        return self.records.keys() | self._inserting()
+
+    def end_census(self) -> set[bytes]:
+        """Give the ids that came since, or are on their way now."""
+        came, self._newcomers = self._newcomers or set(), None
+        return came | self._inserting()
+
+    def _inserting(self) -> set[bytes]:
+        batch = self.inserts.batch
+        entries = [*(batch.entries if batch is not None else ()), *self.inserts.pending]
+        return {record.id for insert in entries for record in insert.records}
+
+    def _forget(self, record: Record) -> None:
+        if self.records.pop(record.id, None) is not None:
+            border = self.borders.get(record.queue)
+            if border is not None:
+                border.held -= 1
+                border.ended += 1
+                if border.asked:
+                    border.wake()
+
+    def _count(self, records: Iterable[Record], number: int) -> None:
+        borders = self.borders
+        for record in records:
+            border = borders.get(record.queue)
+            if border is not None:
+                border.held += number
 
     def changed(self, records: Iterable[Record]) -> None:
         """Records went through the state machine: queue them for the journal and route them."""
@@ -277,6 +356,18 @@ class Table:
         if self.closed:
             raise StoreUnavailable("the node has lost its table and is starting again; insert again in a moment")
         insert = Insert(records, may_conflict=may_conflict, deadline=deadline)
+        borders, unowned = self.borders, None
+        for record in records:
+            border = borders.get(record.queue)
+            if border is None:
+                continue
+            if border.admits(record):
+                border.held += 1
+            else:
+                record.node = None
+                if unowned is None:
+                    insert.unowned = unowned = set()
+                unowned.add(record.id)
         self.inserts.add(insert, len(records))
         return insert
 
@@ -292,7 +383,7 @@ class Table:
             await insert.wait()
         finally:
             if not insert.finished:
-                self.inserts.remove(insert, len(insert.records))
+                self._withdraw(insert)
         if insert.error is not None:
             raise insert.error
         return insert.existing
@@ -301,10 +392,21 @@ class Table:
         """The rows of an insert are committed."""
         for record in insert.records:
             record.fence = record.attempt
-        if insert.existing:
-            self.adopt(record for record in insert.records if record.id not in insert.existing)
-        else:
-            self.adopt(insert.records)
+        records = insert.records
+        if insert.existing or insert.unowned:
+            not_ours = insert.existing | insert.unowned
+            for record in records:
+                if record.id in insert.unowned and record.id not in insert.existing:
+                    border = self.borders.get(record.queue)
+                    if border is not None:
+                        border.left(record)
+            self._count([r for r in records if r.id in insert.existing and r.id not in insert.unowned], -1)
+            records = [record for record in records if record.id not in not_ours]
+        known = [record for record in records if record.id in self.records]
+        if known:
+            self._count(known, -1)
+            records = [record for record in records if record.id not in self.records]
+        self._take_in(records)
         insert.finish()
 
     def expire(self, now: float) -> None:
@@ -315,8 +417,12 @@ class Table:
                 insert.finish(StoreUnavailable("the store did not commit in time; the rows may or may not be stored"))
         late = [insert for insert in self.inserts.pending if insert.deadline <= now]
         for insert in late:
-            self.inserts.remove(insert, len(insert.records))
+            self._withdraw(insert)
             insert.finish(StoreUnavailable("the store did not commit in time; nothing was stored"))
+
+    def _withdraw(self, insert: Insert) -> None:
+        if self.inserts.remove(insert, len(insert.records)):
+            self._count([record for record in insert.records if record.id not in insert.unowned], -1)
 
     def written(self, written: Iterable[tuple[Record, int]], fenced: set[bytes]) -> None:
         """Outcomes are committed.
@@ -329,7 +435,7 @@ class Table:
             if record.id in fenced:
                 logger.warning("job %s is not ours any more; its outcome was not stored", record.id.hex())
                 if self.records.get(record.id) is record:
-                    del self.records[record.id]
+                    self._forget(record)
                 self._resolve(record, lost=True)
                 continue
             record.fence = attempt
@@ -337,7 +443,7 @@ class Table:
                 continue
             if record.state in TERMINAL_STATES:
                 if self.records.get(record.id) is record:
-                    del self.records[record.id]
+                    self._forget(record)
                 self._remember(record)
                 self._resolve(record, lost=False)
             elif record.id in self._waiters:

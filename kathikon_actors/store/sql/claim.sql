@@ -1,6 +1,6 @@
 -- Each queue offers its best rows; rows that were waiting for their time are offered oldest first.
 WITH lane AS (
-    SELECT epoch FROM kathikon.lanes WHERE node_id = $1 AND lane = 2 AND epoch = $2 FOR SHARE
+    SELECT epoch FROM kathikon.lanes WHERE node_id = $1 AND lane = 2 AND epoch = $2 AND session = $5 FOR SHARE
 ),
 ready AS (
     SELECT j.id, j.priority, j.scheduled_at

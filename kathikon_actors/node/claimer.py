@@ -1,0 +1,180 @@
+"""Claims rows that nobody owns: of clients without a node, of nodes that died, of what memory could not hold.
+
+It claims when the jobs in memory run low, when the producer finds that what waits outside comes first, and when a row
+outside is due. A notice of the store wakes it; a timer looks after notices that were lost.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING
+
+import trio
+
+from kathikon_actors.jobs.errors import StoreUnavailable
+from kathikon_actors.node.intake import Intake
+
+if TYPE_CHECKING:
+    from kathikon_actors.node.state import NodeState
+    from kathikon_actors.queue.crew import Crew
+    from kathikon_actors.store.border import Border
+
+__all__ = ["Claimer"]
+
+POLL = 1.0
+"""Seconds between two looks at what nobody owns, when no notice comes."""
+
+AHEAD = 0.25
+"""Seconds of work that memory holds when it calls for more."""
+
+FEWEST, MOST = 32, 5_000
+"""Rows of one claim."""
+
+PAUSE = 0.002
+"""Seconds between two rounds at the least, so that single notices share a claim."""
+
+
+class _Pace:
+    """How fast a queue's jobs leave memory."""
+
+    __slots__ = ("_ended", "_since", "rate")
+
+    def __init__(self, ended: int, now: float) -> None:
+        self.rate = 0.0
+        self._ended = ended
+        self._since = now
+
+    def observe(self, ended: int, now: float) -> float:
+        """Give jobs a second, over the last moments."""
+        elapsed = now - self._since
+        if elapsed > 0.05:
+            self.rate = max((ended - self._ended) / elapsed, self.rate * math.exp(-elapsed))
+            self._ended, self._since = ended, now
+        return self.rate
+
+
+class Claimer:
+    """Keeps the queues of one node supplied.
+
+    Args:
+        state: of the node.
+        intake: takes in what was claimed.
+    """
+
+    def __init__(self, state: NodeState, intake: Intake) -> None:
+        self._state = state
+        self._intake = intake
+        self._table = state.the_table()
+        self._told: set[str] = set()
+        self._wake = trio.Event()
+        self._next_look = -math.inf
+        now = trio.current_time()
+        self._paces = {name: _Pace(border.ended, now) for name, border in self._table.borders.items()}
+
+    async def run(self, *, task_status: trio.TaskStatus[Claimer] = trio.TASK_STATUS_IGNORED) -> None:
+        """Claim until cancelled."""
+        borders = self._table.borders
+        for border in borders.values():
+            border.wake = self._wake_up
+        task_status.started(self)
+        while True:
+            self._wake = trio.Event()
+            try:
+                pause = await self._round()
+            except StoreUnavailable:
+                await self._wait_out_the_cut()
+                continue
+            await trio.sleep(PAUSE)
+            with trio.move_on_after(pause):
+                await self._wake.wait()
+
+    async def _wait_out_the_cut(self) -> None:
+        borders = self._table.borders.values()
+        try:
+            # What is in memory goes on meanwhile: better late than a node that stands still.
+            for border in borders:
+                border.cut_off = True
+            self._wake_producers()
+            await self._state.link.reopened()
+        finally:
+            for border in borders:
+                border.cut_off = False
+        self._next_look = -math.inf
+
+    def _wake_up(self) -> None:
+        self._wake.set()
+
+    def _hear(self, queues: frozenset[str]) -> None:
+        """The store tells of rows that nobody owns."""
+        borders = self._table.borders
+        self._told |= borders.keys() if not queues else borders.keys() & queues
+        if self._told:
+            self._wake.set()
+
+    def _wake_producers(self) -> None:
+        for crew in self._state.crews.values():
+            crew.wake()
+
+    async def _round(self) -> float:
+        """Look and claim as needed; give the seconds until there may be something to do without a notice."""
+        state, table = self._state, self._table
+        if table.in_doubt:
+            await self._intake.reconcile()
+        await state.store.listen(self._hear)
+        if state.draining:
+            return math.inf
+        told, self._told = self._told, set()
+        look = trio.current_time() >= self._next_look
+        for name, border in table.borders.items():
+            crew = state.crews.get(name)
+            if crew is None or crew.ready is None:
+                self._told |= told & {name}
+                continue
+            wanted = self._wants(name, border, crew, told=name in told)
+            if wanted:
+                if border.due is not None and border.due <= state.clock():
+                    border.due, look = None, True
+                look |= await self._intake.claim(name, wanted) < wanted
+                crew.wake()
+            elif name in told:
+                look = True
+        if look:
+            await self._look()
+        now, clock = trio.current_time(), state.clock()
+        due = min((b.due for b in table.borders.values() if b.due is not None and b.room), default=None)
+        pause = self._next_look - now
+        return max(0.0, pause if due is None else min(pause, (due - clock) / 1e6))
+
+    def _wants(self, name: str, border: Border, crew: Crew, *, told: bool) -> int:
+        """Give how many rows to claim now."""
+        assert crew.ready is not None
+        rate = self._paces[name].observe(border.ended, trio.current_time())
+        border.low = int(min(max(crew.queue.concurrency, rate * AHEAD, FEWEST / 2), MOST / 2, border.limit / 4 + 1))
+        runs_low = crew.ready() < border.low and (told or border.key is not None)
+        is_due = border.due is not None and border.due <= self._state.clock()
+        if not (border.asked or runs_low or (is_due and border.room)):
+            return 0
+        wanted = min(max(2 * border.low, FEWEST), MOST)
+        if border.room:
+            return min(wanted, border.room)
+        # Full of jobs that do not run yet: the best outside come in all the same, a few at a time.
+        return crew.queue.concurrency if crew.idle and not self._table.outcomes.rows else 0
+
+    async def _look(self) -> None:
+        """Ask the store what waits outside, and make room where memory is full of jobs that are due later."""
+        borders = self._table.borders
+        for name, border in borders.items():
+            border.begin_look()
+            border.due = None
+            if border.room < border.limit // 10:
+                await self._intake.shed(name, max(border.limit // 5, 1))
+        found = await self._state.store.look(list(borders))
+        clock = self._state.clock()
+        for name, border in borders.items():
+            unowned = found[name]
+            border.end_look(unowned.best)
+            if unowned.due_in is not None:
+                border.note_due(clock + int(unowned.due_in * 1e6))
+        self._next_look = trio.current_time() + POLL * random.uniform(0.8, 1.0)  # noqa: S311 spreads the nodes
+        self._wake_producers()

@@ -1,0 +1,105 @@
+"""The border of a queue between this node's memory and the rows that nobody owns.
+
+Memory holds at most `limit` jobs of a queue; what comes beyond is stored unowned and claimed back later. `key` is the
+best place that an unowned row may have, as far as this node knows: of what it stored so itself that is exact, of what
+others did as new as the last look. The producer starts nothing behind it before the claimer has been asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.store.protocol import Key, key_of
+
+__all__ = ["Border"]
+
+
+class Border:
+    """What memory holds of one queue, and what is known of the rows outside.
+
+    Args:
+        limit: jobs of the queue in memory, those on their way into the store included.
+
+    Attributes:
+        held: how many there are.
+        ended: how many have left, for the claimer to see the pace.
+        key: the best place of an unowned ready row, `None` when there is none.
+        due: microseconds since 1970 when the first unowned row that waits for its time is due, `None` for none.
+        asked: the producer waits for a claim.
+        low: fewer ready jobs in memory than this call for a claim.
+        cut_off: the store does not answer: what is in memory goes on meanwhile.
+    """
+
+    __slots__ = ("_ordinary", "_seen", "asked", "cut_off", "due", "ended", "held", "key", "limit", "low", "wake")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+        self.ended = 0
+        self.key: Key | None = None
+        self.due: int | None = None
+        self.asked = False
+        self.low = 1
+        self.cut_off = False
+        self.wake: Callable[[], None] = _nobody
+        self._ordinary = limit - limit // 10
+        self._seen: Key | None = None
+
+    @property
+    def room(self) -> int:
+        """How many more jobs memory may hold."""
+        return max(0, self.limit - self.held)
+
+    def admits(self, record: Record) -> bool:
+        """Whether a new job goes into memory.
+
+        The last tenth is kept for claims and for jobs that are better than all that wait outside; what is due later
+        may fill half.
+        """
+        if record.state != "available":
+            return self.held < self.limit // 2
+        if self.key is None:
+            return self.held < self._ordinary
+        return self.held < self.limit and key_of(record) < self.key
+
+    def left(self, record: Record) -> None:
+        """A row was stored unowned."""
+        if record.state == "available":
+            self.note(key_of(record))
+        else:
+            self.note_due(record.scheduled_at)
+
+    def note(self, key: Key) -> None:
+        """There is an unowned ready row at this place."""
+        if self.key is None or key < self.key:
+            self.key = key
+            self.wake()
+        if self._seen is None or key < self._seen:
+            self._seen = key
+
+    def note_due(self, due: int) -> None:
+        """There is an unowned row that is due then."""
+        if self.due is None or due < self.due:
+            self.due = due
+            self.wake()
+
+    def ask(self) -> None:
+        """The best job in memory may stand behind a row outside."""
+        if not self.asked:
+            self.asked = True
+            self.wake()
+
+    def begin_look(self) -> None:
+        """A claim or a look begins: what is noted from here on it may not have seen."""
+        self._seen = None
+
+    def end_look(self, best: Key | None) -> None:
+        """It has ended: nothing outside is better than `best`, but for what was noted meanwhile."""
+        seen = self._seen
+        self.key = best if seen is None or (best is not None and best < seen) else seen
+        self.asked = False
+
+
+def _nobody() -> None:
+    """The claimer is being restarted; it looks at everything when it comes back."""
