@@ -136,7 +136,8 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         self._pool = None
-        return await self._stack.__aexit__(kind, error, traceback)
+        # It may run on asyncio, where there is no scope to shield; the pool bounds its own closing.
+        return await self._stack.__aexit__(kind, error, traceback)  # noqa: ASYNC102
 
     # -- inserting ----------------------------------------------------------------------------------------------
 

@@ -39,10 +39,11 @@ from kathikon_actors.node.manage import JobActions
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.store.connection import open_loop
 from kathikon_actors.store.embedded import EmbeddedServer
+from kathikon_actors.store.lane_queue import Insert
 from kathikon_actors.store.memory import MemoryStore
 from kathikon_actors.store.postgres import PostgresStore
 from kathikon_actors.store.protocol import Counts, Store
-from kathikon_actors.store.table import Insert, Table
+from kathikon_actors.store.table import Table
 from kathikon_actors.store.urls import parse_store_url
 from supervisors import FailedToStart, Supervisor, TreeNode, open_supervisor
 

@@ -17,8 +17,9 @@ import trio
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
+from kathikon_actors.store.lane_queue import Batch, Insert, LaneQueue
 from kathikon_actors.store.protocol import Lane, Membership, Store
-from kathikon_actors.store.table import Batch, Insert, LaneQueue, Table
+from kathikon_actors.store.table import Table
 
 __all__ = ["Journal"]
 

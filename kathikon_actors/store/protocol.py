@@ -276,6 +276,7 @@ class Store(Protocol):
 
     async def insert_unowned(self, records: Sequence[Record]) -> set[bytes]:
         """Store new rows that no node owns, in one transaction; give the ids that existed already (not changed)."""
+        ...
 
     async def listen(self, wake: Callable[[frozenset[str]], None]) -> None:
         """From now on call `wake` with the names of queues in which rows were left unowned; one listener a store.

@@ -11,8 +11,6 @@ import logging
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Set as AbstractSet
-from typing import Generic, TypeVar
 
 import trio
 
@@ -20,12 +18,12 @@ from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import DUE_STATES, TERMINAL_STATES
 from kathikon_actors.store.border import Border
+from kathikon_actors.store.lane_queue import Insert, LaneQueue
 
-__all__ = ["Batch", "Insert", "LaneQueue", "Table"]
+__all__ = ["Table"]
 
 logger = logging.getLogger(__name__)
 
-E = TypeVar("E")
 
 MAX_PENDING_INSERTS = 50_000
 """Rows; above it inserts wait for room."""
@@ -38,149 +36,6 @@ REMEMBERED_RESULT = 10_000
 
 MAX_PENDING_OUTCOMES = 200_000
 """Rows; above it producers dispatch no more, so that results stay bounded while the store is cut off."""
-
-
-class Insert:
-    """One call of insert on its way into the store: its rows, and the task that waits for them.
-
-    Attributes:
-        deadline: of `trio.current_time`; `Table.expire` ends what is later. One look at all of them every now and then
-            costs a tenth of a cancel scope for each.
-        finished: the rows are committed or refused, or nobody knows and nobody will.
-        existing: ids that the store had already; their rows are unchanged.
-        error: why nothing was stored.
-        unowned: ids of the rows that are stored for whoever claims them.
-    """
-
-    __slots__ = ("_task", "deadline", "error", "existing", "finished", "may_conflict", "records", "unowned")
-
-    def __init__(self, records: list[Record], *, may_conflict: bool, deadline: float = math.inf) -> None:
-        self.records = records
-        self.may_conflict = may_conflict
-        self.deadline = deadline
-        self.finished = False
-        self.existing: set[bytes] = set()
-        self.unowned: AbstractSet[bytes] = frozenset()
-        self.error: BaseException | None = None
-        self._task: trio.lowlevel.Task | None = None
-
-    def finish(self, error: BaseException | None = None) -> None:
-        """Tell the one who waits; only the first call counts."""
-        if self.finished:
-            return
-        self.finished = True
-        self.error = error
-        if self._task is not None:
-            trio.lowlevel.reschedule(self._task)
-            self._task = None
-
-    async def wait(self) -> None:
-        """Wait until it is finished. One task at a time."""
-        if self.finished:
-            await trio.lowlevel.checkpoint()
-            return
-        self._task = trio.lowlevel.current_task()
-
-        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
-            self._task = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
-
-
-class Batch(Generic[E]):
-    """What one commit holds. It stays here while it is in doubt, also when the journal dies.
-
-    Attributes:
-        number: grows by one with every batch of the lane.
-        in_doubt: a commit was begun and nothing is known of its end.
-        attempts: of outcomes: each record's attempt as the commit writes it.
-    """
-
-    __slots__ = ("attempts", "entries", "in_doubt", "number", "rows")
-
-    def __init__(self, number: int, entries: list[E], rows: int) -> None:
-        self.number = number
-        self.entries = entries
-        self.rows = rows
-        self.in_doubt = False
-        self.attempts: list[int] = []
-
-
-class LaneQueue(Generic[E]):
-    """What waits for the journal in one lane."""
-
-    def __init__(self) -> None:
-        self.pending: list[E] = []
-        self.pending_rows = 0
-        self.batch: Batch[E] | None = None
-        self._last_number = 0
-        self._wake = trio.Event()
-        self._room = trio.Event()
-        self._closed = False
-
-    def add(self, entry: E, rows: int) -> None:
-        """Queue an entry for the next batch."""
-        self.pending.append(entry)
-        self.pending_rows += rows
-        self._wake.set()
-
-    def take(self) -> Batch[E]:
-        """Make everything that waits the batch in flight."""
-        self._last_number += 1
-        self.batch = Batch(self._last_number, self.pending, self.pending_rows)
-        self.pending = []
-        self.pending_rows = 0
-        self._wake = trio.Event()
-        return self.batch
-
-    def finished(self) -> None:
-        """The batch in flight is committed or refused."""
-        self.batch = None
-        self.make_room()
-
-    def make_room(self) -> None:
-        """Let those who wait for room look again."""
-        room, self._room = self._room, trio.Event()
-        room.set()
-
-    def close(self) -> None:
-        """Let those who wait for room go: nothing is queued here any more."""
-        self._closed = True
-        self.make_room()
-
-    def put_back(self, entries: list[E], rows: int) -> None:
-        """Entries of a batch that was not committed go before everything that waits."""
-        self.pending[:0] = entries
-        self.pending_rows += rows
-        self._wake.set()
-
-    def remove(self, entry: E, rows: int) -> bool:
-        """Take back an entry that is in no batch yet; tell whether it was."""
-        try:
-            self.pending.remove(entry)
-        except ValueError:
-            return False
-        self.pending_rows -= rows
-        if not self.pending:
-            self._wake = trio.Event()
-        self.make_room()
-        return True
-
-    @property
-    def rows(self) -> int:
-        """Rows that wait or are in flight."""
-        return self.pending_rows + (self.batch.rows if self.batch is not None else 0)
-
-    async def wait_pending(self) -> None:
-        """Wait until there is something to commit."""
-        while not self.pending:
-            await self._wake.wait()
-
-    async def wait_room(self, limit: int) -> None:
-        """Wait until fewer than `limit` rows wait for a batch, or the lane is closed."""
-        while self.pending_rows >= limit and not self._closed:
-            await self._room.wait()
 
 
 class Table:

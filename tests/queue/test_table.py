@@ -9,7 +9,8 @@ import trio.testing
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.store.table import MAX_PENDING_INSERTS, LaneQueue, Table
+from kathikon_actors.store.lane_queue import LaneQueue
+from kathikon_actors.store.table import MAX_PENDING_INSERTS, Table
 from tests.jobs.make import NOW, record
 
 # -- lanes ------------------------------------------------------------------------------------------------------
