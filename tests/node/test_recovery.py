@@ -109,6 +109,8 @@ def _alive(pid: int) -> bool:
         ("queues", "queue wide", "pool"),
         ("queues", "queue wide", "producer"),
         ("scheduler",),
+        ("claimer",),
+        ("rescuer",),
     ],
     ids="/".join,
 )

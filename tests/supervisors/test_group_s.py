@@ -4,6 +4,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -29,6 +35,7 @@ from supervisors import (
 from supervisors._policy import RestartPolicy
 from supervisors.testing import crash
 from tests.supervisors.tools import puppets, settle, watch
+from tests.support.waiting import eventually
 
 
 @pytest.mark.parametrize(
@@ -387,3 +394,77 @@ async def test_s_an_interrupt_during_the_stop_kills_what_is_left(autojump_clock:
             began = trio.current_time()
     assert trio.current_time() - began == pytest.approx(3600)
     assert diary == ["+a", "+b", "+c", "+d", "-d", "-b", "-a"]
+
+
+async def test_s197_a_blocking_thread_bounds_the_stop_a_process_does_not() -> None:
+    """A thread cannot be killed: the stop waits for it, reports the overrun, and the loop stays responsive."""
+    events: list[Event] = []
+    began = trio.Event()
+
+    async def in_a_thread() -> None:
+        began.set()
+        await trio.to_thread.run_sync(time.sleep, 0.4)
+
+    async with open_supervisor(kill_timeout=0.05) as tree:
+        tree.subscribe(events.append)
+        await tree.start_child(ChildSpec("thread", in_a_thread, shutdown=0.05))
+        await began.wait()
+        start = trio.current_time()
+    assert trio.current_time() - start >= 0.3, "the thread's time, not the child's 0.05 s"
+    assert [event.child.id for event in events if isinstance(event, ChildUnkillable)] == ["thread"]
+
+
+STUBBORN = (
+    "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); sys.stdin.read()"
+)
+OWNER = """
+import trio
+from supervisors import ChildSpec, open_supervisor
+from tests.supervisors.test_group_s import process_actor
+
+async def main():
+    async with open_supervisor([ChildSpec("process", process_actor)]) as tree:
+        print(tree.which_child("process").info, flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+async def process_actor(*, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+    """Own a process that ignores SIGTERM and ends when its owner's end of the pipe is closed."""
+    command = [sys.executable, "-c", STUBBORN]
+    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        await process.stdout.receive_some()
+        task_status.started(process.pid)
+        await process.wait()
+    finally:
+        with trio.CancelScope(shield=True):
+            process.terminate()
+            with trio.move_on_after(0.1):
+                await process.wait()
+            process.kill()
+            await process.wait()
+
+
+async def test_s198_a_process_that_ignores_sigterm_is_killed_reaped_and_never_outlives_its_owner() -> None:
+    """Dead within its shutdown time and no zombie; and gone as well when the owner itself is killed."""
+    async with open_supervisor([ChildSpec("process", process_actor, shutdown=2.0)]) as tree:
+        pid = tree.which_child("process").info
+        assert isinstance(pid, int)
+        start = trio.current_time()
+    assert 0.1 <= trio.current_time() - start < 2.0
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": root}
+    owner = await trio.lowlevel.open_process([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, env=environment)
+    assert owner.stdout is not None
+    line = (await owner.stdout.receive_some()).decode()
+    owner.send_signal(signal.SIGKILL)
+    await owner.wait()
+    orphan = int(line)
+    await eventually(lambda: not Path(f"/proc/{orphan}/cmdline").exists(), "the orphan has ended")
