@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         UnknownWorker,
         WaitTimeout,
     )
+    from kathikon_actors.jobs.middleware import CallNext, Middleware
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
     from kathikon_actors.jobs.record import Job
@@ -59,6 +60,7 @@ _HOMES = {
         "UnknownWorker",
         "WaitTimeout",
     ),
+    "jobs.middleware": ("CallNext", "Middleware"),
     "jobs.new_job": ("NewJob",),
     "jobs.outcomes": ("Cancel", "Discard", "Fail", "Retry", "Snooze"),
     "jobs.record": ("Job",),
@@ -75,6 +77,7 @@ __all__ = [
     "AlreadyExists",
     "App",
     "BadConfiguration",
+    "CallNext",
     "Cancel",
     "Client",
     "Discard",
@@ -86,6 +89,7 @@ __all__ = [
     "JobNotFound",
     "KathikonError",
     "LeaseLost",
+    "Middleware",
     "NewJob",
     "Node",
     "NodeNameTaken",
