@@ -61,6 +61,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         ChildSpec("scheduler", _scheduler, args=(state,)),
         ChildSpec("claimer", _claimer, args=(state,)),
         ChildSpec("rescuer", _rescuer, args=(state,)),
+        ChildSpec("leadership", state.leadership.run, args=(state,)),
     ]
     if state.app.children:
         children.append(supervisor_spec("children", list(state.app.children)))

@@ -14,6 +14,7 @@ from kathikon_actors.jobs.backoff import default_backoff, usable_delay
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.worker import WorkerDefinition
+from kathikon_actors.node.leadership import Leadership
 from kathikon_actors.node.link import Link
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class NodeState:
         lease: seconds.
         table: `None` until the child of that name has made it.
         membership: `None` until this life of the table has joined.
+        leadership: whether this node does the work that is done once for all nodes.
         crews: by queue.
         started_before: the store was open once: from then on a cut is waited out, not reported as a failed start.
         draining: nothing new is taken or started.
@@ -56,6 +58,7 @@ class NodeState:
         self.name = name
         self.lease = lease
         self.link = Link()
+        self.leadership = Leadership()
         self.ids = IdSource()
         self.table: Table | None = None
         self.membership: Membership | None = None

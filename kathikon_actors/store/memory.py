@@ -82,6 +82,7 @@ class MemoryData:
         finished: by id.
         owned: the live rows by their owner's node_id, with `None` for those that anybody may claim.
         listeners: told of queues in which rows were left unowned, by the store that listens.
+        leader: node_id, term, and when its lease ends, as microseconds since 1970.
     """
 
     clock: Callable[[], int] = wall_clock
@@ -90,6 +91,7 @@ class MemoryData:
     finished: dict[bytes, Record] = field(default_factory=dict)
     owned: dict[int | None, dict[bytes, Record]] = field(default_factory=lambda: {None: {}})
     listeners: dict[MemoryStore, Callable[[frozenset[str]], None]] = field(default_factory=dict)
+    leader: tuple[int, int, int] = (0, 0, 0)
 
 
 class MemoryStore:
@@ -159,6 +161,28 @@ class MemoryStore:
             row.session = None
             row.lease_until = 0
             row.left = row.closed = True
+
+    async def lead(self, membership: Membership, lease: float) -> int | None:
+        """See `Store.lead`."""
+        await self._begin()
+        data = self.data
+        node = data.nodes.get(membership.node)
+        if node is None or node.epoch != membership.epoch:
+            return None
+        now = data.clock()
+        leader, term, until = data.leader
+        if leader != node.node_id and until > now:
+            return None
+        term += leader != node.node_id
+        data.leader = (node.node_id, term, now + int(lease * 1e6))
+        return term
+
+    async def resign(self, membership: Membership) -> None:
+        """See `Store.resign`."""
+        await self._begin()
+        leader, term, _ = self.data.leader
+        if leader == membership.node_id:
+            self.data.leader = (leader, term, 0)
 
     async def commit_inserts(
         self,

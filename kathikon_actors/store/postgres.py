@@ -14,6 +14,7 @@ from kathikon_actors.jobs.errors import BadConfiguration, StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store import lanes, names
 from kathikon_actors.store.connection import BY_INDEX, ONE_PLAN, Connection, Pool
+from kathikon_actors.store.leading import lead, resign
 from kathikon_actors.store.listening import Ear
 from kathikon_actors.store.managing import change_row
 from kathikon_actors.store.migrations import migrate
@@ -101,6 +102,16 @@ class PostgresStore:
         """See `Store.leave`."""
         self._check_open()
         await self._names.leave(membership)
+
+    async def lead(self, membership: Membership, lease: float) -> int | None:
+        """See `Store.lead`."""
+        self._check_open()
+        return await self._readers.run(lead, membership, lease)
+
+    async def resign(self, membership: Membership) -> None:
+        """See `Store.resign`."""
+        self._check_open()
+        await self._readers.run(resign, membership)
 
     async def commit_inserts(
         self,

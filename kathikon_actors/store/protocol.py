@@ -14,6 +14,7 @@ from typing import Final, Literal, Protocol
 from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
+from kathikon_actors.store.leading import LeaderStore
 
 __all__ = [
     "CLAIMABLE_STATES",
@@ -135,7 +136,7 @@ class Changed:
     made: Record | None = None
 
 
-class Store(Protocol):
+class Store(LeaderStore, Protocol):
     """Where jobs are kept. Methods are safe to call from several tasks; each raises `StoreUnavailable` when cut off."""
 
     url: str
