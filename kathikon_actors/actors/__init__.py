@@ -1,1 +1,1 @@
-"""Actors: typed messages to objects that live in a task or in an OS process of their own."""
+"""Actors: gen_server's semantics for classes whose async methods are their messages, in a task or in a process."""

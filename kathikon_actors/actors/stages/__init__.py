@@ -1,1 +1,1 @@
-"""Demand-driven stages: consumers ask for as many events as they can take, producers give no more (GenStage's rules)."""
+"""Demand-driven stages, by GenStage's rules: a consumer asks for what it can take, a producer gives no more."""

@@ -33,7 +33,7 @@ class DemandDispatcher(Dispatcher):
         self._demands: list[tuple[int, Hashable]] = []
         self._orphaned = 0
 
-    def subscribe(self, key: Hashable, consumer: Hashable, options: Mapping[str, Any]) -> None:
+    def subscribe(self, key: Hashable, consumer: Hashable, options: Mapping[str, Any]) -> None:  # noqa: ARG002
         """Take a subscription in; the rule has no options."""
         _only(options, None, "DemandDispatcher")
         self._demands.append((0, key))
@@ -185,7 +185,7 @@ class PartitionDispatcher(Dispatcher):
         self._waiting = 0
         self._orphaned = 0
 
-    def subscribe(self, key: Hashable, consumer: Hashable, options: Mapping[str, Any]) -> None:
+    def subscribe(self, key: Hashable, consumer: Hashable, options: Mapping[str, Any]) -> None:  # noqa: ARG002
         """Take the consumer of one partition in."""
         _only(options, "partition", "PartitionDispatcher")
         legal = ", ".join(map(repr, self._partitions))
