@@ -19,6 +19,7 @@ from kathikon_actors.processes.handle import WorkerDied, Zygote
 from kathikon_actors.queue.crew import Crew
 from kathikon_actors.queue.recycling import Limits
 from kathikon_actors.queue.runner import Kind, Runner
+from kathikon_actors.telemetry.events import WorkerProcessChanged
 from supervisors import Backoff, ChildSpec, DynamicSupervisor, SupervisorStopped, dynamic_supervisor_spec
 
 __all__ = ["alone_spec", "pool_spec", "worker_specs"]
@@ -154,6 +155,7 @@ async def _serve(place: _Place, *, task_status: trio.TaskStatus[None] = trio.TAS
     try:
         runner.weigh(0.0)
         crew.join(runner)
+        _tell(place, process.pid, "started")
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as hearing:
                 nursery.start_soon(_watch, place, runner, hearing)
@@ -170,6 +172,7 @@ async def _serve(place: _Place, *, task_status: trio.TaskStatus[None] = trio.TAS
                     died = error
             if died is not None:
                 runner.bury(died)
+                _tell(place, process.pid, "died", how=str(died.exit), running=len(died.running))
             if spent.is_set():
                 await succeeded.wait()
             nursery.cancel_scope.cancel()
@@ -185,6 +188,15 @@ async def _serve(place: _Place, *, task_status: trio.TaskStatus[None] = trio.TAS
                     runner.hear(await process.receive())
         runner.abandon()
         crew.leave(runner)
+        if died is None:
+            _tell(place, process.pid, "stopped")
+
+
+def _tell(
+    place: _Place, pid: int, action: Literal["started", "died", "stopped"], *, how: str | None = None, running: int = 0
+) -> None:
+    bus, queue = place.crew.bus, place.crew.queue.name
+    bus.emit(WorkerProcessChanged(queue=queue, pid=pid, action=action, kind=place.kind, how=how, running=running))
 
 
 async def _succeed(place: _Place, spent: trio.Event, succeeded: trio.Event) -> None:

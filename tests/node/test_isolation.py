@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from kathikon_actors import App, Job, Node, Queue, open_node
+from kathikon_actors.telemetry.events import QueueChanged
 from supervisors import Event, RestartLimitExceeded
 from tests.node import isolated
 from tests.support.waiting import eventually
@@ -100,8 +101,10 @@ async def test_a_queue_whose_processes_keep_dying_is_degraded_and_comes_back() -
     """The pool waits, the node and its other queues go on, events and statistics tell; the first good job ends it."""
     app = App([Queue("default"), Queue("other")], workers=isolated.WORKERS)
     events: list[Event] = []
+    changes: list[str] = []
     async with open_node(app, name="n1", shutdown_timeout=2.0) as node:
         node.supervisor.subscribe(events.append)
+        node.subscribe(lambda event: changes.append(event.action), QueueChanged)  # type: ignore[attr-defined]
         bad = await node.insert_many(isolated.die.new() for _ in range(9))
         await eventually(lambda: node.statistics().degraded == ("default",), "the queue is degraded")
         assert any(isinstance(event, RestartLimitExceeded) for event in events)
@@ -110,4 +113,5 @@ async def test_a_queue_whose_processes_keep_dying_is_degraded_and_comes_back() -
         good = await node.insert(isolated.where.new())
         assert unharmed(await ended(node, [good.id]))
         await eventually(lambda: node.statistics().degraded == (), "the queue is whole again")
+        await eventually(lambda: changes[:2] == ["degraded", "recovered"], "both were told")
         assert {(job.state, job.attempt) for job in await ended(node, bad.ids)} == {("discarded", 1)}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.queue.recycling import Limits
 from kathikon_actors.queue.runner import Runner
-from tests.jobs.make import NOW, record
+from tests.jobs.make import NOW
 from tests.queue.test_runner import Bench, FakeProcess, completed
 
 MB = 2**20
