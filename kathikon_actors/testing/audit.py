@@ -13,6 +13,7 @@ from uuid import UUID
 
 import trio
 
+from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.record import Job
 from kathikon_actors.jobs.states import STATES, TERMINAL_STATES, TRANSITIONS, State
 
@@ -119,10 +120,11 @@ async def audit(where: Auditable, *, acknowledged: Iterable[UUID | str] = (), pa
     Args:
         where: a `Node` or a `Client`.
         acknowledged: ids that `insert` returned: each must be there.
-        patience: seconds that jobs have to end; those scheduled for later are not waited for.
+        patience: seconds that jobs have to end, and that the store may be cut off; jobs scheduled for later are not
+            waited for.
 
     Raises:
-        StoreUnavailable: the store did not answer.
+        StoreUnavailable: the store did not answer, for as long as `patience`.
 
     Example:
         ```python
@@ -131,13 +133,13 @@ async def audit(where: Auditable, *, acknowledged: Iterable[UUID | str] = (), pa
         verdict.check()
         ```
     """
-    with trio.move_on_after(patience):
-        while await where.list(state=UNSETTLED, limit=1):
-            await trio.sleep(LOOK_AGAIN)
+    deadline = trio.current_time() + patience
+    while await _page(where, deadline, state=UNSETTLED, limit=1) and trio.current_time() < deadline:
+        await trio.sleep(LOOK_AGAIN)
     verdict = Verdict()
     wanted = {UUID(str(job_id)) for job_id in acknowledged}
     last: UUID | None = None
-    async for job in _all_jobs(where):
+    async for job in _all_jobs(where, deadline):
         if job.id == last:
             _note(verdict, verdict.twice, job.id, "is stored twice, as a live row and as a finished one")
         last = job.id
@@ -199,9 +201,20 @@ def _note(verdict: Verdict, group: list[UUID], job_id: UUID, problem: str) -> No
     verdict.problems.append((job_id, problem))
 
 
-async def _all_jobs(where: Auditable) -> AsyncIterator[Job]:
+async def _all_jobs(where: Auditable, deadline: float) -> AsyncIterator[Job]:
     after: UUID | None = None
-    while page := await where.list(after=after, newest_first=False, limit=PAGE):
+    while page := await _page(where, deadline, after=after, newest_first=False, limit=PAGE):
         for job in page:
             yield job
         after = page[-1].id
+
+
+async def _page(where: Auditable, deadline: float, **wanted: Any) -> Sequence[Job]:
+    """Give a page; a node that heals from its last wound may be cut off from its store for a moment."""
+    while True:
+        try:
+            return await where.list(**wanted)
+        except StoreUnavailable:
+            if trio.current_time() >= deadline:
+                raise
+            await trio.sleep(LOOK_AGAIN)
