@@ -16,6 +16,7 @@ from operator import itemgetter
 
 import trio
 
+from kathikon_actors.actors.snapshots.sink import StoredSnapshot
 from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.errors import (
     AlreadyExists,
@@ -40,6 +41,7 @@ from kathikon_actors.store.protocol import (
     Unowned,
     key_of,
 )
+from kathikon_actors.store.snapshots import MemorySnapshotStore
 
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
 
@@ -82,6 +84,8 @@ class MemoryData:
         finished: by id.
         owned: the live rows by their owner's node_id, with `None` for those that anybody may claim.
         listeners: told of queues in which rows were left unowned, by the store that listens.
+        snapshots: of actors, the newest first, by node_id and name.
+        leader: node_id, term, and when its lease ends, as microseconds since 1970.
     """
 
     clock: Callable[[], int] = wall_clock
@@ -90,6 +94,8 @@ class MemoryData:
     finished: dict[bytes, Record] = field(default_factory=dict)
     owned: dict[int | None, dict[bytes, Record]] = field(default_factory=lambda: {None: {}})
     listeners: dict[MemoryStore, Callable[[frozenset[str]], None]] = field(default_factory=dict)
+    snapshots: dict[tuple[int, str], list[StoredSnapshot]] = field(default_factory=dict)
+    leader: tuple[int, int, int] = (0, 0, 0)
 
 
 class MemoryStore:
@@ -111,6 +117,7 @@ class MemoryStore:
     def __init__(self, data: MemoryData | None = None) -> None:
         self.data = MemoryData() if data is None else data
         self._open = False
+        self.snapshots = MemorySnapshotStore(self.data, self._begin)
 
     async def open(self) -> None:
         """Begin to answer."""
@@ -159,6 +166,28 @@ class MemoryStore:
             row.session = None
             row.lease_until = 0
             row.left = row.closed = True
+
+    async def lead(self, membership: Membership, lease: float) -> int | None:
+        """See `Store.lead`."""
+        await self._begin()
+        data = self.data
+        node = data.nodes.get(membership.node)
+        if node is None or node.epoch != membership.epoch:
+            return None
+        now = data.clock()
+        leader, term, until = data.leader
+        if leader != node.node_id and until > now:
+            return None
+        term += leader != node.node_id
+        data.leader = (node.node_id, term, now + int(lease * 1e6))
+        return term
+
+    async def resign(self, membership: Membership) -> None:
+        """See `Store.resign`."""
+        await self._begin()
+        leader, term, _ = self.data.leader
+        if leader == membership.node_id:
+            self.data.leader = (leader, term, 0)
 
     async def commit_inserts(
         self,
@@ -332,6 +361,7 @@ class MemoryStore:
         if holder is not None and holder.session is not None and holder.lease_until > data.clock():
             raise OwnedElsewhere(as_uuid(job_id), stored.node or "")
         record = copy(stored)
+        record.node = None
         made = change.apply(record)
         if finished:
             del data.finished[job_id]

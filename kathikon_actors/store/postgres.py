@@ -1,4 +1,4 @@
-"""The store on Postgres: two lanes for commits, one connection each for names, claims and notices, two for reads.
+"""The store on Postgres: two lanes for commits, two readers, a connection each for names, claims, notices, snapshots.
 
 It runs on asyncpg under trio-asyncio, so `open_loop` must be around it. Advisory locks, prepared statements and
 session settings belong to a session: connect to Postgres itself, not through a pooler of transactions.
@@ -14,6 +14,7 @@ from kathikon_actors.jobs.errors import BadConfiguration, StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store import lanes, names
 from kathikon_actors.store.connection import BY_INDEX, ONE_PLAN, Connection, Pool
+from kathikon_actors.store.leading import lead, resign
 from kathikon_actors.store.listening import Ear
 from kathikon_actors.store.managing import change_row
 from kathikon_actors.store.migrations import migrate
@@ -22,6 +23,7 @@ from kathikon_actors.store.protocol import Changed, Counts, DeadNode, Filter, La
 from kathikon_actors.store.reading import claim_rows, load_rows, look_at_rows, release_rows
 from kathikon_actors.store.rescue import fence_dead, take_over_rows
 from kathikon_actors.store.rows import pg_id
+from kathikon_actors.store.snapshots import PostgresSnapshotStore
 from kathikon_actors.store.urls import parse_store_url
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ class PostgresStore:
         self._fence = lanes.claims_fence()
         self._ear = Ear(Connection(parsed, timeout), self._own_backends)
         self._readers = Pool(parsed, timeout, _READERS)
+        self.snapshots = PostgresSnapshotStore(Pool(parsed, timeout, 1), self._check_open)
 
     async def open(self) -> None:
         """Connect every connection that works all the time, and bring the schema up to date.
@@ -86,6 +89,7 @@ class PostgresStore:
         for connection in self._connections():
             await connection.close()
         await self._readers.close()
+        await self.snapshots.pool.close()
 
     async def join(self, node: str, lease: float) -> Membership:
         """See `Store.join`."""
@@ -101,6 +105,16 @@ class PostgresStore:
         """See `Store.leave`."""
         self._check_open()
         await self._names.leave(membership)
+
+    async def lead(self, membership: Membership, lease: float) -> int | None:
+        """See `Store.lead`."""
+        self._check_open()
+        return await self._readers.run(lead, membership, lease)
+
+    async def resign(self, membership: Membership) -> None:
+        """See `Store.resign`."""
+        self._check_open()
+        await self._readers.run(resign, membership)
 
     async def commit_inserts(
         self,

@@ -14,6 +14,8 @@ from typing import Final, Literal, Protocol
 from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
+from kathikon_actors.store.leading import LeaderStore
+from kathikon_actors.store.snapshots import SnapshotStore
 
 __all__ = [
     "CLAIMABLE_STATES",
@@ -135,11 +137,16 @@ class Changed:
     made: Record | None = None
 
 
-class Store(Protocol):
+class Store(LeaderStore, Protocol):
     """Where jobs are kept. Methods are safe to call from several tasks; each raises `StoreUnavailable` when cut off."""
 
     url: str
     """What the user gave, without secrets: for errors and the tree."""
+
+    @property
+    def snapshots(self) -> SnapshotStore:
+        """Where the snapshots of actors are kept."""
+        ...
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date. Called again after a cut."""
