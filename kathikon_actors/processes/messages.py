@@ -8,7 +8,7 @@ import msgspec
 
 from kathikon_actors.jobs.record import Record
 
-__all__ = ["FromWorker", "Interrupt", "Progress", "Report", "Run", "Stop", "ToWorker", "Verdict", "Why"]
+__all__ = ["FromWorker", "Interrupt", "Mourn", "Progress", "Report", "Run", "Stop", "ToWorker", "Verdict", "Why"]
 
 Verdict = Literal["completed", "failed", "snoozed", "discarded", "cancelled", "interrupted", "returned"]
 """How a run ended. `interrupted`: the node asked for it (timeout, cancel) and the code gave way. `returned`: it never
@@ -19,6 +19,13 @@ Why = Literal["timeout", "cancel"]
 
 class Run(msgspec.Struct, array_like=True, tag="run", gc=False):
     """Run this job. `seq` grows with every run sent to one process and names it from then on."""
+
+    seq: int
+    record: Record
+
+
+class Mourn(msgspec.Struct, array_like=True, tag="mourn", gc=False):
+    """Call the worker's `on_discard` for this job, which was discarded. Reported as a run is."""
 
     seq: int
     record: Record
@@ -35,7 +42,7 @@ class Stop(msgspec.Struct, array_like=True, tag="stop", gc=False):
     """Start nothing more, give back what has not started, finish what runs, then exit with status 0."""
 
 
-ToWorker = Run | Interrupt | Stop
+ToWorker = Run | Mourn | Interrupt | Stop
 
 
 class Report(msgspec.Struct, array_like=True, tag="report", gc=False):
