@@ -49,7 +49,7 @@ from kathikon_actors.store.urls import parse_store_url
 from kathikon_actors.telemetry.events import NodeChanged
 from supervisors import FailedToStart, Supervisor, TreeNode, open_supervisor
 
-__all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node"]
+__all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node", "open_nodes"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,7 @@ class NodeStatistics:
         uncommitted_inserts: rows that wait for the journal or are in flight; likewise `uncommitted_outcomes`.
         commits: batches committed since the journal started, with `rows` rows in all.
         cuts: how often the store was cut off.
+        degraded: queues whose worker processes keep dying; each is tried again after a pause.
     """
 
     jobs: int
@@ -82,6 +83,7 @@ class NodeStatistics:
     commits: int
     rows: int
     cuts: int
+    degraded: tuple[str, ...] = ()
 
 
 class Node(JobActions, Telemetry):
@@ -205,6 +207,9 @@ class Node(JobActions, Telemetry):
         if definition is None:
             raise UnknownWorker(new.worker, state.definitions)
         record = build_record(new, definition, state.app.defaults, state.ids, state.clock())
+        refusal = state.app.queues[record.queue].refusal(record.worker, is_async=definition.is_async)
+        if refusal is not None:
+            raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
         record.node = state.name
         return record
 
@@ -316,6 +321,7 @@ class Node(JobActions, Telemetry):
             commits=journal.commits if journal is not None else 0,
             rows=journal.rows if journal is not None else 0,
             cuts=state.link.cuts,
+            degraded=tuple(name for name, crew in state.crews.items() if crew.degraded),
         )
 
     # -- stopping -----------------------------------------------------------------------------------------------
@@ -335,6 +341,14 @@ class Node(JobActions, Telemetry):
                 await trio.sleep(0.01)
             return True
         return False
+
+
+_open: list[Node] = []
+
+
+def open_nodes() -> list[Node]:
+    """Give the nodes whose blocks run in this process, the latest last."""
+    return list(_open)
 
 
 class _Chunks:
@@ -455,6 +469,7 @@ async def open_node(
                 node_children(state, server), strategy="rest_for_one", name=f"node {name}"
             ) as tree:
                 node = Node(state, tree, insert_timeout)
+                _open.append(node)
                 report_supervisors(state.bus, tree)
                 state.bus.emit(NodeChanged(action="started"))
                 try:
@@ -466,6 +481,8 @@ async def open_node(
                 else:
                     with trio.CancelScope(shield=True):
                         await _drain(node, shutdown_timeout)
+                finally:
+                    _open.remove(node)
         except FailedToStart as error:
             raise _root_cause(error) from error
 
