@@ -20,6 +20,9 @@ FIRST_RETRY: Final = 0.05
 LAST_RETRY: Final = 5.0
 """Seconds between two tries while the sink does not keep anything."""
 
+CLOSE_TIMEOUT: Final = 3.0
+"""Seconds that the end of a system waits for its last snapshots."""
+
 
 @dataclass(frozen=True)
 class SnapshotEvent:
@@ -112,6 +115,14 @@ class SnapshotWriter:
         """Wait until the sink has what was put of this actor."""
         while actor in self._waiting:
             await self._changed.wait()
+
+    async def close(self) -> None:
+        """Wait a little until everything is kept, as the system ends; what is not is logged."""
+        with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+            for actor in list(self._waiting):
+                await self.flush(actor)
+        if self._waiting:
+            logger.warning("the last snapshots of these actors were not kept: %s", ", ".join(self._waiting))
 
     async def run(self, *, task_status: trio.TaskStatus[SnapshotWriter] = trio.TASK_STATUS_IGNORED) -> None:
         """Hand on what comes, one after another, until cancelled."""

@@ -22,7 +22,7 @@ from kathikon_actors.actors.stages.stage import Stage
 from supervisors import is_abnormal
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
     from kathikon_actors.actors.messages import Down
     from kathikon_actors.actors.monitor import Monitor

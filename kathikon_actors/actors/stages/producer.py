@@ -15,7 +15,7 @@ from kathikon_actors.actors.stages.stage import Stage
 from supervisors import Crash, Normal
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
     from kathikon_actors.actors.messages import Down
     from kathikon_actors.actors.monitor import Monitor

@@ -10,7 +10,7 @@ from kathikon_actors.actors.stages.consumer import Consumer
 from kathikon_actors.actors.stages.producer import Producer
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
     from kathikon_actors.actors.stages.demand import Batch
     from kathikon_actors.actors.stages.messages import Events, Subscription

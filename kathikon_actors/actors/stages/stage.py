@@ -9,7 +9,7 @@ from kathikon_actors.actors.actor import Actor
 from kathikon_actors.actors.messages import Down
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
     from kathikon_actors.actors.monitor import Monitor
     from kathikon_actors.actors.stages.messages import Subscription
