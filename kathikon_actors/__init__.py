@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
+        EmptyFilter,
         InvalidJob,
         InvalidState,
         JobNotFound,
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
         NodeStopping,
         OwnedElsewhere,
         QueueFull,
+        QueuePaused,
         StoreUnavailable,
         UnknownOption,
         UnknownQueue,
         UnknownWorker,
         WaitTimeout,
     )
+    from kathikon_actors.jobs.filters import Filter
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
     from kathikon_actors.jobs.record import Job
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from kathikon_actors.node.client import Client
     from kathikon_actors.node.listing import InsertedMany
     from kathikon_actors.node.node import Node, open_node
+    from kathikon_actors.node.operations import ChangedMany
     from kathikon_actors.node.sync_client import SyncClient
 
 _HOMES = {
@@ -44,6 +48,7 @@ _HOMES = {
     "jobs.errors": (
         "AlreadyExists",
         "BadConfiguration",
+        "EmptyFilter",
         "InvalidJob",
         "InvalidState",
         "JobNotFound",
@@ -53,12 +58,14 @@ _HOMES = {
         "NodeStopping",
         "OwnedElsewhere",
         "QueueFull",
+        "QueuePaused",
         "StoreUnavailable",
         "UnknownOption",
         "UnknownQueue",
         "UnknownWorker",
         "WaitTimeout",
     ),
+    "jobs.filters": ("Filter",),
     "jobs.new_job": ("NewJob",),
     "jobs.outcomes": ("Cancel", "Discard", "Fail", "Retry", "Snooze"),
     "jobs.record": ("Job",),
@@ -67,6 +74,7 @@ _HOMES = {
     "node.client": ("Client",),
     "node.listing": ("InsertedMany",),
     "node.node": ("Node", "open_node"),
+    "node.operations": ("ChangedMany",),
     "node.sync_client": ("SyncClient",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -76,9 +84,12 @@ __all__ = [
     "App",
     "BadConfiguration",
     "Cancel",
+    "ChangedMany",
     "Client",
     "Discard",
+    "EmptyFilter",
     "Fail",
+    "Filter",
     "InsertedMany",
     "InvalidJob",
     "InvalidState",
@@ -93,6 +104,7 @@ __all__ = [
     "OwnedElsewhere",
     "Queue",
     "QueueFull",
+    "QueuePaused",
     "Retry",
     "Snooze",
     "StoreUnavailable",

@@ -1,0 +1,7 @@
+SELECT
+    inserted_at, scheduled_at, attempted_at, finished_at, timeout, priority, max_attempts, attempt, progress, orphaned,
+    keep_result, id, state, queue, worker, args, meta, tags, history, errors, result, rerun_of, original_id
+FROM kathikon.finished_jobs
+WHERE id = ANY ($1::uuid[])
+ORDER BY id
+FOR UPDATE
