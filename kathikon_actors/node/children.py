@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from typing import NoReturn
 
 import trio
 
+from kathikon_actors import faults
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
 from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
@@ -23,6 +25,7 @@ from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.journal import FLUSH_TIMEOUT, Journal
 from kathikon_actors.store.protocol import Membership
 from kathikon_actors.store.table import Table
+from kathikon_actors.telemetry.events import NodeChanged, Recovered, StoreCut, StoreReopened
 from supervisors import ChildSpec, supervisor_spec
 
 __all__ = ["node_children"]
@@ -67,12 +70,14 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
     ]
     if state.app.children:
         children.append(supervisor_spec("children", list(state.app.children)))
+    children.append(ChildSpec("telemetry", state.bus.serve))
     return children
 
 
 async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Hold the jobs. Its end ends everything that stands on it: the store gives up and the node starts again."""
     table = state.table = Table({name: Border(queue.max_in_memory) for name, queue in state.app.queues.items()})
+    table.on_stored = state.watch.inserted
     state.membership = None
     state.lease_lost = trio.Event()
     try:
@@ -82,6 +87,7 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
                 await state.lease_lost.wait()
             table.expire(trio.current_time())
         lost = state.the_membership()
+        state.bus.emit(NodeChanged(action="lease_lost"))
         raise LeaseLost(lost.node, lost.epoch)
     finally:
         table.close()
@@ -112,8 +118,11 @@ async def _database(state: NodeState, *, task_status: trio.TaskStatus[None] = tr
         task_status.started()
         while True:
             await link.wait_cut()
+            begun = trio.current_time()
+            state.bus.emit(StoreCut(problem=f"{store.url} does not answer"))
             await _reopen(state)
             link.opened()
+            state.bus.emit(StoreReopened(seconds=trio.current_time() - begun))
     finally:
         link.closed()
         with trio.move_on_after(LEAVE_TIMEOUT, shield=True):
@@ -141,7 +150,12 @@ async def _membership(state: NodeState, *, task_status: trio.TaskStatus[int] = t
         await _take_up(state, membership)
     else:
         membership = state.membership
-        await store.renew(membership, lease)
+        try:
+            await store.renew(membership, lease)
+        except LeaseLost:
+            # We left, or were replaced, while this child was down: all that works under that epoch starts again.
+            task_status.started(membership.epoch)
+            await _start_again(state)
     renewed = trio.current_time()
     task_status.started(membership.epoch)
     try:
@@ -149,6 +163,8 @@ async def _membership(state: NodeState, *, task_status: trio.TaskStatus[int] = t
             await trio.sleep_until(renewed + lease / 3)
             begun = trio.current_time()
             try:
+                if faults.armed:
+                    await faults.reach("membership.before_renew", node=state.name)
                 await store.renew(membership, lease)
                 renewed = begun
                 await take_up_doubtful(state)
@@ -187,6 +203,7 @@ async def _take_up(state: NodeState, membership: Membership) -> None:
     state.membership = membership
     state.joined_before = True
     if table.records:
+        state.bus.emit(Recovered(source="restart", of_node=state.name, jobs=len(table.records)))
         logger.info("node %s goes on with %d jobs of its earlier life", state.name, len(table.records))
 
 
@@ -194,7 +211,7 @@ async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = 
     """Commit."""
     link = state.link
     journal = state.journal = Journal(
-        state.the_table(), state.store, state.the_membership(), link.reopened, given_up=lambda: link.is_closed
+        state.the_table(), state.store, state.the_membership(), link.reopened, lambda: link.is_closed, state.bus
     )
     await journal.run(task_status=task_status)
 
@@ -211,7 +228,15 @@ async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.
 
 
 def _crew(state: NodeState, name: str) -> Crew:
-    crew = Crew(state.app.queues[name], state.the_table(), state.name, state.clock, state.kind_of, state.backoff)
+    crew = Crew(
+        state.app.queues[name],
+        state.the_table(),
+        state.name,
+        state.clock,
+        state.kind_of,
+        state.backoff,
+        bus=state.bus,
+    )
     crew.draining = state.draining
     state.crews[name] = crew
     return crew
@@ -245,7 +270,7 @@ async def _commands(state: NodeState, *, task_status: trio.TaskStatus[Commands] 
     await Commands(state).run(task_status=task_status)
 
 
-async def _start_again(state: NodeState) -> None:
+async def _start_again(state: NodeState) -> NoReturn:
     """Have the table end, and with it all that works under the epoch that was replaced; we are restarted after it."""
     state.lease_lost.set()
     await trio.sleep_forever()

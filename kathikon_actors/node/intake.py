@@ -6,6 +6,7 @@ import heapq
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from kathikon_actors import faults
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import DUE_STATES
@@ -60,8 +61,8 @@ class Intake:
                 await self._take_in(page)
                 after = page[-1].id
 
-    async def reconcile(self) -> None:
-        """Find the rows that we own without knowing it, because the answer to a claim was lost."""
+    async def reconcile(self) -> int:
+        """Find the rows that we own without knowing it, because the answer to a claim was lost; give how many."""
         table = self._table
         async with table.moving:
             known = table.begin_census()
@@ -77,6 +78,7 @@ class Intake:
             await self._take_in([record for record in found if record.id not in came])
             if found:
                 logger.info("%d jobs were ours after a cut without our knowing", len(found))
+        return len(found)
 
     async def claim(self, queue: str, limit: int) -> int:
         """Claim due rows of a queue; give how many came."""
@@ -85,7 +87,11 @@ class Intake:
         async with table.moving:
             border.begin_look()
             try:
+                if faults.armed:
+                    await faults.reach("store.before_claim", queue=queue)
                 records = await self._store.claim(self._membership, [queue], limit)
+                if faults.armed:
+                    await faults.reach("store.after_claim", queue=queue, rows=len(records))
             except BaseException:
                 table.in_doubt = True
                 raise

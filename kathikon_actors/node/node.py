@@ -38,6 +38,7 @@ from kathikon_actors.node.listing import InsertedMany, new_jobs
 from kathikon_actors.node.manage import JobActions
 from kathikon_actors.node.operations import Operations
 from kathikon_actors.node.state import NodeState
+from kathikon_actors.node.telemetry import Telemetry, report_supervisors, telemetry_of
 from kathikon_actors.store.connection import open_loop
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.lane_queue import Insert
@@ -46,9 +47,10 @@ from kathikon_actors.store.postgres import PostgresStore
 from kathikon_actors.store.protocol import Counts, Store
 from kathikon_actors.store.table import Table
 from kathikon_actors.store.urls import parse_store_url
+from kathikon_actors.telemetry.events import NodeChanged
 from supervisors import FailedToStart, Supervisor, TreeNode, open_supervisor
 
-__all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node"]
+__all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node", "open_nodes"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +74,7 @@ class NodeStatistics:
         uncommitted_inserts: rows that wait for the journal or are in flight; likewise `uncommitted_outcomes`.
         commits: batches committed since the journal started, with `rows` rows in all.
         cuts: how often the store was cut off.
+        degraded: queues whose worker processes keep dying; each is tried again after a pause.
     """
 
     jobs: int
@@ -81,9 +84,10 @@ class NodeStatistics:
     commits: int
     rows: int
     cuts: int
+    degraded: tuple[str, ...] = ()
 
 
-class Node(JobActions, Operations):
+class Node(JobActions, Operations, Telemetry):
     """A running node. Made by `open_node`."""
 
     def __init__(self, state: NodeState, tree: Supervisor, insert_timeout: float) -> None:
@@ -213,6 +217,9 @@ class Node(JobActions, Operations):
         if definition is None:
             raise UnknownWorker(new.worker, state.definitions)
         record = build_record(new, definition, state.app.defaults, state.ids, state.clock())
+        refusal = state.app.queues[record.queue].refusal(record.worker, is_async=definition.is_async)
+        if refusal is not None:
+            raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
         record.node = state.name
         return record
 
@@ -295,6 +302,7 @@ class Node(JobActions, Operations):
             commits=journal.commits if journal is not None else 0,
             rows=journal.rows if journal is not None else 0,
             cuts=state.link.cuts,
+            degraded=tuple(name for name, crew in state.crews.items() if crew.degraded),
         )
 
     # -- stopping -----------------------------------------------------------------------------------------------
@@ -306,6 +314,7 @@ class Node(JobActions, Operations):
         meant to be left afterwards.
         """
         self._state.draining = True
+        self._state.bus.emit(NodeChanged(action="draining"))
         for crew in self._state.crews.values():
             crew.drain()
         with trio.move_on_after(timeout):
@@ -313,6 +322,14 @@ class Node(JobActions, Operations):
                 await trio.sleep(0.01)
             return True
         return False
+
+
+_open: list[Node] = []
+
+
+def open_nodes() -> list[Node]:
+    """Give the nodes whose blocks run in this process, the latest last."""
+    return list(_open)
 
 
 class _Chunks:
@@ -425,12 +442,17 @@ async def open_node(
     else:
         driver = PostgresStore(url.text)
     state = NodeState(app, definitions, driver, name, lease)
-    async with open_loop():
+    for handler in app.telemetry:
+        state.bus.subscribe(handler)
+    async with open_loop(), telemetry_of(state):
         try:
             async with open_supervisor(
                 node_children(state, server), strategy="rest_for_one", name=f"node {name}"
             ) as tree:
                 node = Node(state, tree, insert_timeout)
+                _open.append(node)
+                report_supervisors(state.bus, tree)
+                state.bus.emit(NodeChanged(action="started"))
                 try:
                     yield node
                 except trio.Cancelled:
@@ -440,6 +462,8 @@ async def open_node(
                 else:
                     with trio.CancelScope(shield=True):
                         await _drain(node, shutdown_timeout)
+                finally:
+                    _open.remove(node)
         except FailedToStart as error:
             raise _root_cause(error) from error
 

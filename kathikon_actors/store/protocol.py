@@ -17,6 +17,7 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
 from kathikon_actors.store.commands import CommandStore
 from kathikon_actors.store.leading import LeaderStore
+from kathikon_actors.store.snapshots import SnapshotStore
 
 __all__ = [
     "CLAIMABLE_STATES",
@@ -139,6 +140,11 @@ class Store(LeaderStore, CommandStore, Protocol):
 
     url: str
     """What the user gave, without secrets: for errors and the tree."""
+
+    @property
+    def snapshots(self) -> SnapshotStore:
+        """Where the snapshots of actors are kept."""
+        ...
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date. Called again after a cut."""

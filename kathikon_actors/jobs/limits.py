@@ -1,0 +1,95 @@
+"""The limits that a worker or a queue declares: how many jobs at once, how many in a time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Final
+
+from kathikon_actors.jobs.errors import BadConfiguration
+from kathikon_actors.jobs.gcra import NS, Pacing
+from kathikon_actors.jobs.keypath import KeyPath
+
+__all__ = ["Limit", "Rate"]
+
+_MOST: Final = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Limit:
+    """At most `n` jobs at the same time, on all nodes together.
+
+    Attributes:
+        n: from 1.
+        by: with a path such as `"args.account_id"`, `"meta.region"` or `"partition_key"` the limit holds for each
+            value by itself; jobs without one share a key of their own.
+
+    Raises:
+        BadConfiguration: naming the field and what is legal.
+
+    Example:
+        ```python
+        @worker(concurrency=Limit(1, by="args.account_id"))
+        def move_money(account_id: str, cents: int) -> None: ...
+        ```
+    """
+
+    n: int
+    by: str | None = None
+    path: KeyPath | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_whole("Limit", "n", self.n)
+        object.__setattr__(self, "path", _path(self.by, "Limit"))
+
+
+@dataclass(frozen=True)
+class Rate:
+    """At most `n` starts in `per` seconds, on all nodes together, by the generic cell rate algorithm (GCRA).
+
+    Starts are spaced evenly: `per / n` seconds apart. After a pause up to `burst` of them may come at once, so that no
+    `per` seconds see more than `n + burst - 1` starts: with the default burst of 1, never more than `n`.
+
+    Attributes:
+        n: starts, from 1.
+        per: seconds, above 0, at most 100 days.
+        burst: starts at once after a pause, from 1.
+        by: the limit holds for each value of this path by itself, as with `Limit`.
+
+    Raises:
+        BadConfiguration: naming the field and what is legal.
+
+    Example:
+        ```python
+        @worker(rate_limit=Rate(100, per=60))
+        async def charge(invoice_id: str) -> None: ...
+        ```
+    """
+
+    n: int
+    per: float = 1.0
+    burst: int = 1
+    _: KW_ONLY
+    by: str | None = None
+    path: KeyPath | None = field(init=False, repr=False, compare=False)
+    pacing: Pacing = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_whole("Rate", "n", self.n)
+        _check_whole("Rate", "burst", self.burst)
+        per = self.per
+        if isinstance(per, bool) or not isinstance(per, int | float) or not 0 < per <= 100 * 86_400:
+            raise BadConfiguration(f"Rate: per is {per!r}; give seconds above 0, at most 100 days")
+        # Rounded up: rather a little slower than a little too fast.
+        interval = max(1, math.ceil(per * NS / self.n))
+        object.__setattr__(self, "path", _path(self.by, "Rate"))
+        object.__setattr__(self, "pacing", Pacing(interval, min((self.burst - 1) * interval, 2**62)))
+
+
+def _path(by: object, where: str) -> KeyPath | None:
+    return None if by is None else KeyPath(by, f"{where}: by")
+
+
+def _check_whole(where: str, name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST:
+        raise BadConfiguration(f"{where}: {name} is {value!r}; give a whole number from 1 to {_MOST}")
