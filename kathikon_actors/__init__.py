@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from kathikon_actors.jobs.filters import Filter
+    from kathikon_actors.jobs.middleware import CallNext, Middleware
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
     from kathikon_actors.jobs.record import Job
@@ -133,6 +134,7 @@ _HOMES = {
         "WaitTimeout",
     ),
     "jobs.filters": ("Filter",),
+    "jobs.middleware": ("CallNext", "Middleware"),
     "jobs.new_job": ("NewJob",),
     "jobs.outcomes": ("Cancel", "Discard", "Fail", "Retry", "Snooze"),
     "jobs.record": ("Job",),
@@ -158,6 +160,7 @@ __all__ = [
     "App",
     "BadConfiguration",
     "BadReturnValue",
+    "CallNext",
     "CallResults",
     "CallTimeout",
     "CallingSelf",
@@ -179,6 +182,7 @@ __all__ = [
     "LeaseLost",
     "Mailbox",
     "MailboxFull",
+    "Middleware",
     "Monitor",
     "NewJob",
     "NoActorSystem",

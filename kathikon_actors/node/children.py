@@ -218,7 +218,7 @@ async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = 
 
 async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the fork server."""
-    zygote = state.zygote = await Zygote.start(list(state.definitions.values()))
+    zygote = state.zygote = await Zygote.start(list(state.definitions.values()), middleware=state.app.middleware)
     try:
         task_status.started(zygote.pid)
         await zygote.serve()
