@@ -10,10 +10,38 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kathikon_actors.actors.actor import Actor
+    from kathikon_actors.actors.errors import (
+        ActorDied,
+        ActorError,
+        ActorIgnored,
+        BadReturnValue,
+        CallingSelf,
+        CallTimeout,
+        MailboxFull,
+        NoActorSystem,
+        NoSuchActor,
+        NotInACall,
+        ProcessDied,
+        RemoteError,
+        UnknownMessage,
+        Unpicklable,
+    )
+    from kathikon_actors.actors.mailbox import Mailbox
+    from kathikon_actors.actors.many import CallResults, call_many
+    from kathikon_actors.actors.messages import Down, ExitSignal, Timeout
+    from kathikon_actors.actors.monitor import Monitor
+    from kathikon_actors.actors.ref import ActorRef
+    from kathikon_actors.actors.replies import ReplyTo, defer_reply
+    from kathikon_actors.actors.spec import actor_spec
+    from kathikon_actors.actors.statistics import ActorStatistics
+    from kathikon_actors.actors.system import ActorSystem, open_actor_system
+    from kathikon_actors.actors.timers import Timer
     from kathikon_actors.jobs.backoff import constant, exponential, linear
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
+        EmptyFilter,
         InvalidJob,
         InvalidState,
         JobNotFound,
@@ -23,12 +51,15 @@ if TYPE_CHECKING:
         NodeStopping,
         OwnedElsewhere,
         QueueFull,
+        QueuePaused,
         StoreUnavailable,
         UnknownOption,
         UnknownQueue,
         UnknownWorker,
         WaitTimeout,
     )
+    from kathikon_actors.jobs.filters import Filter
+    from kathikon_actors.jobs.middleware import CallNext, Middleware
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
     from kathikon_actors.jobs.record import Job
@@ -37,13 +68,55 @@ if TYPE_CHECKING:
     from kathikon_actors.node.client import Client
     from kathikon_actors.node.listing import InsertedMany
     from kathikon_actors.node.node import Node, open_node
+    from kathikon_actors.node.operations import ChangedMany
     from kathikon_actors.node.sync_client import SyncClient
 
 _HOMES = {
+    "actors.actor": ("Actor",),
+    "actors.errors": (
+        "ActorDied",
+        "ActorError",
+        "ActorIgnored",
+        "BadReturnValue",
+        "CallTimeout",
+        "CallingSelf",
+        "MailboxFull",
+        "NoActorSystem",
+        "NoSuchActor",
+        "NotInACall",
+        "ProcessDied",
+        "RemoteError",
+        "UnknownMessage",
+        "Unpicklable",
+    ),
+    "actors.mailbox": ("Mailbox",),
+    "actors.many": (
+        "CallResults",
+        "call_many",
+    ),
+    "actors.messages": (
+        "Down",
+        "ExitSignal",
+        "Timeout",
+    ),
+    "actors.monitor": ("Monitor",),
+    "actors.ref": ("ActorRef",),
+    "actors.replies": (
+        "ReplyTo",
+        "defer_reply",
+    ),
+    "actors.spec": ("actor_spec",),
+    "actors.statistics": ("ActorStatistics",),
+    "actors.system": (
+        "ActorSystem",
+        "open_actor_system",
+    ),
+    "actors.timers": ("Timer",),
     "jobs.backoff": ("constant", "exponential", "linear"),
     "jobs.errors": (
         "AlreadyExists",
         "BadConfiguration",
+        "EmptyFilter",
         "InvalidJob",
         "InvalidState",
         "JobNotFound",
@@ -53,12 +126,15 @@ _HOMES = {
         "NodeStopping",
         "OwnedElsewhere",
         "QueueFull",
+        "QueuePaused",
         "StoreUnavailable",
         "UnknownOption",
         "UnknownQueue",
         "UnknownWorker",
         "WaitTimeout",
     ),
+    "jobs.filters": ("Filter",),
+    "jobs.middleware": ("CallNext", "Middleware"),
     "jobs.new_job": ("NewJob",),
     "jobs.outcomes": ("Cancel", "Discard", "Fail", "Retry", "Snooze"),
     "jobs.record": ("Job",),
@@ -67,18 +143,36 @@ _HOMES = {
     "node.client": ("Client",),
     "node.listing": ("InsertedMany",),
     "node.node": ("Node", "open_node"),
+    "node.operations": ("ChangedMany",),
     "node.sync_client": ("SyncClient",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Actor",
+    "ActorDied",
+    "ActorError",
+    "ActorIgnored",
+    "ActorRef",
+    "ActorStatistics",
+    "ActorSystem",
     "AlreadyExists",
     "App",
     "BadConfiguration",
+    "BadReturnValue",
+    "CallNext",
+    "CallResults",
+    "CallTimeout",
+    "CallingSelf",
     "Cancel",
+    "ChangedMany",
     "Client",
     "Discard",
+    "Down",
+    "EmptyFilter",
+    "ExitSignal",
     "Fail",
+    "Filter",
     "InsertedMany",
     "InvalidJob",
     "InvalidState",
@@ -86,26 +180,45 @@ __all__ = [
     "JobNotFound",
     "KathikonError",
     "LeaseLost",
+    "Mailbox",
+    "MailboxFull",
+    "Middleware",
+    "Monitor",
     "NewJob",
+    "NoActorSystem",
+    "NoSuchActor",
     "Node",
     "NodeNameTaken",
     "NodeStopping",
+    "NotInACall",
     "OwnedElsewhere",
+    "ProcessDied",
     "Queue",
     "QueueFull",
+    "QueuePaused",
+    "RemoteError",
+    "ReplyTo",
     "Retry",
     "Snooze",
     "StoreUnavailable",
     "SyncClient",
+    "Timeout",
+    "Timer",
+    "UnknownMessage",
     "UnknownOption",
     "UnknownQueue",
     "UnknownWorker",
+    "Unpicklable",
     "WaitTimeout",
     "Worker",
     "WorkerFunction",
+    "actor_spec",
+    "call_many",
     "constant",
+    "defer_reply",
     "exponential",
     "linear",
+    "open_actor_system",
     "open_node",
     "worker",
 ]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from typing import NoReturn
 
 import trio
 
+from kathikon_actors import faults
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
 from kathikon_actors.node.claimer import Claimer
+from kathikon_actors.node.commands import Commands
 from kathikon_actors.node.intake import Intake
 from kathikon_actors.node.manage import take_up_doubtful
 from kathikon_actors.node.rescuer import Rescuer
@@ -62,6 +65,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         ChildSpec("scheduler", _scheduler, args=(state,)),
         ChildSpec("claimer", _claimer, args=(state,)),
         ChildSpec("rescuer", _rescuer, args=(state,)),
+        ChildSpec("commands", _commands, args=(state,)),
         ChildSpec("leadership", state.leadership.run, args=(state,)),
     ]
     if state.app.children:
@@ -146,7 +150,12 @@ async def _membership(state: NodeState, *, task_status: trio.TaskStatus[int] = t
         await _take_up(state, membership)
     else:
         membership = state.membership
-        await store.renew(membership, lease)
+        try:
+            await store.renew(membership, lease)
+        except LeaseLost:
+            # We left, or were replaced, while this child was down: all that works under that epoch starts again.
+            task_status.started(membership.epoch)
+            await _start_again(state)
     renewed = trio.current_time()
     task_status.started(membership.epoch)
     try:
@@ -154,6 +163,8 @@ async def _membership(state: NodeState, *, task_status: trio.TaskStatus[int] = t
             await trio.sleep_until(renewed + lease / 3)
             begun = trio.current_time()
             try:
+                if faults.armed:
+                    await faults.reach("membership.before_renew", node=state.name)
                 await store.renew(membership, lease)
                 renewed = begun
                 await take_up_doubtful(state)
@@ -207,7 +218,7 @@ async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = 
 
 async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the fork server."""
-    zygote = state.zygote = await Zygote.start(list(state.definitions.values()))
+    zygote = state.zygote = await Zygote.start(list(state.definitions.values()), middleware=state.app.middleware)
     try:
         task_status.started(zygote.pid)
         await zygote.serve()
@@ -254,7 +265,12 @@ async def _rescuer(state: NodeState, *, task_status: trio.TaskStatus[Rescuer] = 
         await _start_again(state)
 
 
-async def _start_again(state: NodeState) -> None:
+async def _commands(state: NodeState, *, task_status: trio.TaskStatus[Commands] = trio.TASK_STATUS_IGNORED) -> None:
+    """Carry out what operators ask for from elsewhere."""
+    await Commands(state).run(task_status=task_status)
+
+
+async def _start_again(state: NodeState) -> NoReturn:
     """Have the table end, and with it all that works under the epoch that was replaced; we are restarted after it."""
     state.lease_lost.set()
     await trio.sleep_forever()
