@@ -76,7 +76,7 @@ def pg_time(us: int) -> tuple[int]:
 
 def pg_us(us: int) -> int:
     """Give microseconds since 1970 as microseconds since 2000, for statements that take times as numbers."""
-    return us - _Y2K
+    return us - Y2K
 
 
 def copy_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, ...]]:
