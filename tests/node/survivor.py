@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 from contextlib import ExitStack
 
@@ -77,14 +78,23 @@ async def _insert(node: Node, directory: str, jobs: int) -> None:
 
 
 async def main(store: str, name: str, directory: str, jobs: int, point: str | None) -> None:
-    """Run the node until somebody ends it."""
+    """Run the node until somebody ends it; SIGTERM is a graceful stop."""
     with ExitStack() as stack:
         if point is not None:
             stack.enter_context(fault(point, raises=StoreUnavailable("cut by the test"), when=_now_and_then))
-        async with open_node(app, store=store, name=name, lease=LEASE, insert_timeout=5.0) as node:
-            await _insert(node, directory, jobs)
-            _append(f"{directory}/inserted", f"{name}\n")
-            await trio.sleep_forever()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_end_at_sigterm, nursery.cancel_scope)
+            async with open_node(app, store=store, name=name, lease=LEASE, insert_timeout=5.0) as node:
+                await _insert(node, directory, jobs)
+                _append(f"{directory}/inserted", f"{name}\n")
+                await trio.sleep_forever()
+
+
+async def _end_at_sigterm(scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        task_status.started()
+        async for _ in signals:
+            scope.cancel()
 
 
 def _now_and_then(_told: object) -> bool:
