@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
+        EmptyFilter,
         InvalidJob,
         InvalidState,
         JobNotFound,
@@ -50,12 +51,15 @@ if TYPE_CHECKING:
         NodeStopping,
         OwnedElsewhere,
         QueueFull,
+        QueuePaused,
         StoreUnavailable,
         UnknownOption,
         UnknownQueue,
         UnknownWorker,
         WaitTimeout,
     )
+    from kathikon_actors.jobs.filters import Filter
+    from kathikon_actors.jobs.middleware import CallNext, Middleware
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
     from kathikon_actors.jobs.record import Job
@@ -64,6 +68,7 @@ if TYPE_CHECKING:
     from kathikon_actors.node.client import Client
     from kathikon_actors.node.listing import InsertedMany
     from kathikon_actors.node.node import Node, open_node
+    from kathikon_actors.node.operations import ChangedMany
     from kathikon_actors.node.sync_client import SyncClient
 
 _HOMES = {
@@ -111,6 +116,7 @@ _HOMES = {
     "jobs.errors": (
         "AlreadyExists",
         "BadConfiguration",
+        "EmptyFilter",
         "InvalidJob",
         "InvalidState",
         "JobNotFound",
@@ -120,12 +126,15 @@ _HOMES = {
         "NodeStopping",
         "OwnedElsewhere",
         "QueueFull",
+        "QueuePaused",
         "StoreUnavailable",
         "UnknownOption",
         "UnknownQueue",
         "UnknownWorker",
         "WaitTimeout",
     ),
+    "jobs.filters": ("Filter",),
+    "jobs.middleware": ("CallNext", "Middleware"),
     "jobs.new_job": ("NewJob",),
     "jobs.outcomes": ("Cancel", "Discard", "Fail", "Retry", "Snooze"),
     "jobs.record": ("Job",),
@@ -134,6 +143,7 @@ _HOMES = {
     "node.client": ("Client",),
     "node.listing": ("InsertedMany",),
     "node.node": ("Node", "open_node"),
+    "node.operations": ("ChangedMany",),
     "node.sync_client": ("SyncClient",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -150,15 +160,19 @@ __all__ = [
     "App",
     "BadConfiguration",
     "BadReturnValue",
+    "CallNext",
     "CallResults",
     "CallTimeout",
     "CallingSelf",
     "Cancel",
+    "ChangedMany",
     "Client",
     "Discard",
     "Down",
+    "EmptyFilter",
     "ExitSignal",
     "Fail",
+    "Filter",
     "InsertedMany",
     "InvalidJob",
     "InvalidState",
@@ -168,6 +182,7 @@ __all__ = [
     "LeaseLost",
     "Mailbox",
     "MailboxFull",
+    "Middleware",
     "Monitor",
     "NewJob",
     "NoActorSystem",
@@ -180,6 +195,7 @@ __all__ = [
     "ProcessDied",
     "Queue",
     "QueueFull",
+    "QueuePaused",
     "RemoteError",
     "ReplyTo",
     "Retry",
