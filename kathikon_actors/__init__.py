@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
+        EmptyFilter,
         InvalidJob,
         InvalidState,
         JobNotFound,
@@ -61,12 +62,15 @@ if TYPE_CHECKING:
         NodeStopping,
         OwnedElsewhere,
         QueueFull,
+        QueuePaused,
         StoreUnavailable,
         UnknownOption,
         UnknownQueue,
         UnknownWorker,
         WaitTimeout,
     )
+    from kathikon_actors.jobs.filters import Filter
+    from kathikon_actors.jobs.middleware import CallNext, Middleware
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
     from kathikon_actors.jobs.record import Job
@@ -75,6 +79,7 @@ if TYPE_CHECKING:
     from kathikon_actors.node.client import Client
     from kathikon_actors.node.listing import InsertedMany
     from kathikon_actors.node.node import Node, open_node
+    from kathikon_actors.node.operations import ChangedMany
     from kathikon_actors.node.sync_client import SyncClient
 
 _HOMES = {
@@ -153,6 +158,7 @@ _HOMES = {
     "jobs.errors": (
         "AlreadyExists",
         "BadConfiguration",
+        "EmptyFilter",
         "InvalidJob",
         "InvalidState",
         "JobNotFound",
@@ -162,12 +168,15 @@ _HOMES = {
         "NodeStopping",
         "OwnedElsewhere",
         "QueueFull",
+        "QueuePaused",
         "StoreUnavailable",
         "UnknownOption",
         "UnknownQueue",
         "UnknownWorker",
         "WaitTimeout",
     ),
+    "jobs.filters": ("Filter",),
+    "jobs.middleware": ("CallNext", "Middleware"),
     "jobs.new_job": ("NewJob",),
     "jobs.outcomes": ("Cancel", "Discard", "Fail", "Retry", "Snooze"),
     "jobs.record": ("Job",),
@@ -176,6 +185,7 @@ _HOMES = {
     "node.client": ("Client",),
     "node.listing": ("InsertedMany",),
     "node.node": ("Node", "open_node"),
+    "node.operations": ("ChangedMany",),
     "node.sync_client": ("SyncClient",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -193,10 +203,12 @@ __all__ = [
     "BadConfiguration",
     "BadReturnValue",
     "BroadcastDispatcher",
+    "CallNext",
     "CallResults",
     "CallTimeout",
     "CallingSelf",
     "Cancel",
+    "ChangedMany",
     "Client",
     "Consumer",
     "ConsumerSupervisor",
@@ -204,8 +216,10 @@ __all__ = [
     "Discard",
     "Dispatcher",
     "Down",
+    "EmptyFilter",
     "ExitSignal",
     "Fail",
+    "Filter",
     "InsertedMany",
     "InvalidJob",
     "InvalidState",
@@ -216,6 +230,7 @@ __all__ = [
     "Mailbox",
     "MailboxFull",
     "MemorySnapshots",
+    "Middleware",
     "Monitor",
     "NewJob",
     "NoActorSystem",
@@ -232,6 +247,7 @@ __all__ = [
     "ProducerConsumer",
     "Queue",
     "QueueFull",
+    "QueuePaused",
     "RemoteError",
     "ReplyTo",
     "Retry",
