@@ -34,7 +34,8 @@ from kathikon_actors.processes.execution import (
     report_value,
 )
 from kathikon_actors.processes.frames import FrameDecoder
-from kathikon_actors.processes.messages import FromWorker, Progress, Report, Run, Stop, ToWorker, Why
+from kathikon_actors.processes.messages import FromWorker, Progress, Report, Run, SabotagedRun, Stop, ToWorker, Why
+from kathikon_actors.processes.sabotage import sabotaged
 from kathikon_actors.processes.shared import REVOKED_FROM, SharedPage
 
 __all__ = ["PlainLoop"]
@@ -112,6 +113,9 @@ class PlainLoop:
                         execute(message)
                 elif type(message) is Stop:
                     stopping = True
+                elif type(message) is SabotagedRun and not stopping:
+                    with sabotaged(self._by_name, message):
+                        execute(message)
         self._flush()
 
     def report_progress(self, percent: int) -> None:
