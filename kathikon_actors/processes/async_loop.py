@@ -28,7 +28,18 @@ from kathikon_actors.processes.execution import (
     report_value,
 )
 from kathikon_actors.processes.frames import FrameDecoder, encode_frames
-from kathikon_actors.processes.messages import FromWorker, Interrupt, Mourn, Report, Run, Stop, ToWorker, Why
+from kathikon_actors.processes.messages import (
+    FromWorker,
+    Interrupt,
+    Mourn,
+    Report,
+    Run,
+    SabotagedRun,
+    Stop,
+    ToWorker,
+    Why,
+)
+from kathikon_actors.processes.sabotage import sabotaged
 from kathikon_actors.processes.shared import REVOKED_FROM, SharedPage
 
 __all__ = ["run_async_loop"]
@@ -137,7 +148,12 @@ class _AsyncLoop:
 
     def _start_queued(self) -> None:
         while self._queued and self._free:
-            self._start(self._queued.popleft())
+            run = self._queued.popleft()
+            if type(run) is SabotagedRun:
+                with sabotaged(self._executables.by_name, run):
+                    self._start(run)
+            else:
+                self._start(run)
 
     def _start(self, run: Run | Mourn) -> None:
         """Begin a run in a free slot, unless it was revoked: the order of the two words is argued in `shared`."""

@@ -35,7 +35,18 @@ from kathikon_actors.processes.execution import (
     report_value,
 )
 from kathikon_actors.processes.frames import FrameDecoder
-from kathikon_actors.processes.messages import FromWorker, Mourn, Progress, Report, Run, Stop, ToWorker, Why
+from kathikon_actors.processes.messages import (
+    FromWorker,
+    Mourn,
+    Progress,
+    Report,
+    Run,
+    SabotagedRun,
+    Stop,
+    ToWorker,
+    Why,
+)
+from kathikon_actors.processes.sabotage import sabotaged
 from kathikon_actors.processes.shared import REVOKED_FROM, SharedPage
 
 __all__ = ["PlainLoop"]
@@ -69,7 +80,7 @@ class PlainLoop:
             if executable.definition.is_async:
                 executable.call = _refuse_async
             elif executable.awaits:
-                executable.call = partial(_drive, executable.call)
+                executable.call, executable.awaits = partial(_drive, executable.call), False
         self._by_name = executables.by_name
         self._waiting: list[FromWorker] = []
         self._lock = threading.Lock()
@@ -115,6 +126,9 @@ class PlainLoop:
                     execute(message, self._executables.mourners)
                 elif type(message) is Stop:
                     stopping = True
+                elif type(message) is SabotagedRun and not stopping:
+                    with sabotaged(self._by_name, message):
+                        execute(message, by_name)
         self._flush()
 
     def report_progress(self, percent: int) -> None:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from typing import Literal
 
+from kathikon_actors import faults
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.processes.handle import WorkerDied, WorkerProcess
 from kathikon_actors.processes.messages import FromWorker, Progress, Report, Run
+from kathikon_actors.processes.sabotage import run_of
 from kathikon_actors.processes.shared import SETTLE
 from kathikon_actors.queue.death import Death
 from kathikon_actors.queue.given import FAILED, Given
@@ -137,7 +139,7 @@ class Runner:
         cost = self._pace.expected(record.worker)
         self._ahead += cost
         self._given[seq] = Given(record, was, cost, now)
-        self._unsent.append(Run(seq, record))
+        self._unsent.append(run_of(seq, record) if faults.armed else Run(seq, record))
         if self.jobs + (1 if self.kind == "plain" else len(self._given)) >= self._max_jobs:
             self._spend()
 
