@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from kathikon_actors.actors.replies import ReplyTo, defer_reply
     from kathikon_actors.actors.spec import actor_spec
     from kathikon_actors.actors.statistics import ActorStatistics
+    from kathikon_actors.actors.subtree import Subtree, subtree_spec
     from kathikon_actors.actors.system import ActorSystem, open_actor_system
     from kathikon_actors.actors.timers import Timer
     from kathikon_actors.jobs.backoff import constant, exponential, linear
@@ -102,6 +103,7 @@ _HOMES = {
     ),
     "actors.spec": ("actor_spec",),
     "actors.statistics": ("ActorStatistics",),
+    "actors.subtree": ("Subtree", "subtree_spec"),
     "actors.system": (
         "ActorSystem",
         "open_actor_system",
@@ -185,6 +187,7 @@ __all__ = [
     "Retry",
     "Snooze",
     "StoreUnavailable",
+    "Subtree",
     "SyncClient",
     "Timeout",
     "Timer",
@@ -204,6 +207,7 @@ __all__ = [
     "linear",
     "open_actor_system",
     "open_node",
+    "subtree_spec",
     "worker",
 ]
 

@@ -47,6 +47,7 @@ class Hello(msgspec.Struct, array_like=True):
         parent: the node's process id.
         preload: import the workers' modules before forking.
         trio: some worker is async: have trio loaded before forking.
+        modules: what programs need, to be imported before forking too.
     """
 
     parent: int
@@ -54,15 +55,21 @@ class Hello(msgspec.Struct, array_like=True):
     preload: bool
     trio: bool
     start_method: StartMethod
+    modules: list[str] = msgspec.field(default_factory=list)
 
 
 class Fork(msgspec.Struct, array_like=True, tag="fork"):
-    """Start a worker process. Beside it travel its socket and its shared page, in this order."""
+    """Start a worker process. Beside it travel its socket and its shared page, in this order.
+
+    Attributes:
+        entry: `module:function` of a program, which is called with the socket and the page; empty for workers.
+    """
 
     request: int
     kind: Kind
     slots: int
     title: str
+    entry: str = ""
 
 
 class Ready(msgspec.Struct, array_like=True, tag="ready"):
