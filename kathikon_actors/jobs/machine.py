@@ -6,6 +6,7 @@ changes nothing when the change is not legal. Times are microseconds since 1970 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from kathikon_actors.jobs import json
@@ -16,6 +17,7 @@ from kathikon_actors.jobs.states import TERMINAL_STATES, State, check_transition
 
 __all__ = [
     "Before",
+    "Observer",
     "before",
     "begin",
     "cancel",
@@ -24,19 +26,43 @@ __all__ = [
     "fail",
     "inserted",
     "never_began",
+    "observe",
     "promote",
     "quote_error",
     "rerun",
     "retried",
     "snooze",
     "take_back",
+    "unobserve",
 ]
+
+Observer = Callable[[Record, str, State, State, int, dict[str, Any] | None], None]
+"""Told of a transition that was just made: the record, the event, old and new state, microseconds since 1970, meta."""
 
 _EDGES: dict[tuple[str, State, State], bytes] = {}
 """The constant part of a line of history, for every change that was found legal once."""
 
+_OBSERVERS: tuple[Observer, ...] = ()
+
 _MAX_MESSAGE = 4_000
 _MAX_TRACEBACK = 16_000
+
+
+def observe(observer: Observer) -> None:
+    """Tell `observer` of every transition in this process from now on; it must be quick and must not raise.
+
+    The machine is the one place that all transitions pass, so an observer misses none. Nobody observes a node that
+    nobody listens to.
+    """
+    global _OBSERVERS
+    if observer not in _OBSERVERS:
+        _OBSERVERS += (observer,)
+
+
+def unobserve(observer: Observer) -> None:
+    """Tell `observer` nothing more."""
+    global _OBSERVERS
+    _OBSERVERS = tuple(other for other in _OBSERVERS if other != observer)
 
 
 def inserted(record: Record) -> None:
@@ -71,8 +97,11 @@ def before(record: Record) -> Before:
 
 def never_began(record: Record, was: Before) -> None:
     """It was handed to a worker process that never started it: as if it had not been handed out."""
+    old, attempted_at = record.state, record.attempted_at
     record.state, record.attempted_at, record.history = was
     record.attempt -= 1
+    for observer in _OBSERVERS:
+        observer(record, "never began", old, record.state, attempted_at or 0, None)
 
 
 def complete(record: Record, now: int, result: bytes | None, *, note: str | None = None) -> None:
@@ -217,6 +246,8 @@ def _move(record: Record, new: State, event: str, now: int, meta: dict[str, Any]
     record.history = record.history + b"," + entry if record.history else entry
     if new in TERMINAL_STATES:
         record.finished_at = now
+    for observer in _OBSERVERS:
+        observer(record, event, old, new, now, meta)
 
 
 def _add_error(record: Record, error: bytes) -> None:

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from kathikon_actors.jobs import json, runtime
+from kathikon_actors.jobs.extra import Extra, OnFailure
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 
@@ -21,6 +22,7 @@ __all__ = ["ErrorEntry", "HistoryEntry", "Job", "Record", "from_us", "to_us"]
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
+_PLAIN = Extra()
 
 
 def from_us(us: int) -> dt.datetime:
@@ -64,6 +66,7 @@ class Record(msgspec.Struct, gc=False, kw_only=True, array_like=True):
         fence: the attempt as the store has it, -1 while the store has no row: each write compares it.
         dirty: waits in a lane of the journal.
         rerun_of: 16 bytes, the job that this one repeats; `original_id` is the first one of such a chain.
+        extra: what only some jobs have, `None` for a plain one.
     """
 
     id: bytes
@@ -92,6 +95,7 @@ class Record(msgspec.Struct, gc=False, kw_only=True, array_like=True):
     dirty: bool = False
     rerun_of: bytes | None = None
     original_id: bytes | None = None
+    extra: Extra | None = None
 
 
 class Job:
@@ -280,6 +284,45 @@ class Job:
         """The first job of a chain of reruns; `None` for a job that is no rerun."""
         return None if self._record.original_id is None else as_uuid(self._record.original_id)
 
+    @property
+    def unique_key(self) -> str | None:
+        """The hash that no other job in the unique states may have, as 32 hexadecimal digits."""
+        key = (self._record.extra or _PLAIN).unique_key
+        return None if key is None else key.hex()
+
+    @property
+    def partition_key(self) -> str | None:
+        """Its partition of a fair queue."""
+        return (self._record.extra or _PLAIN).partition_key
+
+    @property
+    def depends_on(self) -> list[UUID]:
+        """The jobs that it waits for, or waited for."""
+        return [as_uuid(parent) for parent in (self._record.extra or _PLAIN).depends_on]
+
+    @property
+    def on_dependency_failure(self) -> OnFailure:
+        """Whether it is cancelled (`"discard"`) or runs (`"run"`) when one of those fails."""
+        return (self._record.extra or _PLAIN).on_dependency_failure
+
+    @property
+    def dependency_results(self) -> dict[UUID, Any]:
+        """The results of those that completed, by their ids."""
+        results: dict[str, Any] = json.decode(b"{" + (self._record.extra or _PLAIN).dependency_results + b"}")
+        return {UUID(parent): result for parent, result in results.items()}
+
+    @property
+    def batch_id(self) -> UUID | None:
+        """The batch that it is a child of."""
+        batch = (self._record.extra or _PLAIN).batch_id
+        return None if batch is None else as_uuid(batch)
+
+    @property
+    def parent_id(self) -> UUID | None:
+        """The job that inserted it while it ran."""
+        parent = (self._record.extra or _PLAIN).parent_id
+        return None if parent is None else as_uuid(parent)
+
     def report_progress(self, percent: int) -> None:
         """Tell the node how far the work is: 0 to 100. Only inside a running worker.
 
@@ -302,6 +345,8 @@ class Job:
             "id", "queue", "worker", "args", "meta", "tags", "priority", "state", "attempt", "max_attempts", "timeout",
             "inserted_at", "scheduled_at", "attempted_at", "completed_at", "cancelled_at", "discarded_at", "errors",
             "history", "result", "progress", "node", "orphaned", "rerun_of", "original_id",
+            "unique_key", "partition_key", "depends_on", "on_dependency_failure", "dependency_results", "batch_id",
+            "parent_id",
         )  # fmt: skip
         return {name: _plain(getattr(self, name)) for name in names}
 
@@ -320,7 +365,7 @@ def _plain(value: object) -> Any:
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return value

@@ -12,6 +12,7 @@ from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, WorkerDefinition, definition_of, registered
 
 if TYPE_CHECKING:
+    from kathikon_actors.telemetry.subscription import Handler
     from supervisors import ChildSpec
 
 __all__ = ["App", "Queue"]
@@ -25,6 +26,8 @@ class App:
         workers: functions made by `@worker` and subclasses of `Worker`. Empty means every worker that was declared in
             this process when the node opens.
         children: your own `ChildSpec`s, run in the node's supervision tree beside the queues.
+        telemetry: handlers of events, called in a thread from the node's start to its end: `LogLines()`, `Metrics()`
+            or any function of one event.
         default_queue: of workers that name none; `"default"` when there is such a queue, else the first one.
         max_attempts: failed attempts until a job is discarded, default 3.
         timeout: seconds per attempt, default 300.
@@ -45,6 +48,7 @@ class App:
         workers: Iterable[object] = (),
         *,
         children: Sequence[ChildSpec] = (),
+        telemetry: Sequence[Handler] = (),
         default_queue: str | None = None,
         max_attempts: int = 3,
         timeout: float = DEFAULT_TIMEOUT,
@@ -68,6 +72,10 @@ class App:
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
             raise BadConfiguration(f"App: timeout is {timeout!r}; give seconds above 0")
         self.children = tuple(children)
+        self.telemetry = tuple(telemetry)
+        for handler in self.telemetry:
+            if not callable(handler):
+                raise BadConfiguration(f"App: telemetry holds {handler!r}; give functions of one event")
         self._workers = tuple(definition_of(worker) for worker in workers)
         self.defaults = Defaults(
             queues=self.queues,

@@ -22,6 +22,7 @@ from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.journal import FLUSH_TIMEOUT, Journal
 from kathikon_actors.store.protocol import Membership
 from kathikon_actors.store.table import Table
+from kathikon_actors.telemetry.events import NodeChanged, Recovered, StoreCut, StoreReopened
 from supervisors import ChildSpec, supervisor_spec
 
 __all__ = ["node_children"]
@@ -65,12 +66,14 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
     ]
     if state.app.children:
         children.append(supervisor_spec("children", list(state.app.children)))
+    children.append(ChildSpec("telemetry", state.bus.serve))
     return children
 
 
 async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Hold the jobs. Its end ends everything that stands on it: the store gives up and the node starts again."""
     table = state.table = Table({name: Border(queue.max_in_memory) for name, queue in state.app.queues.items()})
+    table.on_stored = state.watch.inserted
     state.membership = None
     state.lease_lost = trio.Event()
     try:
@@ -80,6 +83,7 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
                 await state.lease_lost.wait()
             table.expire(trio.current_time())
         lost = state.the_membership()
+        state.bus.emit(NodeChanged(action="lease_lost"))
         raise LeaseLost(lost.node, lost.epoch)
     finally:
         table.close()
@@ -110,8 +114,11 @@ async def _database(state: NodeState, *, task_status: trio.TaskStatus[None] = tr
         task_status.started()
         while True:
             await link.wait_cut()
+            begun = trio.current_time()
+            state.bus.emit(StoreCut(problem=f"{store.url} does not answer"))
             await _reopen(state)
             link.opened()
+            state.bus.emit(StoreReopened(seconds=trio.current_time() - begun))
     finally:
         link.closed()
         with trio.move_on_after(LEAVE_TIMEOUT, shield=True):
@@ -185,6 +192,7 @@ async def _take_up(state: NodeState, membership: Membership) -> None:
     state.membership = membership
     state.joined_before = True
     if table.records:
+        state.bus.emit(Recovered(source="restart", of_node=state.name, jobs=len(table.records)))
         logger.info("node %s goes on with %d jobs of its earlier life", state.name, len(table.records))
 
 
@@ -192,7 +200,7 @@ async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = 
     """Commit."""
     link = state.link
     journal = state.journal = Journal(
-        state.the_table(), state.store, state.the_membership(), link.reopened, given_up=lambda: link.is_closed
+        state.the_table(), state.store, state.the_membership(), link.reopened, lambda: link.is_closed, state.bus
     )
     await journal.run(task_status=task_status)
 
@@ -209,7 +217,15 @@ async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.
 
 
 def _crew(state: NodeState, name: str) -> Crew:
-    crew = Crew(state.app.queues[name], state.the_table(), state.name, state.clock, state.kind_of, state.backoff)
+    crew = Crew(
+        state.app.queues[name],
+        state.the_table(),
+        state.name,
+        state.clock,
+        state.kind_of,
+        state.backoff,
+        bus=state.bus,
+    )
     crew.draining = state.draining
     state.crews[name] = crew
     return crew

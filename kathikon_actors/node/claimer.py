@@ -14,6 +14,7 @@ import trio
 
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.node.intake import Intake
+from kathikon_actors.telemetry.events import Recovered
 
 if TYPE_CHECKING:
     from kathikon_actors.node.state import NodeState
@@ -120,7 +121,9 @@ class Claimer:
         """Look and claim as needed; give the seconds until there may be something to do without a notice."""
         state, table = self._state, self._table
         if table.in_doubt:
-            await self._intake.reconcile()
+            found = await self._intake.reconcile()
+            if found:
+                state.bus.emit(Recovered(source="reconcile", of_node=state.name, jobs=found))
         await state.store.listen(self._hear)
         if state.draining:
             return math.inf

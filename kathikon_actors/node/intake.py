@@ -60,8 +60,8 @@ class Intake:
                 await self._take_in(page)
                 after = page[-1].id
 
-    async def reconcile(self) -> None:
-        """Find the rows that we own without knowing it, because the answer to a claim was lost."""
+    async def reconcile(self) -> int:
+        """Find the rows that we own without knowing it, because the answer to a claim was lost; give how many."""
         table = self._table
         async with table.moving:
             known = table.begin_census()
@@ -77,6 +77,7 @@ class Intake:
             await self._take_in([record for record in found if record.id not in came])
             if found:
                 logger.info("%d jobs were ours after a cut without our knowing", len(found))
+        return len(found)
 
     async def claim(self, queue: str, limit: int) -> int:
         """Claim due rows of a queue; give how many came."""

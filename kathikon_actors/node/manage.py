@@ -206,6 +206,9 @@ async def _change_stored(
         raise
     table.forget(job_id)
     fresh = changed.record if changed.made is None else changed.made
+    state.watch.changed_outside(changed.record)
+    if changed.made is not None:
+        state.watch.inserted([changed.made])
     if fresh.state not in TERMINAL_STATES and fresh.node == state.name:
         table.adopt([copy(fresh)])
     return fresh

@@ -37,6 +37,7 @@ from kathikon_actors.node.client import insert_on
 from kathikon_actors.node.listing import InsertedMany, filter_of, new_jobs
 from kathikon_actors.node.manage import JobActions
 from kathikon_actors.node.state import NodeState
+from kathikon_actors.node.telemetry import Telemetry, report_supervisors, telemetry_of
 from kathikon_actors.store.connection import open_loop
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.lane_queue import Insert
@@ -45,6 +46,7 @@ from kathikon_actors.store.postgres import PostgresStore
 from kathikon_actors.store.protocol import Counts, Store
 from kathikon_actors.store.table import Table
 from kathikon_actors.store.urls import parse_store_url
+from kathikon_actors.telemetry.events import NodeChanged
 from supervisors import FailedToStart, Supervisor, TreeNode, open_supervisor
 
 __all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node"]
@@ -82,7 +84,7 @@ class NodeStatistics:
     cuts: int
 
 
-class Node(JobActions):
+class Node(JobActions, Telemetry):
     """A running node. Made by `open_node`."""
 
     def __init__(self, state: NodeState, tree: Supervisor, insert_timeout: float) -> None:
@@ -325,6 +327,7 @@ class Node(JobActions):
         meant to be left afterwards.
         """
         self._state.draining = True
+        self._state.bus.emit(NodeChanged(action="draining"))
         for crew in self._state.crews.values():
             crew.drain()
         with trio.move_on_after(timeout):
@@ -444,12 +447,16 @@ async def open_node(
     else:
         driver = PostgresStore(url.text)
     state = NodeState(app, definitions, driver, name, lease)
-    async with open_loop():
+    for handler in app.telemetry:
+        state.bus.subscribe(handler)
+    async with open_loop(), telemetry_of(state):
         try:
             async with open_supervisor(
                 node_children(state, server), strategy="rest_for_one", name=f"node {name}"
             ) as tree:
                 node = Node(state, tree, insert_timeout)
+                report_supervisors(state.bus, tree)
+                state.bus.emit(NodeChanged(action="started"))
                 try:
                     yield node
                 except trio.Cancelled:

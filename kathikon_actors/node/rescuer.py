@@ -10,6 +10,7 @@ import trio
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.node.intake import Intake
 from kathikon_actors.node.state import NodeState
+from kathikon_actors.telemetry.events import Recovered
 
 __all__ = ["Rescuer"]
 
@@ -50,5 +51,6 @@ class Rescuer:
         for dead in await self._state.store.fence_dead(self._state.the_membership()):
             rescued = await self._intake.rescue(dead)
             if rescued:
+                self._state.bus.emit(Recovered(source="rescue", of_node=dead.node, jobs=rescued))
                 how = "died" if dead.crashed else "left"
                 logger.warning("node %s %s; %d of its jobs were taken over", dead.node, how, rescued)

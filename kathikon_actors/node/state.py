@@ -16,6 +16,8 @@ from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.worker import WorkerDefinition
 from kathikon_actors.node.leadership import Leadership
 from kathikon_actors.node.link import Link
+from kathikon_actors.telemetry.bus import Bus
+from kathikon_actors.telemetry.jobs import JobWatch
 
 if TYPE_CHECKING:
     from kathikon_actors.node.app import App
@@ -38,6 +40,7 @@ class NodeState:
     Attributes:
         store: the driver behind the journal; one object for the node's whole life.
         lease: seconds.
+        bus: what happens in the node is told there; `watch` tells of the jobs.
         table: `None` until the child of that name has made it.
         membership: `None` until this life of the table has joined.
         leadership: whether this node does the work that is done once for all nodes.
@@ -58,6 +61,8 @@ class NodeState:
         self.name = name
         self.lease = lease
         self.link = Link()
+        self.bus = Bus(name)
+        self.watch = JobWatch(self.bus, lambda record: record.node == name)
         self.leadership = Leadership()
         self.ids = IdSource()
         self.table: Table | None = None

@@ -10,6 +10,7 @@ from kathikon_actors.queue.pace import Pace
 from kathikon_actors.queue.runner import Kind, Runner
 from kathikon_actors.queue.settle import Backoffs, Ending
 from kathikon_actors.store.table import Table
+from kathikon_actors.telemetry.bus import Bus
 from supervisors import DynamicSupervisor
 
 __all__ = ["Crew"]
@@ -23,6 +24,7 @@ class Crew:
         quarantine: ids of jobs that run alone, because one of them killed a process that ran several.
         draining: give nothing more: the node is stopping.
         pool: the supervisor of the worker processes, while it runs.
+        bus: what happens to the queue and its processes is told there.
         wake: lets the producer look again.
         ready: how many jobs wait in the producer's heap; `None` while there is no producer.
     """
@@ -35,6 +37,8 @@ class Crew:
         clock: Callable[[], int],
         kind_of: Callable[[str], Kind],
         backoff: Backoffs,
+        *,
+        bus: Bus | None = None,
     ) -> None:
         self.queue = queue
         self.table = table
@@ -42,6 +46,7 @@ class Crew:
         self.clock = clock
         self.kind_of = kind_of
         self.backoff = backoff
+        self.bus = Bus(node) if bus is None else bus
         self.pace = Pace()
         self.quarantine: set[bytes] = set()
         self.runners: list[Runner] = []

@@ -13,6 +13,7 @@ import trio
 from kathikon_actors.processes.handle import WorkerDied, Zygote
 from kathikon_actors.queue.crew import Crew
 from kathikon_actors.queue.runner import Kind, Runner
+from kathikon_actors.telemetry.events import WorkerProcessChanged
 from supervisors import Backoff, ChildSpec, DynamicSupervisor, dynamic_supervisor_spec
 
 __all__ = ["alone_spec", "pool_spec", "worker_spec"]
@@ -77,6 +78,7 @@ async def _serve(
     died: WorkerDied | None = None
     try:
         crew.join(runner)
+        crew.bus.emit(WorkerProcessChanged(queue=crew.queue.name, pid=process.pid, action="started", kind=kind))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch, runner)
             task_status.started(process.pid)
@@ -89,6 +91,16 @@ async def _serve(
                 nursery.cancel_scope.cancel()
         if died is not None:
             runner.bury(died)
+            crew.bus.emit(
+                WorkerProcessChanged(
+                    queue=crew.queue.name,
+                    pid=process.pid,
+                    action="died",
+                    kind=kind,
+                    how=str(died.exit),
+                    running=len(died.running),
+                )
+            )
             # A fresh one: where it was noticed is of no interest to who reads the report.
             raise WorkerDied(died.exit, died.running)
     finally:
@@ -100,6 +112,8 @@ async def _serve(
                     runner.hear(await process.receive())
         runner.abandon()
         crew.leave(runner)
+        if died is None:
+            crew.bus.emit(WorkerProcessChanged(queue=crew.queue.name, pid=process.pid, action="stopped", kind=kind))
 
 
 async def _watch(runner: Runner) -> None:

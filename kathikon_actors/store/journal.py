@@ -20,6 +20,8 @@ from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.store.lane_queue import Batch, Insert, LaneQueue
 from kathikon_actors.store.protocol import Lane, Membership, Store
 from kathikon_actors.store.table import Table
+from kathikon_actors.telemetry.bus import Bus
+from kathikon_actors.telemetry.events import StoreFlushed
 
 __all__ = ["Journal"]
 
@@ -47,6 +49,7 @@ class Journal:
         membership: under which they are written.
         reopened: called when the store was cut off; returns when it is open again.
         given_up: whether nobody is there to open the store again: a journal that stops does not wait then.
+        bus: told of each batch.
     """
 
     def __init__(
@@ -56,9 +59,11 @@ class Journal:
         membership: Membership,
         reopened: Callable[[], Awaitable[None]],
         given_up: Callable[[], bool] = lambda: False,
+        bus: Bus | None = None,
     ) -> None:
-        self._inserts = _LaneWriter(table.inserts, _Inserts(table, store, membership), reopened, given_up)
-        self._outcomes = _LaneWriter(table.outcomes, _Outcomes(table, store, membership), reopened, given_up)
+        bus = Bus() if bus is None else bus
+        self._inserts = _LaneWriter(table.inserts, _Inserts(table, store, membership), reopened, given_up, bus)
+        self._outcomes = _LaneWriter(table.outcomes, _Outcomes(table, store, membership), reopened, given_up, bus)
 
     @property
     def commits(self) -> int:
@@ -114,7 +119,9 @@ class _LaneWriter(Generic[E]):
         writes: _Writes[E],
         reopened: Callable[[], Awaitable[None]],
         given_up: Callable[[], bool],
+        bus: Bus,
     ) -> None:
+        self._bus = bus
         self._queue = queue
         self._writes = writes
         self._reopened = reopened
@@ -149,6 +156,7 @@ class _LaneWriter(Generic[E]):
         """Try the batch in flight once, or find out what became of the last try."""
         queue, batch = self._queue, self._queue.batch
         assert batch is not None
+        begun = trio.current_time()
         try:
             if not batch.in_doubt:
                 batch.in_doubt = True
@@ -166,6 +174,9 @@ class _LaneWriter(Generic[E]):
         self.commits += 1
         self.rows += batch.rows
         queue.finished()
+        if self._bus.wants(StoreFlushed):
+            seconds = trio.current_time() - begun
+            self._bus.emit(StoreFlushed(lane=self._writes.lane, rows=batch.rows, seconds=seconds))
 
 
 class _Inserts:

@@ -17,7 +17,17 @@ from kathikon_actors.jobs.errors import AlreadyExists, LeaseLost
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.store.protocol import Lane, Membership
-from kathikon_actors.store.rows import COLUMNS, Columns, copy_rows, insert_columns, outcome_columns, pg_id
+from kathikon_actors.store.rows import (
+    COLUMNS,
+    SPARSE,
+    Columns,
+    copy_rows,
+    insert_columns,
+    is_plain,
+    outcome_columns,
+    pg_id,
+    wide_rows,
+)
 from kathikon_actors.store.statements import statement
 
 if TYPE_CHECKING:
@@ -28,6 +38,7 @@ __all__ = ["CommitLane", "claims_fence"]
 _NUMBERS: Final[dict[Lane, int]] = {"inserts": 0, "outcomes": 1}
 _CLAIMS: Final = 2
 _COPY_COLUMNS: Final = ("owner", *COLUMNS)
+_WIDE_COLUMNS: Final = (*_COPY_COLUMNS, *SPARSE)
 
 SMALL_BATCH: Final = 48
 """Up to so many new rows one statement is faster than COPY with its round trips."""
@@ -86,8 +97,9 @@ class CommitLane:
         if may_conflict and records:
             free = [pg_id(job_id) for job_id in unowned]
             return await self.connection.run(self._insert_new, membership, batch, insert_columns(records), free)
+        make_rows = copy_rows if all(map(is_plain, records)) else wide_rows
         if unowned:
-            rows = copy_rows(membership.node_id, records)
+            rows = make_rows(membership.node_id, records)
             for number, record in enumerate(records):
                 if record.id in unowned:
                     rows[number] = (None, *rows[number][1:])
@@ -96,7 +108,7 @@ class CommitLane:
         elif 0 < len(records) <= SMALL_BATCH:
             await self.connection.run(self._insert_small, membership, batch, insert_columns(records))
         else:
-            await self.connection.run(self._copy, membership, batch, copy_rows(membership.node_id, records))
+            await self.connection.run(self._copy, membership, batch, make_rows(membership.node_id, records))
         return set()
 
     async def write_outcomes(self, membership: Membership, batch: int, records: Sequence[Record]) -> set[bytes]:
@@ -130,8 +142,9 @@ class CommitLane:
         self, raw: Raw, membership: Membership, batch: int, rows: list[tuple[Any, ...]], left: Collection[str] = ()
     ) -> None:
         await self._begin(raw, membership, batch)
+        columns = _COPY_COLUMNS if len(rows) == 0 or len(rows[0]) == len(_COPY_COLUMNS) else _WIDE_COLUMNS
         try:
-            await raw.copy_records_to_table("jobs", schema_name="kathikon", columns=_COPY_COLUMNS, records=rows)
+            await raw.copy_records_to_table("jobs", schema_name="kathikon", columns=columns, records=rows)
         except asyncpg.UniqueViolationError as error:
             await raw.execute("ROLLBACK")
             raise _already_exists(error) from None

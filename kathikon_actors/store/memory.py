@@ -356,6 +356,7 @@ class MemoryStore:
         if holder is not None and holder.session is not None and holder.lease_until > data.clock():
             raise OwnedElsewhere(as_uuid(job_id), stored.node or "")
         record = copy(stored)
+        record.node = None
         made = change.apply(record)
         if finished:
             del data.finished[job_id]

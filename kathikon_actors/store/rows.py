@@ -14,21 +14,25 @@ from uuid import UUID
 
 from asyncpg.pgproto import pgproto
 
+from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import STATES
 
 __all__ = [
     "COLUMNS",
+    "SPARSE",
     "Columns",
     "copy_rows",
     "decode_rows",
     "insert_columns",
+    "is_plain",
     "outcome_columns",
     "pg_id",
     "pg_time",
     "unowned_columns",
     "us_of",
     "whole_row",
+    "wide_rows",
 ]
 
 COLUMNS: Final = (
@@ -36,8 +40,17 @@ COLUMNS: Final = (
     "progress", "orphaned", "keep_result", "id", "state", "queue", "worker", "args", "meta", "tags", "history",
     "errors", "result",
 )  # fmt: skip
-"""The columns of a new job, in the order of every statement; `owner` stands apart, and what is read has the links
-`rerun_of` and `original_id` behind these: no insert on the hot path carries them."""
+"""The columns of a plain job, in the order of every statement; `owner` stands apart, `SPARSE` comes behind."""
+
+SPARSE: Final = (
+    "rerun_of", "original_id", "unique_key", "guarded", "partition_key", "depends_on", "on_dependency_failure",
+    "dependency_results", "batch_id", "parent_id",
+)  # fmt: skip
+"""The columns that only some jobs have. A COPY of plain jobs leaves them out; in arrays they are empty then."""
+
+_WIDTH: Final = len(COLUMNS) + len(SPARSE)
+_NONE: Final = (None,) * (len(SPARSE) - 2)
+_NOTHING: Final = list(_NONE)
 
 Columns: TypeAlias = tuple[list[Any], ...]
 
@@ -90,22 +103,66 @@ def copy_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, .
     ]
 
 
+def is_plain(record: Record) -> bool:
+    """Tell whether none of `SPARSE` is set."""
+    return record.extra is None and record.rerun_of is None
+
+
+def wide_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, ...]]:
+    """Give rows for COPY with every column: `owner`, `COLUMNS`, `SPARSE`."""
+    return [(*row, *_sparse(record)) for row, record in zip(copy_rows(owner, records), records, strict=True)]
+
+
 def whole_row(owner: int | None, record: Record) -> tuple[Any, ...]:
-    """Give one row with every column: `owner`, `COLUMNS`, `rerun_of`, `original_id`."""
-    links = (None if link is None else pg_id(link) for link in (record.rerun_of, record.original_id))
-    return (*copy_rows(owner, [record])[0], *links)
+    """Give one row with every column: `owner`, `COLUMNS`, `SPARSE`."""
+    return (*copy_rows(owner, [record])[0], *_sparse(record))
+
+
+def _sparse(record: Record) -> tuple[Any, ...]:
+    extra = record.extra
+    links = (_id(record.rerun_of), _id(record.original_id))
+    if extra is None:
+        return (*links, *_NONE)
+    return (
+        *links,
+        _id(extra.unique_key),
+        extra.guarded or None,
+        extra.partition_key,
+        [pg_id(parent) for parent in extra.depends_on] or None,
+        None if extra.on_dependency_failure == "discard" else extra.on_dependency_failure,
+        extra.dependency_results.decode() or None,
+        _id(extra.batch_id),
+        _id(extra.parent_id),
+    )
+
+
+def _sparse_columns(records: Sequence[Record]) -> Columns:
+    """Give `SPARSE` as arrays, empty ones when all jobs are plain; lists of ids as array literals."""
+    if all(map(is_plain, records)):
+        return tuple([] for _ in SPARSE)
+    columns = list(map(list, zip(*map(_sparse, records), strict=True)))
+    place = SPARSE.index("depends_on")
+    columns[place] = [None if ids is None else _array_literal(map(str, ids)) for ids in columns[place]]
+    return tuple(columns)
+
+
+def _id(raw: bytes | None) -> UUID | None:
+    return None if raw is None else pg_id(raw)
 
 
 def insert_columns(records: Sequence[Record]) -> Columns:
-    """Give `COLUMNS` as arrays for `insert_rows.sql`; tags as array literals, since nested arrays cannot be ragged."""
+    """Give `COLUMNS` and `SPARSE` as arrays; tags as array literals, since nested arrays cannot be ragged."""
     columns = list(map(list, zip(*copy_rows(0, records), strict=True)))[1:]
     tags = COLUMNS.index("tags")
     columns[tags] = [None if value is None else _array_literal(value) for value in columns[tags]]
-    return tuple(columns)
+    return (*columns, *_sparse_columns(records))
 
 
 def unowned_columns(records: Sequence[Record]) -> Columns:
     """Give the columns of new rows as arrays for `insert_unowned.sql`, in types that every connection encodes alike."""
+    *_links, unique_key, guarded, partition_key, depends_on, on_failure, results, batch_id, parent_id = _sparse_columns(
+        records
+    )
     return (
         [r.inserted_at - _Y2K for r in records],
         [r.scheduled_at - _Y2K for r in records],
@@ -121,6 +178,12 @@ def unowned_columns(records: Sequence[Record]) -> Columns:
         [r.meta.decode() for r in records],
         [_array_literal(r.tags) if r.tags else None for r in records],
         [r.history.decode() for r in records],
+        *([None if value is None else str(value) for value in ids] for ids in (unique_key, batch_id, parent_id)),
+        guarded,
+        partition_key,
+        depends_on,
+        on_failure,
+        results,
     )
 
 
@@ -152,13 +215,13 @@ def decode_rows(rows: Iterable[Any], node: str | None = None) -> list[Record]:
     """Give the rows as records with `fence` set; one that cannot be decoded is left out with a warning.
 
     Args:
-        rows: `COLUMNS` in their order, then the two links; without `node`, one more column names the node.
+        rows: `COLUMNS` and `SPARSE` in their order; without `node`, one more column names the node.
         node: the owner of all of them.
     """
     records = []
     for row in rows:
         try:
-            records.append(_decode(row, row[23] if node is None else node))
+            records.append(_decode(row, row[_WIDTH] if node is None else node))
         except (ValueError, TypeError, AttributeError) as error:
             _log.warning("job %s is left out, its row cannot be read: %s", row[11], error)
     return records
@@ -168,8 +231,8 @@ def _decode(row: Sequence[Any], node: str | None) -> Record:
     (
         inserted_at, scheduled_at, attempted_at, finished_at, timeout, priority, max_attempts, attempt, progress,
         orphaned, keep_result, job_id, state, queue, worker, args, meta, tags, history, errors, result, rerun_of,
-        original_id,
-    ) = row[:23]  # fmt: skip
+        original_id, *sparse,
+    ) = row[:_WIDTH]  # fmt: skip
     if state not in STATES:
         raise ValueError(f'no state is called "{state}"')
     for name, value in (("args", args), ("meta", meta)):
@@ -201,6 +264,29 @@ def _decode(row: Sequence[Any], node: str | None) -> Record:
         fence=attempt,
         rerun_of=None if rerun_of is None else rerun_of.bytes,
         original_id=None if original_id is None else original_id.bytes,
+        extra=None if sparse == _NOTHING else _extra(*sparse),
+    )
+
+
+def _extra(
+    unique_key: Any,
+    guarded: bool | None,
+    partition_key: str | None,
+    depends_on: Sequence[Any] | None,
+    on_failure: Any,
+    results: str | None,
+    batch_id: Any,
+    parent_id: Any,
+) -> Extra:
+    return Extra(
+        unique_key=None if unique_key is None else unique_key.bytes,
+        guarded=bool(guarded),
+        partition_key=partition_key,
+        depends_on=tuple(parent.bytes for parent in depends_on or ()),
+        on_dependency_failure=on_failure or "discard",
+        dependency_results=b"" if results is None else results.encode(),
+        batch_id=None if batch_id is None else batch_id.bytes,
+        parent_id=None if parent_id is None else parent_id.bytes,
     )
 
 

@@ -50,6 +50,7 @@ class Table:
     Attributes:
         moving: held while rows change their owner between the store and this table.
         in_doubt: such a change was begun and nothing is known of its end.
+        on_stored: told of new jobs once they are committed.
     """
 
     def __init__(self, borders: Mapping[str, Border] | None = None) -> None:
@@ -58,6 +59,7 @@ class Table:
         self.moving = trio.Lock()
         self.in_doubt = False
         self._newcomers: set[bytes] | None = None
+        self.on_stored: Callable[[list[Record]], None] | None = None
         self.closed = False
         self.inserts: LaneQueue[Insert] = LaneQueue()
         self.outcomes: LaneQueue[Record] = LaneQueue()
@@ -248,6 +250,9 @@ class Table:
         for record in insert.records:
             record.fence = record.attempt
         records = insert.records
+        if self.on_stored is not None:
+            existing = insert.existing
+            self.on_stored([r for r in records if r.id not in existing] if existing else records)
         if insert.existing or insert.unowned:
             not_ours = insert.existing | insert.unowned
             for record in records:

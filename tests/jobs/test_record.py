@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kathikon_actors.jobs import machine
+from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.record import Job, from_us, to_us
 from kathikon_actors.jobs.runtime import CURRENT
 from tests.jobs.make import NOW, record
@@ -28,6 +29,15 @@ def full() -> Job:
     machine.begin(made, NOW + 4)
     machine.complete(made, NOW + 5, b'{"ok":true}')
     made.orphaned = 1
+    made.extra = Extra(
+        unique_key=bytes(range(16)),
+        partition_key="eu",
+        depends_on=(UUID(int=7).bytes, UUID(int=8).bytes),
+        on_dependency_failure="run",
+        dependency_results=b'"%s":[1]' % str(UUID(int=7)).encode(),
+        batch_id=UUID(int=9).bytes,
+        parent_id=UUID(int=10).bytes,
+    )
     return Job(made)
 
 
@@ -49,6 +59,9 @@ def test_every_property_has_its_type_and_value() -> None:
     assert [entry["message"] for entry in job.errors] == ["no"]
     assert job.errors[0]["at"] == from_us(NOW + 2)
     assert len(job.history) == 6
+    assert (job.unique_key, job.partition_key) == ("000102030405060708090a0b0c0d0e0f", "eu")
+    assert (job.depends_on, job.on_dependency_failure) == ([UUID(int=7), UUID(int=8)], "run")
+    assert (job.dependency_results, job.batch_id, job.parent_id) == ({UUID(int=7): [1]}, UUID(int=9), UUID(int=10))
     fresh = Job(record())
     assert (fresh.attempted_at, fresh.completed_at, fresh.result, fresh.errors, fresh.history) == (
         None,
@@ -57,6 +70,13 @@ def test_every_property_has_its_type_and_value() -> None:
         [],
         [],
     )
+
+
+def test_a_plain_job_has_neither_key_nor_parents_nor_batch() -> None:
+    """What only some jobs have reads as nothing."""
+    job = Job(record())
+    assert (job.unique_key, job.partition_key, job.batch_id, job.parent_id) == (None, None, None, None)
+    assert (job.depends_on, job.on_dependency_failure, job.dependency_results) == ([], "discard", {})
 
 
 @pytest.mark.parametrize("state", ["cancelled", "discarded"])

@@ -11,6 +11,7 @@ import trio
 
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.errors import AlreadyExists, LeaseLost, NodeNameTaken, StoreUnavailable
+from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store.protocol import Counts, Filter, Membership, Store
 from tests.store.conftest import Backend
@@ -42,6 +43,18 @@ def rich_record(**fields: Any) -> Record:
             "timeout": 0.1,
             "keep_result": False,
             "orphaned": 1,
+            "rerun_of": bytes(range(16)),
+            "original_id": bytes(range(1, 17)),
+            "extra": Extra(
+                unique_key=bytes(range(2, 18)),
+                guarded=True,
+                partition_key="tenant ü",
+                depends_on=(bytes(range(3, 19)), bytes(range(4, 20))),
+                on_dependency_failure="run",
+                dependency_results=b'"03040506-0708-090a-0b0c-0d0e0f101112":[1,"\xc3\xbc"]',
+                batch_id=bytes(range(5, 21)),
+                parent_id=bytes(range(6, 22)),
+            ),
             **fields,
         }
     )

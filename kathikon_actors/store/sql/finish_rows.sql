@@ -30,13 +30,16 @@ gone AS (
     RETURNING
         j.owner, j.inserted_at, r.scheduled_at, r.attempted_at, r.finished_at, j.timeout, j.priority, r.max_attempts,
         r.attempt, r.progress, r.orphaned, j.keep_result, j.id, r.state, j.queue, j.worker, j.args, j.meta, j.tags,
-        r.history, r.errors, r.result, j.rerun_of, j.original_id
+        r.history, r.errors, r.result,
+        j.rerun_of, j.original_id, j.unique_key, j.guarded, j.partition_key, j.depends_on, j.on_dependency_failure,
+        j.dependency_results, j.batch_id, j.parent_id
 ),
 kept AS (
     INSERT INTO kathikon.finished_jobs (
         owner, inserted_at, scheduled_at, attempted_at, finished_at, timeout, priority, max_attempts, attempt, progress,
-        orphaned, keep_result, id, state, queue, worker, args, meta, tags, history, errors, result, rerun_of,
-        original_id
+        orphaned, keep_result, id, state, queue, worker, args, meta, tags, history, errors, result,
+        rerun_of, original_id, unique_key, guarded, partition_key, depends_on, on_dependency_failure,
+        dependency_results, batch_id, parent_id
     )
     SELECT * FROM gone
     RETURNING id

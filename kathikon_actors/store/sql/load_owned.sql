@@ -1,7 +1,9 @@
 SELECT
     j.inserted_at, j.scheduled_at, j.attempted_at, j.finished_at, j.timeout, j.priority, j.max_attempts, j.attempt,
     j.progress, j.orphaned, j.keep_result, j.id, j.state, j.queue, j.worker, j.args, j.meta, j.tags, j.history, j.errors,
-    j.result, j.rerun_of, j.original_id
+    j.result,
+    j.rerun_of, j.original_id, j.unique_key, j.guarded, j.partition_key, j.depends_on, j.on_dependency_failure,
+    j.dependency_results, j.batch_id, j.parent_id
 FROM kathikon.jobs j
 WHERE j.owner = $1 AND ($2::uuid IS NULL OR j.id > $2) AND EXISTS (
     SELECT FROM kathikon.lanes l WHERE l.node_id = $1 AND l.lane = 2 AND l.epoch = $3

@@ -1,6 +1,8 @@
 SELECT
     inserted_at, scheduled_at, attempted_at, finished_at, timeout, priority, max_attempts, attempt, progress, orphaned,
-    keep_result, id, state, queue, worker, args, meta, tags, history, errors, result, rerun_of, original_id,
+    keep_result, id, state, queue, worker, args, meta, tags, history, errors, result,
+    rerun_of, original_id, unique_key, guarded, partition_key, depends_on, on_dependency_failure, dependency_results,
+    batch_id, parent_id,
     owner
 FROM kathikon.jobs
 WHERE id = $1

@@ -1,0 +1,1 @@
+"""The figures of `python -m benchmarks.jobs`, a file for each kind."""
