@@ -10,6 +10,33 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kathikon_actors.actors.actor import Actor
+    from kathikon_actors.actors.errors import (
+        ActorDied,
+        ActorError,
+        ActorIgnored,
+        BadReturnValue,
+        CallingSelf,
+        CallTimeout,
+        MailboxFull,
+        NoActorSystem,
+        NoSuchActor,
+        NotInACall,
+        ProcessDied,
+        RemoteError,
+        UnknownMessage,
+        Unpicklable,
+    )
+    from kathikon_actors.actors.mailbox import Mailbox
+    from kathikon_actors.actors.many import CallResults, call_many
+    from kathikon_actors.actors.messages import Down, ExitSignal, Timeout
+    from kathikon_actors.actors.monitor import Monitor
+    from kathikon_actors.actors.ref import ActorRef
+    from kathikon_actors.actors.replies import ReplyTo, defer_reply
+    from kathikon_actors.actors.spec import actor_spec
+    from kathikon_actors.actors.statistics import ActorStatistics
+    from kathikon_actors.actors.system import ActorSystem, open_actor_system
+    from kathikon_actors.actors.timers import Timer
     from kathikon_actors.jobs.backoff import constant, exponential, linear
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
@@ -40,6 +67,46 @@ if TYPE_CHECKING:
     from kathikon_actors.node.sync_client import SyncClient
 
 _HOMES = {
+    "actors.actor": ("Actor",),
+    "actors.errors": (
+        "ActorDied",
+        "ActorError",
+        "ActorIgnored",
+        "BadReturnValue",
+        "CallTimeout",
+        "CallingSelf",
+        "MailboxFull",
+        "NoActorSystem",
+        "NoSuchActor",
+        "NotInACall",
+        "ProcessDied",
+        "RemoteError",
+        "UnknownMessage",
+        "Unpicklable",
+    ),
+    "actors.mailbox": ("Mailbox",),
+    "actors.many": (
+        "CallResults",
+        "call_many",
+    ),
+    "actors.messages": (
+        "Down",
+        "ExitSignal",
+        "Timeout",
+    ),
+    "actors.monitor": ("Monitor",),
+    "actors.ref": ("ActorRef",),
+    "actors.replies": (
+        "ReplyTo",
+        "defer_reply",
+    ),
+    "actors.spec": ("actor_spec",),
+    "actors.statistics": ("ActorStatistics",),
+    "actors.system": (
+        "ActorSystem",
+        "open_actor_system",
+    ),
+    "actors.timers": ("Timer",),
     "jobs.backoff": ("constant", "exponential", "linear"),
     "jobs.errors": (
         "AlreadyExists",
@@ -72,12 +139,25 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Actor",
+    "ActorDied",
+    "ActorError",
+    "ActorIgnored",
+    "ActorRef",
+    "ActorStatistics",
+    "ActorSystem",
     "AlreadyExists",
     "App",
     "BadConfiguration",
+    "BadReturnValue",
+    "CallResults",
+    "CallTimeout",
+    "CallingSelf",
     "Cancel",
     "Client",
     "Discard",
+    "Down",
+    "ExitSignal",
     "Fail",
     "InsertedMany",
     "InvalidJob",
@@ -86,26 +166,43 @@ __all__ = [
     "JobNotFound",
     "KathikonError",
     "LeaseLost",
+    "Mailbox",
+    "MailboxFull",
+    "Monitor",
     "NewJob",
+    "NoActorSystem",
+    "NoSuchActor",
     "Node",
     "NodeNameTaken",
     "NodeStopping",
+    "NotInACall",
     "OwnedElsewhere",
+    "ProcessDied",
     "Queue",
     "QueueFull",
+    "RemoteError",
+    "ReplyTo",
     "Retry",
     "Snooze",
     "StoreUnavailable",
     "SyncClient",
+    "Timeout",
+    "Timer",
+    "UnknownMessage",
     "UnknownOption",
     "UnknownQueue",
     "UnknownWorker",
+    "Unpicklable",
     "WaitTimeout",
     "Worker",
     "WorkerFunction",
+    "actor_spec",
+    "call_many",
     "constant",
+    "defer_reply",
     "exponential",
     "linear",
+    "open_actor_system",
     "open_node",
     "worker",
 ]

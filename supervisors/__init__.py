@@ -31,8 +31,8 @@ from supervisors._events import (
     ShutdownError,
     StartFailed,
 )
-from supervisors._exits import Crash, Exit, ExitReason, Killed, Normal, Shutdown, is_abnormal
-from supervisors._inside import StopRequest, cleanup_scope, self_pid, stop_requested, trap_stop
+from supervisors._exits import Crash, Exit, ExitReason, Killed, Normal, Shutdown, is_abnormal, reason_of
+from supervisors._inside import StopRequest, cleanup_scope, on_stop_request, self_pid, stop_requested, trap_stop
 from supervisors._life import Pid
 from supervisors._partition import (
     NoPartitions,
@@ -118,12 +118,14 @@ __all__ = [
     "cleanup_scope",
     "dynamic_supervisor_spec",
     "is_abnormal",
+    "on_stop_request",
     "open_dynamic_supervisor",
     "open_partition_supervisor",
     "open_supervisor",
     "open_task_supervisor",
     "partition_of",
     "partition_supervisor_spec",
+    "reason_of",
     "run_supervisor",
     "self_pid",
     "stop_requested",

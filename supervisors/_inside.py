@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import trio
@@ -10,7 +10,7 @@ import trio
 from supervisors._errors import SupervisionError
 from supervisors._life import Life, Pid, current_life
 
-__all__ = ["StopRequest", "cleanup_scope", "self_pid", "stop_requested", "trap_stop"]
+__all__ = ["StopRequest", "cleanup_scope", "on_stop_request", "self_pid", "stop_requested", "trap_stop"]
 
 
 def _own_life() -> Life:
@@ -73,9 +73,29 @@ def trap_stop() -> Iterator[StopRequest]:
     """
     life = _own_life()
     event = trio.Event()
-    life.trap(event)
+    life.trap(event.set)
     try:
         yield StopRequest(life, event)
+    finally:
+        life.trap(None)
+
+
+@contextmanager
+def on_stop_request(notify: Callable[[], object]) -> Iterator[None]:
+    """Within this block a request to stop calls `notify()` instead of cancelling the child.
+
+    For a child that is told of things by callbacks anyway and needs no task that waits for the request; otherwise as
+    `trap_stop`. `notify` must not raise; it is called at once when a stop was requested before.
+
+    Example:
+        async def server(mailbox):
+            with on_stop_request(lambda: mailbox.put(STOP)):
+                await mailbox.serve()
+    """
+    life = _own_life()
+    life.trap(notify)
+    try:
+        yield
     finally:
         life.trap(None)
 

@@ -80,7 +80,7 @@ class Life:
         self.reason: ExitReason = Normal()
         self.fatal: BaseException | None = None
         self._watch: trio.Event | None = None
-        self._trap: trio.Event | None = None
+        self._trap: Callable[[], object] | None = None
         self._shields: set[trio.CancelScope] | None = None
         self._pid: Pid | None = None
         self._mourners: dict[object, Callable[[ExitReason], object]] | None = None
@@ -120,7 +120,7 @@ class Life:
         if not self.stop_requested:
             self.stop_requested = True
             if self._trap is not None:
-                self._trap.set()
+                self._trap()
             else:
                 self.scope.cancel()
 
@@ -172,14 +172,14 @@ class Life:
         self._changed()
         self.on_end(self)
 
-    def trap(self, event: trio.Event | None) -> None:
-        """Set `event` instead of cancelling when a stop is requested; None restores cancelling."""
-        self._trap = event
-        if event is None:
+    def trap(self, notify: Callable[[], object] | None) -> None:
+        """Call `notify` instead of cancelling when a stop is requested; None restores cancelling."""
+        self._trap = notify
+        if notify is None:
             if self.stop_requested:
                 self.scope.cancel()
         elif self.stop_requested:
-            event.set()
+            notify()
 
     def add_shield(self, scope: trio.CancelScope) -> None:
         """Let a kill cancel `scope`, which is shielded from all else."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from typing import NoReturn
 
 import trio
 
+from kathikon_actors import faults
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
 from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.intake import Intake
@@ -146,7 +148,12 @@ async def _membership(state: NodeState, *, task_status: trio.TaskStatus[int] = t
         await _take_up(state, membership)
     else:
         membership = state.membership
-        await store.renew(membership, lease)
+        try:
+            await store.renew(membership, lease)
+        except LeaseLost:
+            # We left, or were replaced, while this child was down: all that works under that epoch starts again.
+            task_status.started(membership.epoch)
+            await _start_again(state)
     renewed = trio.current_time()
     task_status.started(membership.epoch)
     try:
@@ -154,6 +161,8 @@ async def _membership(state: NodeState, *, task_status: trio.TaskStatus[int] = t
             await trio.sleep_until(renewed + lease / 3)
             begun = trio.current_time()
             try:
+                if faults.armed:
+                    await faults.reach("membership.before_renew", node=state.name)
                 await store.renew(membership, lease)
                 renewed = begun
                 await take_up_doubtful(state)
@@ -254,7 +263,7 @@ async def _rescuer(state: NodeState, *, task_status: trio.TaskStatus[Rescuer] = 
         await _start_again(state)
 
 
-async def _start_again(state: NodeState) -> None:
+async def _start_again(state: NodeState) -> NoReturn:
     """Have the table end, and with it all that works under the epoch that was replaced; we are restarted after it."""
     state.lease_lost.set()
     await trio.sleep_forever()

@@ -6,6 +6,7 @@ import heapq
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from kathikon_actors import faults
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import DUE_STATES
@@ -86,7 +87,11 @@ class Intake:
         async with table.moving:
             border.begin_look()
             try:
+                if faults.armed:
+                    await faults.reach("store.before_claim", queue=queue)
                 records = await self._store.claim(self._membership, [queue], limit)
+                if faults.armed:
+                    await faults.reach("store.after_claim", queue=queue, rows=len(records))
             except BaseException:
                 table.in_doubt = True
                 raise

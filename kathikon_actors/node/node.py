@@ -49,7 +49,7 @@ from kathikon_actors.store.urls import parse_store_url
 from kathikon_actors.telemetry.events import NodeChanged
 from supervisors import FailedToStart, Supervisor, TreeNode, open_supervisor
 
-__all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node"]
+__all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node", "open_nodes"]
 
 logger = logging.getLogger(__name__)
 
@@ -337,6 +337,14 @@ class Node(JobActions, Telemetry):
         return False
 
 
+_open: list[Node] = []
+
+
+def open_nodes() -> list[Node]:
+    """Give the nodes whose blocks run in this process, the latest last."""
+    return list(_open)
+
+
 class _Chunks:
     """The chunks of one `insert_many`: one is filled while earlier ones commit."""
 
@@ -455,6 +463,7 @@ async def open_node(
                 node_children(state, server), strategy="rest_for_one", name=f"node {name}"
             ) as tree:
                 node = Node(state, tree, insert_timeout)
+                _open.append(node)
                 report_supervisors(state.bus, tree)
                 state.bus.emit(NodeChanged(action="started"))
                 try:
@@ -466,6 +475,8 @@ async def open_node(
                 else:
                     with trio.CancelScope(shield=True):
                         await _drain(node, shutdown_timeout)
+                finally:
+                    _open.remove(node)
         except FailedToStart as error:
             raise _root_cause(error) from error
 

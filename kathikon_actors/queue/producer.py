@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from kathikon_actors import faults
 from kathikon_actors.queue.heap import PriorityHeap
 from kathikon_actors.queue.pool import alone_spec, worker_spec
 from kathikon_actors.queue.runner import Kind
@@ -128,6 +129,8 @@ class Producer:
                         break
                     if table.records.get(record.id) is not record:  # another node has it now
                         continue
+                    if faults.armed:
+                        faults.touch("producer.after_pop", **faults.about(record))
                     runner.give(record, at, now)
                     given += 1
                     free -= starts_one_more

@@ -16,6 +16,7 @@ from operator import itemgetter
 
 import trio
 
+from kathikon_actors.actors.snapshots.sink import StoredSnapshot
 from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.errors import (
     AlreadyExists,
@@ -40,6 +41,7 @@ from kathikon_actors.store.protocol import (
     Unowned,
     key_of,
 )
+from kathikon_actors.store.snapshots import MemorySnapshotStore
 
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
 
@@ -82,6 +84,7 @@ class MemoryData:
         finished: by id.
         owned: the live rows by their owner's node_id, with `None` for those that anybody may claim.
         listeners: told of queues in which rows were left unowned, by the store that listens.
+        snapshots: of actors, the newest first, by node_id and name.
         leader: node_id, term, and when its lease ends, as microseconds since 1970.
     """
 
@@ -91,6 +94,7 @@ class MemoryData:
     finished: dict[bytes, Record] = field(default_factory=dict)
     owned: dict[int | None, dict[bytes, Record]] = field(default_factory=lambda: {None: {}})
     listeners: dict[MemoryStore, Callable[[frozenset[str]], None]] = field(default_factory=dict)
+    snapshots: dict[tuple[int, str], list[StoredSnapshot]] = field(default_factory=dict)
     leader: tuple[int, int, int] = (0, 0, 0)
 
 
@@ -113,6 +117,7 @@ class MemoryStore:
     def __init__(self, data: MemoryData | None = None) -> None:
         self.data = MemoryData() if data is None else data
         self._open = False
+        self.snapshots = MemorySnapshotStore(self.data, self._begin)
 
     async def open(self) -> None:
         """Begin to answer."""

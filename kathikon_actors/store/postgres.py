@@ -1,4 +1,4 @@
-"""The store on Postgres: two lanes for commits, one connection each for names, claims and notices, two for reads.
+"""The store on Postgres: two lanes for commits, two readers, a connection each for names, claims, notices, snapshots.
 
 It runs on asyncpg under trio-asyncio, so `open_loop` must be around it. Advisory locks, prepared statements and
 session settings belong to a session: connect to Postgres itself, not through a pooler of transactions.
@@ -23,6 +23,7 @@ from kathikon_actors.store.protocol import Changed, Counts, DeadNode, Filter, La
 from kathikon_actors.store.reading import claim_rows, load_rows, look_at_rows, release_rows
 from kathikon_actors.store.rescue import fence_dead, take_over_rows
 from kathikon_actors.store.rows import pg_id
+from kathikon_actors.store.snapshots import PostgresSnapshotStore
 from kathikon_actors.store.urls import parse_store_url
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class PostgresStore:
         self._fence = lanes.claims_fence()
         self._ear = Ear(Connection(parsed, timeout), self._own_backends)
         self._readers = Pool(parsed, timeout, _READERS)
+        self.snapshots = PostgresSnapshotStore(Pool(parsed, timeout, 1), self._check_open)
 
     async def open(self) -> None:
         """Connect every connection that works all the time, and bring the schema up to date.
@@ -87,6 +89,7 @@ class PostgresStore:
         for connection in self._connections():
             await connection.close()
         await self._readers.close()
+        await self.snapshots.pool.close()
 
     async def join(self, node: str, lease: float) -> Membership:
         """See `Store.join`."""

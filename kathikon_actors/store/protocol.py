@@ -15,6 +15,7 @@ from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
 from kathikon_actors.store.leading import LeaderStore
+from kathikon_actors.store.snapshots import SnapshotStore
 
 __all__ = [
     "CLAIMABLE_STATES",
@@ -141,6 +142,11 @@ class Store(LeaderStore, Protocol):
 
     url: str
     """What the user gave, without secrets: for errors and the tree."""
+
+    @property
+    def snapshots(self) -> SnapshotStore:
+        """Where the snapshots of actors are kept."""
+        ...
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date. Called again after a cut."""

@@ -1,0 +1,244 @@
+"""The three rules for sharing events: by demand, to all, by partition."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kathikon_actors.actors.stages.dispatcher import Deliveries, Dispatched, Dispatcher, SubscriptionRefused
+from supervisors import partition_of
+
+__all__ = ["BroadcastDispatcher", "DemandDispatcher", "PartitionDispatcher"]
+
+
+def _only(options: Mapping[str, Any], known: str | None, rule: str) -> None:
+    for name in options:
+        if name != known:
+            legal = f"it takes {known!r} only" if known else "it takes none"
+            raise SubscriptionRefused(f"{rule} has no subscription option {name!r}; {legal}")
+
+
+class DemandDispatcher(Dispatcher):
+    """Each event goes to one consumer: the one that waits for most. This is the default.
+
+    Demand of a subscription that was cancelled is not forgotten: what the producer was asked for and did not give yet
+    goes to whoever asks next, so that the producer is not asked twice for it.
+    """
+
+    def __init__(self) -> None:
+        # Sorted by demand, largest first; among equals the one that came to this demand first.
+        self._demands: list[tuple[int, Hashable]] = []
+        self._orphaned = 0
+
+    def subscribe(self, key: Hashable, consumer: Hashable, options: Mapping[str, Any]) -> None:  # noqa: ARG002
+        """Take a subscription in; the rule has no options."""
+        _only(options, None, "DemandDispatcher")
+        self._demands.append((0, key))
+
+    def cancel(self, key: Hashable) -> int:
+        """Keep the demand for those who ask next."""
+        self._orphaned += self._pop(key)
+        return 0
+
+    def ask(self, key: Hashable, count: int) -> tuple[int, Deliveries]:
+        """Ask the producer, less what it owes already to those who left."""
+        self._push(self._pop(key) + count, key)
+        owed = min(self._orphaned, count)
+        self._orphaned -= owed
+        return count - owed, []
+
+    def dispatch(self, events: list[Any]) -> Dispatched:
+        """Give to the largest demand as much as it wants, then to what is then the largest."""
+        deliveries: Deliveries = []
+        at = 0
+        while at < len(events) and self._demands and self._demands[0][0] > 0:
+            demand, key = self._demands.pop(0)
+            now = events[at : at + demand]
+            at += len(now)
+            deliveries.append((key, now))
+            self._push(demand - len(now), key)
+        left = events[at:]
+        # What comes without being wanted is what those who left had asked for, until that is met.
+        self._orphaned = max(0, self._orphaned - len(left))
+        return Dispatched(deliveries, left)
+
+    def _pop(self, key: Hashable) -> int:
+        for at, (demand, other) in enumerate(self._demands):
+            if other == key:
+                del self._demands[at]
+                return demand
+        raise KeyError(key)
+
+    def _push(self, demand: int, key: Hashable) -> None:
+        insort(self._demands, (demand, key), key=lambda entry: -entry[0])
+
+
+@dataclass
+class _Listener:
+    consumer: Hashable
+    selector: Callable[[Any], bool] | None
+    demand: int = 0
+
+
+class BroadcastDispatcher(Dispatcher):
+    """Each event goes to every consumer, so the slowest one sets the pace. A consumer subscribes once.
+
+    Subscription option: `selector`, a function of the event; events for which it is false are left out for this
+    consumer. For a producer in another process it must be picklable.
+
+    A consumer that joins later holds back what others wait for until it has asked as well (in GenStage it may be sent
+    more than it asked for instead).
+    """
+
+    def __init__(self) -> None:
+        self._listeners: dict[Hashable, _Listener] = {}
+        self._asked = 0
+
+    def subscribe(self, key: Hashable, consumer: Hashable, options: Mapping[str, Any]) -> None:
+        """Take a subscription in."""
+        _only(options, "selector", "BroadcastDispatcher")
+        if any(listener.consumer == consumer for listener in self._listeners.values()):
+            raise SubscriptionRefused("this consumer is subscribed already; a broadcast takes each consumer once")
+        selector = options.get("selector")
+        if selector is not None and not callable(selector):
+            raise SubscriptionRefused(f"selector is {selector!r}; it is a function of the event that gives a bool")
+        self._listeners[key] = _Listener(consumer, selector)
+
+    def cancel(self, key: Hashable) -> int:
+        """Who leaves may have been the slowest: then the others' demand counts."""
+        del self._listeners[key]
+        if not self._listeners:
+            self._asked = 0
+        return self._more()
+
+    def ask(self, key: Hashable, count: int) -> tuple[int, Deliveries]:
+        """Ask the producer for what now everybody wants."""
+        self._listeners[key].demand += count
+        return self._more(), []
+
+    def dispatch(self, events: list[Any]) -> Dispatched:
+        """Give everybody what everybody has asked for."""
+        common = self._common()
+        now = events[:common]
+        done = Dispatched([], events[common:])
+        self._asked = max(0, self._asked - len(events))
+        if not now:
+            return done
+        for key, listener in self._listeners.items():
+            wanted = now if listener.selector is None else [event for event in now if listener.selector(event)]
+            listener.demand -= len(now)
+            if len(wanted) < len(now):
+                done.unwanted[key] = len(now) - len(wanted)
+            if wanted:
+                done.deliveries.append((key, list(wanted)))
+        return done
+
+    def _common(self) -> int:
+        return min((listener.demand for listener in self._listeners.values()), default=0)
+
+    def _more(self) -> int:
+        more = max(0, self._common() - self._asked)
+        self._asked += more
+        return more
+
+
+@dataclass
+class _Partition:
+    """One partition. Either `demand` is 0 or `queue` is empty."""
+
+    key: Hashable = None
+    demand: int = 0
+    queue: deque[Any] = field(default_factory=deque)
+
+
+class PartitionDispatcher(Dispatcher):
+    """Each event goes to the consumer of its partition; one that lags holds back the others.
+
+    Subscription option: `partition`, required: which one this consumer serves.
+
+    Args:
+        partitions: how many (named 0 to n - 1), or their names.
+        hash: gives the partition of an event, or `None` to drop the event; by default `supervisors.partition_of`, for
+            events that are numbers, strings, bytes or tuples of those: the same in every process and every run.
+
+    Example:
+        ```python
+        class Orders(Producer[Order]):
+            dispatcher = staticmethod(lambda: PartitionDispatcher(["eu", "us"], hash=lambda order: order.region))
+        ```
+    """
+
+    def __init__(
+        self,
+        partitions: int | Iterable[Hashable],
+        hash: Callable[[Any], Hashable] | None = None,  # noqa: A002 GenStage's name for it
+    ) -> None:
+        names = list(range(partitions)) if isinstance(partitions, int) else list(partitions)
+        if not names:
+            raise ValueError("partitions is empty; a PartitionDispatcher needs one partition at least")
+        self._partitions = {name: _Partition() for name in names}
+        self._hash = hash or (lambda event: names[partition_of(event, len(names))])
+        self._name_of: dict[Hashable, Hashable] = {}
+        self._waiting = 0
+        self._orphaned = 0
+
+    def subscribe(self, key: Hashable, consumer: Hashable, options: Mapping[str, Any]) -> None:  # noqa: ARG002
+        """Take the consumer of one partition in."""
+        _only(options, "partition", "PartitionDispatcher")
+        legal = ", ".join(map(repr, self._partitions))
+        if "partition" not in options:
+            raise SubscriptionRefused(f"a subscription to a PartitionDispatcher names its partition=, one of {legal}")
+        name = options["partition"]
+        partition = self._partitions.get(name)
+        if partition is None:
+            raise SubscriptionRefused(f"there is no partition {name!r}; one of {legal}")
+        if partition.key is not None:
+            raise SubscriptionRefused(f"partition {name!r} has a consumer already")
+        partition.key = key
+        self._name_of[key] = name
+
+    def cancel(self, key: Hashable) -> int:
+        """What waited for this consumer is dropped; the producer is asked for as many others."""
+        name = self._name_of.pop(key)
+        old, self._partitions[name] = self._partitions[name], _Partition()
+        self._orphaned += old.demand
+        self._waiting += len(old.queue)
+        return len(old.queue)
+
+    def ask(self, key: Hashable, count: int) -> tuple[int, Deliveries]:
+        """Give what waits for this partition; ask the producer for as much again."""
+        partition = self._partitions[self._name_of[key]]
+        queue = partition.queue
+        now = [queue.popleft() for _ in range(min(count, len(queue)))]
+        partition.demand += count - len(now)
+        owed = min(self._orphaned, count)
+        self._orphaned -= owed
+        self._waiting += count - owed
+        return count - owed, [(key, now)] if now else []
+
+    def dispatch(self, events: list[Any]) -> Dispatched:
+        """Sort events into partitions; those whose partition has not asked wait there."""
+        now, left = events[: self._waiting], events[self._waiting :]
+        self._waiting -= len(now)
+        self._orphaned = min(self._orphaned, self._waiting)
+        sorted_events: dict[Hashable, list[Any]] = {}
+        for event in now:
+            name = self._hash(event)
+            if name is None:
+                continue
+            if name not in self._partitions:
+                legal = ", ".join(map(repr, self._partitions))
+                raise ValueError(f"hash gave partition {name!r} for {event!r}; it gives one of {legal}, or None")
+            sorted_events.setdefault(name, []).append(event)
+        deliveries: Deliveries = []
+        for name, ours in sorted_events.items():
+            partition = self._partitions[name]
+            given = ours[: partition.demand]
+            partition.demand -= len(given)
+            partition.queue.extend(ours[len(given) :])
+            if given:
+                deliveries.append((partition.key, given))
+        return Dispatched(deliveries, left)

@@ -1,0 +1,291 @@
+"""The place where actors live: names, deadlines, and the supervisor of those that are started by hand."""
+
+# PEP 612 has no way to add parameters of our own to those of a class; callers are checked all the same.
+# pyright: reportGeneralTypeIssues=false
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import count
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import trio
+
+from kathikon_actors.actors.actor import Actor
+from kathikon_actors.actors.cell import Cell, current_cell, link_cells, nobody, unlink_cells
+from kathikon_actors.actors.deadlines import Deadlines
+from kathikon_actors.actors.errors import ActorIgnored
+from kathikon_actors.actors.mailbox import Mailbox
+from kathikon_actors.actors.recipe import Isolation, Recipe
+from kathikon_actors.actors.ref import ActorRef
+from kathikon_actors.actors.spec import actor_spec
+from kathikon_actors.actors.systems import current_system, register_system
+from kathikon_actors.actors.timers import Timer
+from supervisors import (
+    IGNORE,
+    AlreadyRegistered,
+    AlreadyStarted,
+    Backoff,
+    Crash,
+    DynamicSupervisor,
+    FailedToStart,
+    InvalidSpec,
+    Registry,
+    open_dynamic_supervisor,
+)
+
+if TYPE_CHECKING:
+    from kathikon_actors.actors.monitor import Monitor
+    from supervisors._specs import BrutalKill, OnExceed, Restart
+
+__all__ = ["ActorSystem", "open_actor_system"]
+
+A = TypeVar("A", bound=Actor)
+P = ParamSpec("P")
+
+
+class ActorSystem:
+    """Where actors live; from `open_actor_system()`, or `self.system` in an actor.
+
+    Attributes:
+        token: tells systems apart, also in other processes.
+        registry: the names and who holds them.
+        deadlines: the clock of its calls and timers.
+        closed: nothing can be started any more.
+    """
+
+    def __init__(self) -> None:
+        self.token = secrets.token_hex(8)
+        self.registry = Registry("unique")
+        self.deadlines = Deadlines()
+        self.closed = False
+        self._supervisor: DynamicSupervisor | None = None
+        self._numbers = count(1)
+        self._cells: dict[int, Cell] = {}
+        register_system(self)
+
+    @property
+    def supervisor(self) -> DynamicSupervisor:
+        """The supervisor of the actors that `start` starts."""
+        assert self._supervisor is not None
+        return self._supervisor
+
+    async def start(  # type: ignore[valid-type]
+        self,
+        cls: Callable[P, A],
+        /,
+        *args: P.args,
+        name: str | None = None,
+        isolation: Isolation = "task",
+        restart: Restart = "transient",
+        shutdown: float | BrutalKill = 5.0,
+        link: bool = False,
+        mailbox: Mailbox | None = None,
+        snapshot: object = None,
+        start_timeout: float | None = None,
+        backoff: Backoff | None = None,
+        child_intensity: tuple[int, float] | None = None,
+        **kwargs: P.kwargs,
+    ) -> ActorRef[A]:
+        """Start an actor under the system's supervisor, and return when it is up.
+
+        Args:
+            cls: a class derived from `Actor`.
+            *args: the arguments of its `__init__`, the same at every restart.
+            name: taken before `__init__` runs; the reference then goes by it, over restarts.
+            isolation: "task", or "process": an operating system's process of its own.
+            restart: "transient": after a crash or a kill, not after `stop`; "permanent": always; "temporary": never.
+            shutdown: seconds that it has for the messages before the stop request and for `terminate`.
+            link: link it to the actor that starts it, which is its parent: its end is a stop request.
+            mailbox: a bound on what may wait for it.
+            snapshot: how its state is kept.
+            start_timeout: seconds that `__init__` and `init` may take.
+            backoff: delays between restarts.
+            child_intensity: (restarts, seconds), a limit of its own besides the supervisor's.
+            **kwargs: the keyword arguments of its `__init__`.
+
+        Raises:
+            AlreadyStarted: the name is held; `info` is the reference of the holder.
+            FailedToStart: its start raised (the cause), exited, or took more than `start_timeout`.
+            ActorIgnored: its `init` returned `IGNORE`.
+            InvalidSpec: something is not legal.
+
+        Example:
+            counter = await system.start(Counter, 10, name="counter", isolation="process")
+        """
+        spec = actor_spec(
+            cls,
+            *args,
+            name=name,
+            isolation=isolation,
+            restart=restart,
+            shutdown=shutdown,
+            mailbox=mailbox,
+            snapshot=snapshot,
+            start_timeout=start_timeout,
+            backoff=backoff,
+            child_intensity=child_intensity,
+            system=self,
+            **kwargs,
+        )
+        parent = current_cell.get(None) if link else None
+        if link:
+            if parent is None:
+                raise InvalidSpec("link", link, "only inside an actor, which it is linked to")
+            recipe = spec.args[0]
+            assert isinstance(recipe, Recipe)
+            spec = replace(spec, args=(replace(recipe, parent=parent),))
+        try:
+            child = await self.supervisor.start_child(spec)
+        except FailedToStart as error:
+            if isinstance(error.reason, Crash) and isinstance(error.reason.exception, AlreadyStarted):
+                raise error.reason.exception from None
+            raise
+        if child.info is IGNORE:
+            raise ActorIgnored(str(spec.id))
+        ref: ActorRef[A] = child.info
+        return ref
+
+    def whereis(self, name: str) -> ActorRef[Any] | None:
+        """Give the reference to the actor that holds `name` now, or None."""
+        holder = self.registry.whereis(name)
+        return holder.ref if isinstance(holder, Cell) else None
+
+    def ref(self, name: str, cls: Callable[..., A]) -> ActorRef[A]:  # noqa: ARG002 it types the reference
+        """Make a reference by name, to whoever holds it whenever it is used; `cls` says what can be called."""
+        return ActorRef(self.token, name, None)
+
+    def send_after(self, delay: float, ref: ActorRef[Any], message: object) -> Timer:
+        """Send `message` to `ref` after `delay` seconds; a name is looked up then."""
+        return Timer(self.deadlines, delay, ref, message)
+
+    def names(self) -> list[str]:
+        """Give the names that are held now."""
+        return [cell.name for cell in self._cells.values() if cell.name is not None]
+
+    # For the rest of this room.
+
+    def new_uid(self) -> int:
+        """Give a number that no other life in this system has."""
+        return next(self._numbers)
+
+    async def claim(self, cell: Cell) -> None:
+        """Make a life known, under its name if it has one.
+
+        Raises:
+            AlreadyStarted: the name is held.
+        """
+        if cell.name is not None:
+            try:
+                self.registry.register(cell.name, owner=cell)
+            except AlreadyRegistered as error:
+                raise AlreadyStarted(cell.name, getattr(error.holder, "ref", None)) from None
+        self._cells[cell.uid] = cell
+
+    def forget(self, cell: Cell) -> None:
+        """A life is over."""
+        if self._cells.get(cell.uid) is cell:
+            del self._cells[cell.uid]
+
+    def ref_to(self, cell: Cell) -> ActorRef[Any]:
+        """Make the reference that others get."""
+        return ActorRef(self.token, cell.name, cell.uid if cell.name is None else None, cell)
+
+    def find(self, ref: ActorRef[Any]) -> Cell | None:
+        """Give the living actor that a reference means now."""
+        if ref.name is None:
+            return None if ref.uid is None else self._cells.get(ref.uid)
+        holder = self.registry.whereis(ref.name)
+        return holder if isinstance(holder, Cell) else None
+
+    def is_alive(self, ref: ActorRef[Any]) -> bool:
+        """Whether a reference means a living actor now."""
+        return self.find(ref) is not None
+
+    def pid_of(self, ref: ActorRef[Any]) -> int | None:
+        """Give the process that a living actor is in."""
+        cell = self.find(ref)
+        return None if cell is None else cell.pid
+
+    def watch(self, monitor: Monitor, cell: Cell) -> None:
+        """Have `monitor` fire at the end of `cell`."""
+        monitor.watch(cell.when_dead)
+
+    def link(self, one: ActorRef[Any], other: ActorRef[Any]) -> None:
+        """Link two actors."""
+        first, second = self.find(one), self.find(other)
+        if first is not None and second is not None:
+            link_cells(first, second)
+        elif first is not None:
+            first.signal(nobody(other.label), None, linked=True)
+        elif second is not None:
+            second.signal(nobody(one.label), None, linked=True)
+
+    def unlink(self, one: ActorRef[Any], other: ActorRef[Any]) -> None:
+        """Unlink two actors."""
+        first, second = self.find(one), self.find(other)
+        if first is not None and second is not None:
+            unlink_cells(first, second)
+
+    async def run_process(self, recipe: Recipe, task_status: trio.TaskStatus[Any]) -> None:  # noqa: ARG002
+        """Be one life of an actor in a process of its own."""
+        raise InvalidSpec("isolation", recipe.isolation, "'task': this system has no processes")
+
+
+@asynccontextmanager
+async def open_actor_system(
+    *,
+    max_restarts: int = 3,
+    max_seconds: float = 5.0,
+    max_children: int | None = None,
+    on_exceed: OnExceed = "escalate",
+    name: str | None = "actors",
+) -> AsyncIterator[ActorSystem]:
+    """Run an actor system round a block; leaving the block stops all actors, each within its `shutdown` seconds.
+
+    Actors that `actor_spec` puts into trees of supervisors inside the block live in it too.
+
+    Args:
+        max_restarts: how many restarts `max_seconds` may see, of all actors started by `start` together.
+        max_seconds: the sliding window, in seconds.
+        max_children: how many actors there may be that were started by `start`; None for no limit.
+        on_exceed: beyond `max_restarts`: "escalate" ends the block with `RestartLimitReached`, "pause" waits
+            `max_seconds` and goes on, "drop" leaves that actor stopped.
+        name: of the supervisor, in events and trees.
+
+    Raises:
+        RestartLimitReached: actors died too often; after the ordered stop of all.
+
+    Example:
+        async with open_actor_system() as system:
+            counter = await system.start(Counter, 10)
+            assert await counter.call(Counter.add, 5) == 15
+    """
+    system = ActorSystem()
+    error: BaseException | None = None
+    async with trio.open_nursery() as helpers:
+        helpers.start_soon(system.deadlines.run, name="actor deadlines")
+        try:
+            async with open_dynamic_supervisor(
+                max_restarts=max_restarts,
+                max_seconds=max_seconds,
+                max_children=max_children,
+                on_exceed=on_exceed,
+                name=name,
+            ) as system._supervisor:  # noqa: SLF001 its own half
+                token = current_system.set(system)
+                try:
+                    yield system
+                finally:
+                    current_system.reset(token)
+        except GeneratorExit:
+            raise
+        except BaseException as exc:
+            error = exc
+        system.closed = True
+        helpers.cancel_scope.cancel()
+    if error is not None:
+        raise error

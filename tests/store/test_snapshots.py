@@ -1,0 +1,93 @@
+"""What every store promises of snapshots: the last two, whole, by node and actor, fenced by the epoch."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from kathikon_actors.actors.snapshots.sink import MemorySnapshots, StoredSnapshot
+from kathikon_actors.jobs.errors import LeaseLost, StoreUnavailable
+from kathikon_actors.store.protocol import Store
+from tests.store.conftest import Backend
+from tests.support.records import now_us
+
+
+def state(text: str) -> StoredSnapshot:
+    return StoredSnapshot("msgpack", text.encode())
+
+
+async def test_the_last_two_snapshots_of_an_actor_are_kept_newest_first(store: Store) -> None:
+    """A hundred versions leave two rows; versions grow, times are the store's."""
+    me = await store.join("n", 30)
+    for number in range(1, 101):
+        assert await store.snapshots.save(me, "counter", state(str(number))) == number
+    kept = await store.snapshots.load(me, "counter")
+    assert [(one.version, one.state, one.codec) for one in kept] == [(100, b"100", "msgpack"), (99, b"99", "msgpack")]
+    assert all(abs(one.taken_at - now_us()) < 60_000_000 for one in kept)
+    assert await store.snapshots.load(me, "other") == []
+
+
+async def test_snapshots_belong_to_a_node_and_outlive_its_lives(backend: Backend) -> None:
+    """Another node's actor of the same name has its own; the next life of a name goes on with the version."""
+    first, second = await backend.connect(), await backend.connect()
+    one, two = await first.join("one", 30), await second.join("two", 30)
+    await first.snapshots.save(one, "counter", state("1"))
+    assert await second.snapshots.load(two, "counter") == []
+    await first.close()
+    again = await second.join("one", 30)
+    assert [kept.state for kept in await second.snapshots.load(again, "counter")] == [b"1"]
+    assert await second.snapshots.save(again, "counter", state("2")) == 2
+
+
+async def test_an_epoch_that_was_replaced_keeps_nothing_more(store: Store) -> None:
+    """Neither saving nor deleting under it changes anything."""
+    old = await store.join("n", 30)
+    await store.snapshots.save(old, "counter", state("old"))
+    new = await store.join("n", 30)
+    await store.snapshots.save(new, "counter", state("new"))
+    with pytest.raises(LeaseLost):
+        await store.snapshots.save(old, "counter", state("late"))
+    with pytest.raises(LeaseLost):
+        await store.snapshots.delete(old, "counter")
+    assert [kept.state for kept in await store.snapshots.load(new, "counter")] == [b"new", b"old"]
+
+
+async def test_deleted_snapshots_are_gone_and_the_others_stay(store: Store) -> None:
+    """One actor's only."""
+    me = await store.join("n", 30)
+    for actor in ("a", "b"):
+        await store.snapshots.save(me, actor, state(actor))
+    await store.snapshots.delete(me, "a")
+    assert await store.snapshots.load(me, "a") == []
+    assert [kept.state for kept in await store.snapshots.load(me, "b")] == [b"b"]
+
+
+async def test_a_save_that_is_cancelled_leaves_the_old_state_or_the_new_never_a_part(store: Store) -> None:
+    """Fifty saves of 300 kB, each cancelled at some moment: what is kept was given, and versions do not repeat."""
+    me = await store.join("n", 30)
+    given = {b"%d" % number * 100_000 for number in range(10, 61)}
+    for number in range(10, 61):
+        with trio.move_on_after(0.0002 * (number % 10)):
+            await store.snapshots.save(me, "big", StoredSnapshot("msgpack", b"%d" % number * 100_000))
+        kept = await store.snapshots.load(me, "big")
+        assert len(kept) <= 2
+        assert all(one.state in given for one in kept)
+        assert len({one.version for one in kept}) == len(kept)
+
+
+async def test_a_closed_store_says_so(store: Store) -> None:
+    """`StoreUnavailable`, as everywhere."""
+    me = await store.join("n", 30)
+    await store.close()
+    with pytest.raises(StoreUnavailable):
+        await store.snapshots.save(me, "a", state("x"))
+
+
+async def test_the_sink_in_memory_keeps_the_last_two_as_well() -> None:
+    """What a system without a node uses."""
+    sink = MemorySnapshots()
+    for number in range(5):
+        await sink.save("a", state(str(number)))
+    assert [(kept.version, kept.state) for kept in await sink.load("a")] == [(5, b"4"), (4, b"3")]
+    await sink.delete("a")
+    assert await sink.load("a") == []
