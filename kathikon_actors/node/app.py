@@ -89,7 +89,7 @@ class App:
         """Give the workers by name.
 
         Raises:
-            BadConfiguration: two workers share a name, or one names a queue that the app has not.
+            BadConfiguration: two workers share a name, or one names a queue that the app has not or that refuses it.
         """
         chosen: dict[str, WorkerDefinition] = {}
         for definition in self._workers or registered():
@@ -104,6 +104,9 @@ class App:
                 if not self._workers:
                     continue  # it belongs to another app of this process
                 raise BadConfiguration(f"worker {definition.name}: {UnknownQueue(definition.queue, self.queues)}")
+            queue = self.queues[definition.queue or self.defaults.queue]
+            if refusal := queue.refusal(definition.name, is_async=definition.is_async):
+                raise BadConfiguration(refusal)
             chosen[definition.name] = definition
         if not chosen:
             raise BadConfiguration(

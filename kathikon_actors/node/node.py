@@ -73,6 +73,7 @@ class NodeStatistics:
         uncommitted_inserts: rows that wait for the journal or are in flight; likewise `uncommitted_outcomes`.
         commits: batches committed since the journal started, with `rows` rows in all.
         cuts: how often the store was cut off.
+        degraded: queues whose worker processes keep dying; each is tried again after a pause.
     """
 
     jobs: int
@@ -82,6 +83,7 @@ class NodeStatistics:
     commits: int
     rows: int
     cuts: int
+    degraded: tuple[str, ...] = ()
 
 
 class Node(JobActions, Telemetry):
@@ -205,6 +207,9 @@ class Node(JobActions, Telemetry):
         if definition is None:
             raise UnknownWorker(new.worker, state.definitions)
         record = build_record(new, definition, state.app.defaults, state.ids, state.clock())
+        refusal = state.app.queues[record.queue].refusal(record.worker, is_async=definition.is_async)
+        if refusal is not None:
+            raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
         record.node = state.name
         return record
 
@@ -316,6 +321,7 @@ class Node(JobActions, Telemetry):
             commits=journal.commits if journal is not None else 0,
             rows=journal.rows if journal is not None else 0,
             cuts=state.link.cuts,
+            degraded=tuple(name for name, crew in state.crews.items() if crew.degraded),
         )
 
     # -- stopping -----------------------------------------------------------------------------------------------
