@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from kathikon_actors.actors.system import ActorSystem, open_actor_system
     from kathikon_actors.actors.timers import Timer
     from kathikon_actors.jobs.backoff import constant, exponential, linear
+    from kathikon_actors.jobs.breaker import Breaker
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         UnknownWorker,
         WaitTimeout,
     )
+    from kathikon_actors.jobs.limits import Limit, Rate
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
     from kathikon_actors.jobs.record import Job
@@ -126,6 +128,8 @@ _HOMES = {
         "UnknownWorker",
         "WaitTimeout",
     ),
+    "jobs.breaker": ("Breaker",),
+    "jobs.limits": ("Limit", "Rate"),
     "jobs.new_job": ("NewJob",),
     "jobs.outcomes": ("Cancel", "Discard", "Fail", "Retry", "Snooze"),
     "jobs.record": ("Job",),

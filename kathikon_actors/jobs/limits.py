@@ -6,11 +6,12 @@ import math
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
+from kathikon_actors.jobs.breaker import Breaker
 from kathikon_actors.jobs.errors import BadConfiguration
 from kathikon_actors.jobs.gcra import NS, Pacing
 from kathikon_actors.jobs.keypath import KeyPath
 
-__all__ = ["Limit", "Rate"]
+__all__ = ["Limit", "Rate", "check_limits"]
 
 _MOST: Final = 1_000_000_000
 
@@ -84,6 +85,28 @@ class Rate:
         interval = max(1, math.ceil(per * NS / self.n))
         object.__setattr__(self, "path", _path(self.by, "Rate"))
         object.__setattr__(self, "pacing", Pacing(interval, min((self.burst - 1) * interval, 2**62)))
+
+
+_EXAMPLES: Final[dict[str, tuple[type, str]]] = {
+    "concurrency": (Limit, "Limit(5)"),
+    "rate_limit": (Rate, "Rate(100, per=60)"),
+    "breaker": (Breaker, "Breaker()"),
+}
+
+
+def check_limits(where: str, declared: object, *fields: str) -> None:
+    """Raise `BadConfiguration` when what a worker or a queue declares is no limit.
+
+    Args:
+        where: whose, for the error.
+        declared: has the fields.
+        *fields: those to look at; default: all that a worker has.
+    """
+    for field in fields or _EXAMPLES:
+        value = getattr(declared, field)
+        kind, example = _EXAMPLES[field]
+        if value is not None and not isinstance(value, kind):
+            raise BadConfiguration(f"{where}: {field} is {value!r}; give {example}")
 
 
 def _path(by: object, where: str) -> KeyPath | None:

@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, get_type_hints, overload
 
 from kathikon_actors.jobs.backoff import BackoffFunction
+from kathikon_actors.jobs.breaker import Breaker
 from kathikon_actors.jobs.errors import BadConfiguration, UnknownOption
+from kathikon_actors.jobs.limits import Limit, Rate, check_limits
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Job
 
@@ -48,6 +50,9 @@ class WorkerDefinition:
         takes_job: whether `perform` wants the `Job` first.
         free_form: the class form whose `perform` takes the job alone: any arguments by name are accepted.
         owner: the class form's class, of which each run makes an instance.
+        concurrency: how many of its jobs run at the same time, on all nodes together.
+        rate_limit: how many of them start in a time, on all nodes together.
+        breaker: when it is given a rest.
     """
 
     def __init__(
@@ -65,6 +70,9 @@ class WorkerDefinition:
         priority: int = 0,
         tags: Iterable[str] = (),
         backoff: BackoffFunction | None = None,
+        concurrency: Limit | None = None,
+        rate_limit: Rate | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
         self.target = target
         self.name = name
@@ -77,6 +85,9 @@ class WorkerDefinition:
         self.priority = priority
         self.tags = _tags(name, tags)
         self.backoff = backoff
+        self.concurrency = concurrency
+        self.rate_limit = rate_limit
+        self.breaker = breaker
         self.is_async = inspect.iscoroutinefunction(target)
         every = list(inspect.signature(target).parameters.values())
         parameters = every[1:] if drop_self else every
@@ -140,6 +151,7 @@ class WorkerDefinition:
             raise BadConfiguration(
                 f"worker {self.name}: backoff is {self.backoff!r}; give a function of (attempt, error)"
             )
+        check_limits(f"worker {self.name}", self)
 
     def __repr__(self) -> str:
         return f"<WorkerDefinition {self.name} ({self.module}:{self.qualname})>"
@@ -231,7 +243,7 @@ class _Decorator:
         return _declare(function, self._options)
 
 
-_OPTIONS = ("name", "queue", "max_attempts", "timeout", "priority", "tags", "backoff")
+_OPTIONS = ("name", "queue", "max_attempts", "timeout", "priority", "tags", "backoff", "concurrency", "rate_limit", "breaker")
 
 
 @overload
@@ -248,6 +260,9 @@ def worker(
     priority: int = 0,
     tags: Iterable[str] = (),
     backoff: BackoffFunction | None = None,
+    concurrency: Limit | None = None,
+    rate_limit: Rate | None = None,
+    breaker: Breaker | None = None,
 ) -> _Decorator: ...
 def worker(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Declare a function as a worker.
@@ -259,7 +274,7 @@ def worker(function: Callable[..., Any] | None = None, /, **options: Any) -> Any
         function: the function, when used without parentheses.
         **options: `name` (default: the function's), `queue` (default: the app's), `max_attempts` (default 3),
             `timeout` in seconds per attempt (default 300), `priority` (higher first, default 0), `tags`, `backoff`
-            `(attempt, error) -> seconds`.
+            `(attempt, error) -> seconds`, `concurrency` (a `Limit`), `rate_limit` (a `Rate`), `breaker` (a `Breaker`).
 
     Raises:
         UnknownOption: naming the nearest option.
@@ -315,6 +330,9 @@ class Worker:
     timeout: ClassVar[float | None] = None
     priority: ClassVar[int] = 0
     tags: ClassVar[Iterable[str]] = ()
+    concurrency: ClassVar[Limit | None] = None
+    rate_limit: ClassVar[Rate | None] = None
+    breaker: ClassVar[Breaker | None] = None
 
     perform: Callable[..., Any | Awaitable[Any]]
     definition: ClassVar[WorkerDefinition]
@@ -341,6 +359,9 @@ class Worker:
             timeout=cls.timeout,
             priority=cls.priority,
             tags=cls.tags,
+            concurrency=cls.concurrency,
+            rate_limit=cls.rate_limit,
+            breaker=cls.breaker,
             backoff=None if backoff is None else lambda attempt, error: cls().backoff(attempt, error),  # type: ignore[attr-defined]
         )
         _REGISTRY[cls.__module__, cls.__qualname__] = cls.definition

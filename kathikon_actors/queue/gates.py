@@ -80,6 +80,12 @@ class Gate:
         """A job found no room: want more of the store; give the time when there will be some, if that is known."""
         raise NotImplementedError
 
+    def due(self, now: float) -> float | None:
+        """Its time has come: open if there is room; give when to look again."""
+        if self.heaps and self.room(now) > 0:
+            self.open()
+        return None
+
     def open(self) -> None:
         """There is room: let those who wait look."""
         for heap in self.heaps:
@@ -181,12 +187,16 @@ class RateGate(Gate):
         batches = self.batches
         while batches:
             if batches[0].expire(at):
-                self._hungry = False  # nobody could use them: the next one who is refused asks again
+                # Woken jobs could not use them: they ask again when they come here. Else nobody would.
+                self._hungry = not self.woken
             if batches[0].count:
                 break
             batches.popleft()
         for batch in batches:
-            room += batch.ready(at)
+            ready = batch.ready(at)
+            room += ready
+            if ready < batch.count:
+                break
         return room
 
     def take(self, now: float) -> bool:
@@ -204,9 +214,14 @@ class RateGate(Gate):
 
     def refuse(self, now: float) -> float | None:
         """See `Gate`."""
-        if not self._hungry:
-            self._hungry = True
-        if self.left < self.waiting and now >= self.again:
+        self._hungry = True
+        return self.due(now)
+
+    def due(self, now: float) -> float | None:
+        """See `Gate`."""
+        if self.heaps and self.room(now) > 0:
+            self.open()
+        if self._hungry and now >= self.again and self.left < self.waiting:
             self.wants = True
         return self.next_time(now)
 
@@ -243,8 +258,8 @@ class RateGate(Gate):
         late, early = int(end * NS), int(begin * NS)
         if slots.count:
             self.touched = now
-            # A slot of the past may be used at once; it is as good as one of this moment.
-            self.batches.append(_Batch(late + slots.first, slots.count, self.pacing.interval, late - early, early))
+            unsure = min(late - early, int(VALID * NS) // 2)
+            self.batches.append(_Batch(late + slots.first, slots.count, self.pacing.interval, unsure, late))
         if slots.count < wanted:
             self.again = end + (slots.tat - self.pacing.tolerance) / NS - HORIZON / 2
         else:
@@ -254,7 +269,10 @@ class RateGate(Gate):
 
 
 class _Batch:
-    """Slots that were reserved together: number `i` from `first + i * interval` on, for `VALID` seconds."""
+    """Slots that were reserved together: number `i` begins at `first + i * interval`, no earlier than at `floor`.
+
+    Each is good for `VALID` seconds by the store's clock, which is `unsure` behind ours at the most.
+    """
 
     __slots__ = ("count", "first", "floor", "interval", "unsure")
 
@@ -268,9 +286,8 @@ class _Batch:
     def expire(self, at: int) -> bool:
         """Drop those whose time is over; tell whether there were any."""
         latest = at - int(VALID * NS) + self.unsure
-        if latest <= self.floor + self.unsure or latest <= self.first:
+        if latest <= self.floor or latest <= self.first:
             return False
-        # What began before the answer came is counted from the answer: a burst is there to be used.
         gone = min(self.count, (latest - self.first - 1) // self.interval + 1)
         self.first += gone * self.interval
         self.count -= gone
@@ -284,12 +301,11 @@ class _Batch:
 class CircuitGate(Gate):
     """The circuit breaker of a worker."""
 
-    __slots__ = ("circuit", "used")
+    __slots__ = ("circuit",)
 
     def __init__(self, name: str, now: float, declared: Breaker) -> None:
         super().__init__(name, "", now)
         self.circuit = Circuit(declared)
-        self.used = 0
 
     def room(self, now: float) -> int:
         """See `Gate`."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kathikon_actors.store.connection import Connection, Raw
 
-__all__ = ["Ear"]
+__all__ = ["LIMITS", "Ear"]
 
 CHANNEL = "kathikon_unowned"
+LIMITS = "kathikon_limits"
 
 
 class Ear:
@@ -19,6 +20,9 @@ class Ear:
     Args:
         connection: used for nothing else.
         own: gives the server's process ids of the connections whose notices are our own.
+
+    Attributes:
+        limits_changed: called with what other nodes tell of limits.
     """
 
     def __init__(self, connection: Connection, own: Callable[[], Collection[int]]) -> None:
@@ -26,6 +30,7 @@ class Ear:
         self._own = own
         self._wake: Callable[[frozenset[str]], None] | None = None
         self._heard_on: Raw | None = None
+        self.limits_changed: Callable[[frozenset[str]], None] | None = None
 
     async def listen(self, wake: Callable[[frozenset[str]], None]) -> None:
         """See `Store.listen`."""
@@ -36,12 +41,17 @@ class Ear:
 
     async def _begin(self, raw: Raw) -> None:
         await raw.add_listener(CHANNEL, self._told)
+        await raw.add_listener(LIMITS, self._told_of_limits)
         raw.add_termination_listener(self._lost)
         self._heard_on = raw
 
     def _told(self, _raw: object, pid: int, _channel: str, payload: Any) -> None:
         if self._wake is not None and pid not in self._own():
             self._wake(frozenset(str(payload).split(",")) if payload else frozenset())
+
+    def _told_of_limits(self, _raw: object, pid: int, _channel: str, payload: Any) -> None:
+        if self.limits_changed is not None and pid not in self._own():
+            self.limits_changed(frozenset(str(payload).split(",")) if payload else frozenset())
 
     def _lost(self, raw: object) -> None:
         # Also when the store was closed on purpose: the one who waits then finds it closed.

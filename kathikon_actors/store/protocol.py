@@ -15,6 +15,7 @@ from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
 from kathikon_actors.store.leading import LeaderStore
+from kathikon_actors.store.limits import LimitStore
 from kathikon_actors.store.snapshots import SnapshotStore
 
 __all__ = [
@@ -142,6 +143,11 @@ class Store(LeaderStore, Protocol):
 
     url: str
     """What the user gave, without secrets: for errors and the tree."""
+
+    @property
+    def limits(self) -> LimitStore:
+        """Where limits that hold across the cluster are kept."""
+        ...
 
     @property
     def snapshots(self) -> SnapshotStore:
