@@ -102,11 +102,11 @@ def check_limits(where: str, declared: object, *fields: str) -> None:
         declared: has the fields.
         *fields: those to look at; default: all that a worker has.
     """
-    for field in fields or _EXAMPLES:
-        value = getattr(declared, field)
-        kind, example = _EXAMPLES[field]
+    for name in fields or _EXAMPLES:
+        value = getattr(declared, name)
+        kind, example = _EXAMPLES[name]
         if value is not None and not isinstance(value, kind):
-            raise BadConfiguration(f"{where}: {field} is {value!r}; give {example}")
+            raise BadConfiguration(f"{where}: {name} is {value!r}; give {example}")
 
 
 def _path(by: object, where: str) -> KeyPath | None:

@@ -7,8 +7,8 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Literal, get_args
 
 from kathikon_actors.jobs.errors import BadConfiguration, did_you_mean
-from kathikon_actors.jobs.sizes import parse_size
 from kathikon_actors.jobs.limits import Rate, check_limits
+from kathikon_actors.jobs.sizes import parse_size
 
 __all__ = ["Isolation", "Queue"]
 

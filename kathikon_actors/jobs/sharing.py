@@ -98,14 +98,15 @@ class Settled:
     nudge: bool
 
 
-def settle(capacity: int, holders: list[Holder], node: int, kept: int, wanted: int) -> Settled:
+def settle(capacity: int, holders: list[Holder], node: int, known: int, kept: int, wanted: int) -> Settled:
     """A node says what it keeps and what it wants; free tokens are handed out.
 
     Args:
         capacity: of the limit.
         holders: of all nodes that live; changed, and the node's own is added when it is missing.
         node: who asks.
-        kept: tokens that it goes on holding; what the store has above that comes back.
+        known: tokens that it had by the last answer; what is there above that was given to it since.
+        kept: those of them that it goes on holding; the rest comes back.
         wanted: tokens that it could use, from `kept` up.
     """
     mine = next((holder for holder in holders if holder.node == node), None)
@@ -113,7 +114,7 @@ def settle(capacity: int, holders: list[Holder], node: int, kept: int, wanted: i
         mine = Holder(node)
         holders.append(mine)
     waited = mine.wanted > mine.held
-    mine.held = min(mine.held, kept)
+    mine.held = min(mine.held, kept + max(0, mine.held - known))
     mine.wanted = max(wanted, mine.held)
     lucky = hand_out(capacity, holders)
     waits = mine.wanted > mine.held

@@ -243,7 +243,18 @@ class _Decorator:
         return _declare(function, self._options)
 
 
-_OPTIONS = ("name", "queue", "max_attempts", "timeout", "priority", "tags", "backoff", "concurrency", "rate_limit", "breaker")
+_OPTIONS = (
+    "name",
+    "queue",
+    "max_attempts",
+    "timeout",
+    "priority",
+    "tags",
+    "backoff",
+    "concurrency",
+    "rate_limit",
+    "breaker",
+)
 
 
 @overload

@@ -100,9 +100,10 @@ class TokenGate(Gate):
         held: tokens that this node has.
         share: those that it may go on using: fewer when other nodes wait.
         used: by runs.
+        registered: the store knows that this node wants some: it may be given tokens at any time.
     """
 
-    __slots__ = ("capacity", "held", "share", "used")
+    __slots__ = ("_known", "capacity", "held", "registered", "share", "used")
 
     def __init__(self, name: str, key: str, now: float, capacity: int) -> None:
         super().__init__(name, key, now)
@@ -110,13 +111,15 @@ class TokenGate(Gate):
         self.held = 0
         self.share = 0
         self.used = 0
+        self.registered = False
+        self._known = 0
 
     @property
     def idle(self) -> bool:
         """See `Gate`."""
-        return not self.used and super().idle
+        return not (self.used or self.registered) and super().idle
 
-    def room(self, now: float) -> int:
+    def room(self, now: float) -> int:  # noqa: ARG002 other gates need it
         """See `Gate`."""
         return min(self.held, self.share) - self.used
 
@@ -128,7 +131,7 @@ class TokenGate(Gate):
             self.wants = True
         return True
 
-    def end(self, record: Record, now: float, *, ticket: bool) -> None:
+    def end(self, record: Record, now: float, *, ticket: bool) -> None:  # noqa: ARG002 other gates need it
         """See `Gate`."""
         self.used -= 1
         if self.held > self.share:
@@ -136,22 +139,25 @@ class TokenGate(Gate):
         if self.heaps and self.room(now) > 0:
             self.open()
 
-    def refuse(self, now: float) -> float | None:
+    def refuse(self, now: float) -> float | None:  # noqa: ARG002 other gates need it
         """See `Gate`."""
         if self.held < self.capacity:
             self.wants = True
         return None
 
-    def bid(self) -> tuple[int, int]:
-        """Give what this node keeps and what it wants; what it does not keep is not used from now on."""
+    def bid(self) -> tuple[int, int, int]:
+        """Give what this node knows of, keeps and wants; what it does not keep is not used from now on."""
         waiting = self.waiting
         wanted = min(self.capacity, self.used + min(max(waiting, self.used), AHEAD))
         self.held = max(self.used, min(self.held, self.share, wanted))
-        return self.held, max(wanted, self.held)
+        wanted = max(wanted, self.held)
+        self.registered = self.registered or wanted > 0
+        return self._known, self.held, wanted
 
-    def granted(self, held: int, share: int, now: float) -> None:
-        """The store has answered a bid."""
-        self.held = held
+    def granted(self, held: int, share: int, wanted: int, now: float) -> None:
+        """The store has answered a bid for `wanted` tokens."""
+        self.held = self._known = held
+        self.registered = held > 0 or wanted > 0
         self.share = share
         if self.heaps and self.room(now) > 0:
             self.open()
@@ -312,7 +318,7 @@ class CircuitGate(Gate):
         room = self.circuit.room(now)
         return _ENDLESS if room is None else room
 
-    def take(self, now: float) -> bool:
+    def take(self, now: float) -> bool:  # noqa: ARG002 other gates need it
         """See `Gate`."""
         return self.circuit.start()
 
@@ -322,7 +328,7 @@ class CircuitGate(Gate):
         if self.heaps and self.room(now) > 0:
             self.open()
 
-    def refuse(self, now: float) -> float | None:
+    def refuse(self, now: float) -> float | None:  # noqa: ARG002 other gates need it
         """See `Gate`."""
         return self.circuit.opens_at if self.circuit.state == "open" else None
 

@@ -15,8 +15,8 @@ from kathikon_actors.store.protocol import Key, key_of
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
+    from kathikon_actors.queue.gatekeeper import Gatekeeper
     from kathikon_actors.queue.gates import Gate
-    from kathikon_actors.queue.limits import Limits
 
 __all__ = ["LimitedHeap"]
 
@@ -30,17 +30,17 @@ class LimitedHeap:
     Args:
         base: the order of those that may start.
         queue: whose jobs they are.
-        limits: of the node.
+        gatekeeper: of the node.
         records: the node's jobs: one that is not there any more is passed over.
         wake: lets the producer look again.
     """
 
     def __init__(
-        self, base: Heap, queue: str, limits: Limits, records: Mapping[bytes, Record], wake: Callable[[], None]
+        self, base: Heap, queue: str, gatekeeper: Gatekeeper, records: Mapping[bytes, Record], wake: Callable[[], None]
     ) -> None:
         self._base = base
         self._queue = queue
-        self._limits = limits
+        self._gatekeeper = gatekeeper
         self._records = records
         self._wake = wake
         self._parked: dict[Gate, PriorityHeap] = {}
@@ -53,13 +53,13 @@ class LimitedHeap:
 
     def pop(self) -> Record | None:
         """Take the best job that may start; it is counted against its limits from now on."""
-        limits = self._limits
-        now = limits.clock()
+        keeper = self._gatekeeper
+        now = keeper.clock()
         for record in self._candidates(now):
-            rules = limits.rules(self._queue, record.worker)
+            rules = keeper.rules(self._queue, record.worker)
             if not rules:
                 return self._base.pop()
-            gate = limits.admit(record, rules, now)
+            gate = keeper.admit(record, rules, now)
             self._base.pop()
             came_from = self._woken.pop(record.id, None)
             if came_from is not None:
@@ -73,10 +73,10 @@ class LimitedHeap:
 
     def first(self) -> Record | None:
         """Give the job that `pop` would take."""
-        limits = self._limits
-        now = limits.clock()
+        keeper = self._gatekeeper
+        now = keeper.clock()
         for record in self._candidates(now):
-            gate = limits.obstacle(record, limits.rules(self._queue, record.worker), now)
+            gate = keeper.obstacle(record, keeper.rules(self._queue, record.worker), now)
             if gate is None:
                 return record
             self._base.pop()
@@ -130,7 +130,7 @@ class LimitedHeap:
 
     def _candidates(self, now: float) -> Iterator[Record]:
         """Give the first job of the base again and again; who gets it takes it off, or is done."""
-        if not self._limits.valid(now):
+        if not self._gatekeeper.valid(now):
             return
         for _ in range(AT_ONCE):
             if self._opened:
@@ -181,4 +181,4 @@ class LimitedHeap:
             parked = self._parked[gate] = PriorityHeap()
             gate.heaps[self] = None
         parked.push(record)
-        self._limits.refused(gate, now)
+        self._gatekeeper.refused(gate, now)

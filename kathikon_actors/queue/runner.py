@@ -55,6 +55,7 @@ class Runner:
         backoff: of the workers, for attempts that a crash or a timeout ended.
         alone: a quarantine: one job at a time, nothing ahead.
         limits: after which it is given nothing more.
+        on_ended: told of runs that are over, however they ended, once the records are where they go.
         on_spent: called once, when it will be given nothing more and goes on only with what it has.
     """
 
@@ -70,6 +71,7 @@ class Runner:
         *,
         alone: bool = False,
         limits: Limits = NO_LIMITS,
+        on_ended: Callable[[Iterable[Record]], None] | None = None,
         on_spent: Callable[[], object] = bool,
     ) -> None:
         self.process = process
@@ -97,6 +99,7 @@ class Runner:
         self._weighed_at = -1
         self._too_heavy = False
         self._on_spent = on_spent
+        self._on_ended = on_ended
 
     # -- giving -------------------------------------------------------------------------------------------------
 
@@ -197,6 +200,8 @@ class Runner:
             self._spend()
         if ended:
             self._table.changed(ended)
+            if self._on_ended is not None:
+                self._on_ended(ended)
         if back:
             self._hand_back(back)
         return ended
@@ -362,6 +367,8 @@ class Runner:
         changed, back = death.settle(self._given)
         self._forget()
         self._table.changed(changed)
+        if self._on_ended is not None:
+            self._on_ended(changed)
         self._hand_back(back)
 
     def abandon(self) -> None:
@@ -379,11 +386,15 @@ class Runner:
                 back.append(given.record)
         self._forget()
         self._table.changed(changed)
+        if self._on_ended is not None:
+            self._on_ended(changed)
         self._hand_back(back)
 
     def _hand_back(self, records: list[Record]) -> None:
         self._table.changed(record for record in records if record.state in TERMINAL_STATES)
         self._table.route(records)
+        if self._on_ended is not None:
+            self._on_ended(records)
 
     def _forget(self) -> None:
         self._given.clear()

@@ -123,7 +123,7 @@ async def _settle(
     put: list[tuple[str, str, int, int, int, int, int]] = []
     for bid in tokens:
         of_bid = holders[bid.name, bid.key]
-        settled = settle(bid.capacity, of_bid, membership.node_id, bid.kept, bid.wanted)
+        settled = settle(bid.capacity, of_bid, membership.node_id, bid.known, bid.kept, bid.wanted)
         answers.append((settled.held, settled.share))
         if settled.nudge:
             told.add(tag_of(bid.name, bid.key))

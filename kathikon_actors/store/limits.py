@@ -25,13 +25,15 @@ class TokenBid:
 
     Attributes:
         capacity: of the limit, on all nodes.
-        kept: tokens that the node goes on holding; what the store has above that comes back.
+        known: tokens that the node had by the last answer; what it was given since comes on top.
+        kept: those of them that it goes on holding; the rest comes back.
         wanted: tokens that it could use, from `kept` up.
     """
 
     name: str
     key: str
     capacity: int
+    known: int
     kept: int
     wanted: int
 
@@ -71,8 +73,8 @@ class LimitStore(Protocol):
         """Hand out what is free, in one transaction; nodes that are concerned are told.
 
         Each name and key comes once among the tokens and once among the slots. After `StoreUnavailable` the node may
-        hold more than it knows of: its next bid says what it keeps, and nothing that was under way before that is
-        counted afterwards.
+        hold more than it knows of: its next bid says what it knew of, and nothing that was under way before that
+        is counted afterwards.
 
         Raises:
             LeaseLost: the epoch was replaced; nothing was handed out.

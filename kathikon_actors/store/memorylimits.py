@@ -72,7 +72,7 @@ class MemoryLimits:
         known = self._data.limits.holders.get(place, [])
         alive = [(epoch, holder) for epoch, holder in known if self._holds(epoch, holder)]
         holders = [holder for _, holder in alive]
-        settled = settle(bid.capacity, holders, membership.node_id, bid.kept, bid.wanted)
+        settled = settle(bid.capacity, holders, membership.node_id, bid.known, bid.kept, bid.wanted)
         epochs = {holder.node: epoch for epoch, holder in alive}
         left = [
             (epochs.get(holder.node, membership.epoch), holder) for holder in holders if holder.held or holder.wanted

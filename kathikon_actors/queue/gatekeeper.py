@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
     from kathikon_actors.jobs.worker import WorkerDefinition
 
-__all__ = ["Family", "Limits"]
+__all__ = ["Family", "Gatekeeper", "gatekeeper_of"]
 
 LINGER: Final = 1.0
 """Seconds that a node keeps what it does not use."""
@@ -56,7 +56,7 @@ class Family:
         return gate
 
 
-class Limits:
+class Gatekeeper:
     """All limits of one node.
 
     Args:
@@ -87,9 +87,14 @@ class Limits:
         self._numbers = 0
         self._next_look = 0.0
 
-    def concern(self, queue: str) -> bool:
+    def concerns(self, queue: str) -> bool:
         """Tell whether any job of a queue may be limited."""
         return bool(self._workers or self._queues[queue])
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether anything is limited at all."""
+        return bool(self._workers) or any(self._queues.values())
 
     def rules(self, queue: str, worker: str) -> tuple[Family, ...]:
         """Give the limits that a worker's jobs in a queue have to keep."""
@@ -158,7 +163,7 @@ class Limits:
     def ask_all(self) -> None:
         """Ask for everything that is held or waited for: an answer may have been lost."""
         for gate in self._gates():
-            if gate.heaps or (isinstance(gate, TokenGate) and gate.held):
+            if gate.heaps or (isinstance(gate, TokenGate) and gate.registered):
                 self._want(gate)
 
     def nudged(self, concerns: Callable[[str, str], bool]) -> None:
@@ -168,7 +173,7 @@ class Limits:
             concerns: tells of a name and a key whether it is one of them.
         """
         for gate in self._gates():
-            if isinstance(gate, TokenGate) and (gate.held or gate.heaps) and concerns(gate.name, gate.key):
+            if isinstance(gate, TokenGate) and (gate.registered or gate.heaps) and concerns(gate.name, gate.key):
                 self._want(gate)
 
     def answered(self, gate: Gate, now: float) -> None:
@@ -203,7 +208,7 @@ class Limits:
                     if gate.room(now) > 0:
                         gate.open()
                     self.refused(gate, now)
-                if isinstance(gate, TokenGate) and (gate.held or gate.heaps):
+                if isinstance(gate, TokenGate) and (gate.registered or gate.heaps):
                     self._want(gate)
                 elif gate.idle and now - gate.touched > LINGER and gate not in self._wanting:
                     if isinstance(gate, RateGate) and gate.room(now) + gate.left:
@@ -235,6 +240,12 @@ class Limits:
             heappush(self._timers, (at, self._numbers, gate))
             if self._timers[0][2] is gate:
                 self.wake()
+
+
+def gatekeeper_of(queues: Mapping[str, Queue], workers: Mapping[str, WorkerDefinition]) -> Gatekeeper | None:
+    """Give the gatekeeper of an app, `None` when nothing is limited: then nobody pays for one."""
+    keeper = Gatekeeper(queues, workers)
+    return keeper if keeper.has_rules else None
 
 
 def _of_worker(worker: WorkerDefinition) -> tuple[Family, ...]:
