@@ -29,6 +29,9 @@ LINGER: Final = 1.0
 BACKSTOP: Final = 1.0
 """Seconds between two looks at everything, for notices that were lost and nodes that died."""
 
+SHORTEST: Final = 0.001
+"""Seconds between two looks at one gate at the least."""
+
 
 class Family:
     """One declared limit, and its gates by key.
@@ -189,7 +192,8 @@ class Gatekeeper:
             at, _, gate = heappop(self._timers)
             if self._timed.get(gate) == at:
                 del self._timed[gate]
-                self._set_timer(gate, gate.due(now))
+                again = gate.due(now)
+                self._set_timer(gate, None if again is None else max(again, now + SHORTEST))
                 if gate.wants:
                     self._want(gate)
         if now >= self._next_look:

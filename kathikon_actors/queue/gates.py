@@ -237,11 +237,15 @@ class RateGate(Gate):
         return sum(batch.count for batch in self.batches)
 
     def next_time(self, now: float) -> float | None:
-        """Give when the next slot begins, or when to ask again; `None` when nothing waits."""
+        """Give when the next slot begins, or when to look or ask again; `None` when nothing waits."""
         if not self.heaps and not self.woken:
             return None
+        for batch in self.batches:
+            ready = batch.ready(int(now * NS))
+            if ready < batch.count:
+                return (batch.first + ready * batch.interval) / NS + 1e-6
         if self.batches:
-            return max(now, self.batches[0].first / NS)
+            return now + VALID  # all have begun: they may be lost by then
         return self.again if self.again > now else None
 
     def bid(self) -> int:
