@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from kathikon_actors.jobs.breaker import Breaker
 from kathikon_actors.jobs.errors import BadConfiguration
 from kathikon_actors.jobs.gcra import NS, Pacing
 from kathikon_actors.jobs.keypath import KeyPath
 
-__all__ = ["Limit", "Rate", "check_limits"]
+__all__ = ["Limit", "Rate", "check_limit", "check_queue_rate"]
 
 _MOST: Final = 1_000_000_000
 
@@ -94,19 +94,25 @@ _EXAMPLES: Final[dict[str, tuple[type, str]]] = {
 }
 
 
-def check_limits(where: str, declared: object, *fields: str) -> None:
-    """Raise `BadConfiguration` when what a worker or a queue declares is no limit.
+def check_limit(option: str, worker: str, value: Any) -> Any:
+    """Give the value of a worker's option back.
 
-    Args:
-        where: whose, for the error.
-        declared: has the fields.
-        *fields: those to look at; default: all that a worker has.
+    Raises:
+        BadConfiguration: it is something else.
     """
-    for name in fields or _EXAMPLES:
-        value = getattr(declared, name)
-        kind, example = _EXAMPLES[name]
-        if value is not None and not isinstance(value, kind):
-            raise BadConfiguration(f"{where}: {name} is {value!r}; give {example}")
+    return _check(f"worker {worker}", option, value)
+
+
+def check_queue_rate(queue: str, value: object) -> None:
+    """Raise `BadConfiguration` unless a queue's `rate_limit` is a `Rate` or `None`."""
+    _check(f'queue "{queue}"', "rate_limit", value)
+
+
+def _check(where: str, option: str, value: Any) -> Any:
+    kind, example = _EXAMPLES[option]
+    if value is not None and not isinstance(value, kind):
+        raise BadConfiguration(f"{where}: {option} is {value!r}; give {example}")
+    return value
 
 
 def _path(by: object, where: str) -> KeyPath | None:

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Literal, get_args
 
 from kathikon_actors.jobs.errors import BadConfiguration, did_you_mean
-from kathikon_actors.jobs.limits import Rate, check_limits
+from kathikon_actors.jobs.limits import Rate, check_queue_rate
 from kathikon_actors.jobs.sizes import parse_size
 
 __all__ = ["Isolation", "Queue"]
@@ -79,7 +79,7 @@ class Queue:
             raise BadConfiguration(f'queue "{self.name}": max_in_memory is {held!r}; give a whole number from 10')
         if not isinstance(self.fair, bool):
             raise BadConfiguration(f'queue "{self.name}": fair is {self.fair!r}; give True or False')
-        check_limits(f'queue "{self.name}"', self, "rate_limit")
+        check_queue_rate(self.name, self.rate_limit)
         self._check_isolation()
 
     def _check_isolation(self) -> None:

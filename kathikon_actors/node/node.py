@@ -26,16 +26,17 @@ from kathikon_actors.jobs.errors import (
     UnknownWorker,
     WaitTimeout,
 )
-from kathikon_actors.jobs.ids import as_uuid, raw_id
+from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
-from kathikon_actors.jobs.states import TERMINAL_STATES, State
+from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.app import App
 from kathikon_actors.node.children import node_children
 from kathikon_actors.node.client import insert_on
-from kathikon_actors.node.listing import InsertedMany, filter_of, new_jobs
+from kathikon_actors.node.listing import InsertedMany, new_jobs
 from kathikon_actors.node.manage import JobActions
+from kathikon_actors.node.operations import Operations
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.node.telemetry import Telemetry, report_supervisors, telemetry_of
 from kathikon_actors.store.connection import open_loop
@@ -86,7 +87,7 @@ class NodeStatistics:
     degraded: tuple[str, ...] = ()
 
 
-class Node(JobActions, Telemetry):
+class Node(JobActions, Operations, Telemetry):
     """A running node. Made by `open_node`."""
 
     def __init__(self, state: NodeState, tree: Supervisor, insert_timeout: float) -> None:
@@ -111,6 +112,15 @@ class Node(JobActions, Telemetry):
     def format_tree(self) -> str:
         """Draw the supervision tree."""
         return self._tree.format_tree()
+
+    def _operator(self) -> Store:
+        return self._state.store
+
+    def _ids_and_now(self) -> tuple[IdSource, int]:
+        return self._state.ids, self._state.clock()
+
+    async def _sleep(self, seconds: float) -> None:
+        await trio.sleep(seconds)
 
     # -- inserting ----------------------------------------------------------------------------------------------
 
@@ -227,35 +237,6 @@ class Node(JobActions, Telemetry):
         if record is None:
             raise JobNotFound(as_uuid(raw))
         return Job.of(record)
-
-    async def list(
-        self,
-        *,
-        worker: str | None = None,
-        queue: str | None = None,
-        state: State | Iterable[State] | None = None,
-        tags: Iterable[str] = (),
-        after: UUID | str | None = None,
-        newest_first: bool = True,
-        limit: int = 100,
-    ) -> Sequence[Job]:
-        """Give one page of jobs, as they are committed, by id (which sorts by time of insert).
-
-        Args:
-            worker: only jobs of this worker.
-            queue: only jobs of this queue.
-            state: only jobs in this state, or in one of these.
-            tags: only jobs with all of these.
-            after: give the page after the job with this id.
-            newest_first: or oldest first.
-            limit: jobs a page, 1 to 10,000.
-
-        Raises:
-            ValueError: a state that does not exist, or a limit out of range.
-            StoreUnavailable: the store did not answer.
-        """
-        wanted = filter_of(worker, queue, state, tags, after, newest_first, limit)
-        return [Job(record) for record in await self._state.store.find(wanted)]
 
     async def wait(self, job_id: UUID | str, timeout: float = float("inf")) -> Job:
         """Wait until a job has ended and that is committed; give it in its terminal state.

@@ -55,7 +55,7 @@ class Runner:
         backoff: of the workers, for attempts that a crash or a timeout ended.
         alone: a quarantine: one job at a time, nothing ahead.
         limits: after which it is given nothing more.
-        on_ended: told of runs that are over, however they ended, once the records are where they go.
+        on_ended: told of runs that are over or never began.
         on_spent: called once, when it will be given nothing more and goes on only with what it has.
     """
 
@@ -199,9 +199,7 @@ class Runner:
         if self.jobs + (self.kind == "plain" and bool(self._given)) >= self._max_jobs:
             self._spend()
         if ended:
-            self._table.changed(ended)
-            if self._on_ended is not None:
-                self._on_ended(ended)
+            self._changed(ended)
         if back:
             self._hand_back(back)
         return ended
@@ -366,9 +364,7 @@ class Runner:
         )
         changed, back = death.settle(self._given)
         self._forget()
-        self._table.changed(changed)
-        if self._on_ended is not None:
-            self._on_ended(changed)
+        self._changed(changed)
         self._hand_back(back)
 
     def abandon(self) -> None:
@@ -385,10 +381,13 @@ class Runner:
                 given.undo(now)
                 back.append(given.record)
         self._forget()
-        self._table.changed(changed)
-        if self._on_ended is not None:
-            self._on_ended(changed)
+        self._changed(changed)
         self._hand_back(back)
+
+    def _changed(self, records: list[Record]) -> None:
+        self._table.changed(records)
+        if self._on_ended is not None:
+            self._on_ended(records)
 
     def _hand_back(self, records: list[Record]) -> None:
         self._table.changed(record for record in records if record.state in TERMINAL_STATES)

@@ -19,8 +19,9 @@ from kathikon_actors.store.leading import lead, resign
 from kathikon_actors.store.listening import Ear
 from kathikon_actors.store.managing import change_row
 from kathikon_actors.store.migrations import migrate
+from kathikon_actors.store.operating import PostgresOperations
 from kathikon_actors.store.outside import count_rows, find_rows, get_row, insert_rows
-from kathikon_actors.store.protocol import Changed, Counts, DeadNode, Filter, Lane, Membership, Unowned
+from kathikon_actors.store.protocol import Changed, Counts, DeadNode, Lane, Membership, Page, Unowned
 from kathikon_actors.store.reading import claim_rows, load_rows, look_at_rows, release_rows
 from kathikon_actors.store.rescue import fence_dead, take_over_rows
 from kathikon_actors.store.rows import pg_id
@@ -35,7 +36,7 @@ __all__ = ["PostgresStore"]
 _READERS: Final = 2
 
 
-class PostgresStore:
+class PostgresStore(PostgresOperations):
     """A `Store` in a Postgres database, schema `kathikon`.
 
     Args:
@@ -196,10 +197,10 @@ class PostgresStore:
         self._check_open()
         return await self._readers.run(get_row, job_id)
 
-    async def find(self, wanted: Filter) -> list[Record]:
+    async def find(self, page: Page) -> list[Record]:
         """See `Store.find`."""
         self._check_open()
-        return await self._readers.run(find_rows, wanted)
+        return await self._readers.run(find_rows, page)
 
     async def counts(self) -> list[Counts]:
         """See `Store.counts`."""
