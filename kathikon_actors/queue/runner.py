@@ -38,7 +38,6 @@ SHOWN_AFTER = 1.0
 STALLED_AFTER = 10.0
 """Seconds: a process that was given jobs and has started none in this time is stuck or stopped, and is killed."""
 
-
 NO_LIMITS = Limits()
 
 
@@ -54,8 +53,7 @@ class Runner:
         clock: gives microseconds since 1970.
         backoff: of the workers, for attempts that a crash or a timeout ended.
         alone: a quarantine: one job at a time, nothing ahead.
-        limits: after which it is given nothing more.
-        on_ended: told of runs that are over or never began.
+        limits: after which it is given nothing more. `on_ended` is told of runs that are over or never began.
         on_spent: called once, when it will be given nothing more and goes on only with what it has.
     """
 
