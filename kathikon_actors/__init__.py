@@ -33,15 +33,28 @@ if TYPE_CHECKING:
     from kathikon_actors.actors.monitor import Monitor
     from kathikon_actors.actors.ref import ActorRef
     from kathikon_actors.actors.replies import ReplyTo, defer_reply
+    from kathikon_actors.actors.snapshots.keeper import NoSnapshotMethods
+    from kathikon_actors.actors.snapshots.sink import MemorySnapshots, SnapshotSink, SnapshotTooLarge, StoredSnapshot
+    from kathikon_actors.actors.snapshots.state import Snapshot, SnapshotUnreadable, StateNotEncodable
+    from kathikon_actors.actors.snapshots.writer import SnapshotEvent, SnapshotLost, SnapshotRejected
     from kathikon_actors.actors.spec import actor_spec
+    from kathikon_actors.actors.stages.consumer import Consumer
+    from kathikon_actors.actors.stages.consumer_supervisor import ConsumerSupervisor
+    from kathikon_actors.actors.stages.dispatcher import Dispatcher, SubscriptionRefused
+    from kathikon_actors.actors.stages.dispatchers import BroadcastDispatcher, DemandDispatcher, PartitionDispatcher
+    from kathikon_actors.actors.stages.messages import Subscription
+    from kathikon_actors.actors.stages.producer import Producer
+    from kathikon_actors.actors.stages.producer_consumer import ProducerConsumer
     from kathikon_actors.actors.statistics import ActorStatistics
     from kathikon_actors.actors.subtree import Subtree, subtree_spec
     from kathikon_actors.actors.system import ActorSystem, open_actor_system
     from kathikon_actors.actors.timers import Timer
     from kathikon_actors.jobs.backoff import constant, exponential, linear
+    from kathikon_actors.jobs.breaker import Breaker
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
+        EmptyFilter,
         InvalidJob,
         InvalidState,
         JobNotFound,
@@ -51,12 +64,16 @@ if TYPE_CHECKING:
         NodeStopping,
         OwnedElsewhere,
         QueueFull,
+        QueuePaused,
         StoreUnavailable,
         UnknownOption,
         UnknownQueue,
         UnknownWorker,
         WaitTimeout,
     )
+    from kathikon_actors.jobs.filters import Filter
+    from kathikon_actors.jobs.limits import Limit, Rate
+    from kathikon_actors.jobs.middleware import CallNext, Middleware
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
     from kathikon_actors.jobs.record import Job
@@ -65,6 +82,7 @@ if TYPE_CHECKING:
     from kathikon_actors.node.client import Client
     from kathikon_actors.node.listing import InsertedMany
     from kathikon_actors.node.node import Node, open_node
+    from kathikon_actors.node.operations import ChangedMany
     from kathikon_actors.node.sync_client import SyncClient
 
 _HOMES = {
@@ -74,6 +92,7 @@ _HOMES = {
         "ActorError",
         "ActorIgnored",
         "BadReturnValue",
+        "Breaker",
         "CallTimeout",
         "CallingSelf",
         "MailboxFull",
@@ -101,6 +120,37 @@ _HOMES = {
         "ReplyTo",
         "defer_reply",
     ),
+    "actors.snapshots.keeper": ("NoSnapshotMethods",),
+    "actors.snapshots.sink": (
+        "MemorySnapshots",
+        "SnapshotSink",
+        "SnapshotTooLarge",
+        "StoredSnapshot",
+    ),
+    "actors.snapshots.state": (
+        "Snapshot",
+        "SnapshotUnreadable",
+        "StateNotEncodable",
+    ),
+    "actors.snapshots.writer": (
+        "SnapshotEvent",
+        "SnapshotLost",
+        "SnapshotRejected",
+    ),
+    "actors.stages.consumer": ("Consumer",),
+    "actors.stages.consumer_supervisor": ("ConsumerSupervisor",),
+    "actors.stages.dispatcher": (
+        "Dispatcher",
+        "SubscriptionRefused",
+    ),
+    "actors.stages.dispatchers": (
+        "BroadcastDispatcher",
+        "DemandDispatcher",
+        "PartitionDispatcher",
+    ),
+    "actors.stages.messages": ("Subscription",),
+    "actors.stages.producer": ("Producer",),
+    "actors.stages.producer_consumer": ("ProducerConsumer",),
     "actors.spec": ("actor_spec",),
     "actors.statistics": ("ActorStatistics",),
     "actors.subtree": ("Subtree", "subtree_spec"),
@@ -113,6 +163,7 @@ _HOMES = {
     "jobs.errors": (
         "AlreadyExists",
         "BadConfiguration",
+        "EmptyFilter",
         "InvalidJob",
         "InvalidState",
         "JobNotFound",
@@ -122,12 +173,17 @@ _HOMES = {
         "NodeStopping",
         "OwnedElsewhere",
         "QueueFull",
+        "QueuePaused",
         "StoreUnavailable",
         "UnknownOption",
         "UnknownQueue",
         "UnknownWorker",
         "WaitTimeout",
     ),
+    "jobs.breaker": ("Breaker",),
+    "jobs.limits": ("Limit", "Rate"),
+    "jobs.filters": ("Filter",),
+    "jobs.middleware": ("CallNext", "Middleware"),
     "jobs.new_job": ("NewJob",),
     "jobs.outcomes": ("Cancel", "Discard", "Fail", "Retry", "Snooze"),
     "jobs.record": ("Job",),
@@ -136,6 +192,7 @@ _HOMES = {
     "node.client": ("Client",),
     "node.listing": ("InsertedMany",),
     "node.node": ("Node", "open_node"),
+    "node.operations": ("ChangedMany",),
     "node.sync_client": ("SyncClient",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -152,15 +209,25 @@ __all__ = [
     "App",
     "BadConfiguration",
     "BadReturnValue",
+    "Breaker",
+    "BroadcastDispatcher",
+    "CallNext",
     "CallResults",
     "CallTimeout",
     "CallingSelf",
     "Cancel",
+    "ChangedMany",
     "Client",
+    "Consumer",
+    "ConsumerSupervisor",
+    "DemandDispatcher",
     "Discard",
+    "Dispatcher",
     "Down",
+    "EmptyFilter",
     "ExitSignal",
     "Fail",
+    "Filter",
     "InsertedMany",
     "InvalidJob",
     "InvalidState",
@@ -168,25 +235,45 @@ __all__ = [
     "JobNotFound",
     "KathikonError",
     "LeaseLost",
+    "Limit",
     "Mailbox",
     "MailboxFull",
+    "MemorySnapshots",
+    "Middleware",
     "Monitor",
     "NewJob",
     "NoActorSystem",
+    "NoSnapshotMethods",
     "NoSuchActor",
     "Node",
     "NodeNameTaken",
     "NodeStopping",
     "NotInACall",
     "OwnedElsewhere",
+    "PartitionDispatcher",
     "ProcessDied",
+    "Producer",
+    "ProducerConsumer",
     "Queue",
     "QueueFull",
+    "QueuePaused",
+    "Rate",
     "RemoteError",
     "ReplyTo",
     "Retry",
+    "Snapshot",
+    "SnapshotEvent",
+    "SnapshotLost",
+    "SnapshotRejected",
+    "SnapshotSink",
+    "SnapshotTooLarge",
+    "SnapshotUnreadable",
     "Snooze",
+    "StateNotEncodable",
     "StoreUnavailable",
+    "StoredSnapshot",
+    "Subscription",
+    "SubscriptionRefused",
     "Subtree",
     "SyncClient",
     "Timeout",

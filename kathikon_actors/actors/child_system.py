@@ -76,7 +76,7 @@ class ChildSystem(ActorSystem):
     """The system inside an actor process."""
 
     def __init__(self, token: str, wire: Wire) -> None:
-        super().__init__(token)
+        super().__init__(token=token)
         self.wire = wire
         self.router = ChildRouter(self, wire)
         self.node = Elsewhere(self, 0, "node", "node", wire)

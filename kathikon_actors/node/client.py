@@ -22,18 +22,22 @@ from kathikon_actors.jobs.errors import (
     InvalidJob,
     JobNotFound,
     KathikonError,
+    OwnedElsewhere,
     StoreUnavailable,
     WaitTimeout,
 )
 from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
-from kathikon_actors.jobs.states import TERMINAL_STATES, Action, State
+from kathikon_actors.jobs.states import TERMINAL_STATES, Action
 from kathikon_actors.jobs.worker import definition_of
-from kathikon_actors.node.listing import InsertedMany, filter_of, new_jobs
+from kathikon_actors.node.asking import ask_owner
+from kathikon_actors.node.listing import InsertedMany, new_jobs
+from kathikon_actors.node.operations import Operations
+from kathikon_actors.node.remote import RemoteStore
 from kathikon_actors.store.managing import change_row
 from kathikon_actors.store.migrations import migrate
-from kathikon_actors.store.outside import count_rows, find_rows, get_row, insert_rows
+from kathikon_actors.store.outside import count_rows, get_row, insert_rows
 from kathikon_actors.store.protocol import Counts
 from kathikon_actors.store.urls import StoreUrl, parse_store_url
 
@@ -73,7 +77,7 @@ class _AnyQueue:
         return 0
 
 
-class Client:
+class Client(Operations):
     """Inserts, looks at and changes jobs from a program without a node, on trio or on asyncio.
 
     What it inserts belongs to nobody until a node that runs the queue claims it. It opens its connections when the
@@ -106,6 +110,7 @@ class Client:
         self._timeout = timeout
         self._defaults = Defaults(_AnyQueue(), default_queue, timezone=ZoneInfo(timezone))
         self._ids = IdSource()
+        self._remote = RemoteStore(self._run)
         self._stack = AsyncExitStack()
         self._pool: _Pool | None = None
         self._on_trio = False
@@ -270,31 +275,6 @@ class Client:
             raise JobNotFound(job_id)
         return Job(record)
 
-    async def list(
-        self,
-        *,
-        worker: str | None = None,
-        queue: str | None = None,
-        state: State | Iterable[State] | None = None,
-        tags: Iterable[str] = (),
-        after: UUID | str | None = None,
-        newest_first: bool = True,
-        limit: int = 100,
-    ) -> Sequence[Job]:
-        """Give one page of jobs, by id (which sorts by time of insert); arguments as for `Node.list`.
-
-        Raises:
-            ValueError: a state that does not exist, or a limit out of range.
-            StoreUnavailable: the store did not answer.
-
-        Example:
-            ```python
-            dead = await client.list(state="discarded", queue="billing")
-            ```
-        """
-        wanted = filter_of(worker, queue, state, tags, after, newest_first, limit)
-        return [Job(record) for record in await self._run(find_rows, wanted)]
-
     async def counts(self) -> Sequence[Counts]:
         """Count jobs by queue and state, finished ones included.
 
@@ -349,12 +329,14 @@ class Client:
     # -- changing -----------------------------------------------------------------------------------------------
 
     async def cancel(self, job_id: UUID | str) -> Job:
-        """Do not run this job; give it when that is committed.
+        """Do not run this job, or have it stopped where it runs; give it when that is committed.
+
+        A live node that owns it is asked to do so, and this waits for its answer.
 
         Raises:
             JobNotFound: there is none with this id.
             InvalidState: it has ended already.
-            OwnedElsewhere: a live node owns it; cancel it there.
+            OwnedElsewhere: a live node owns it and did not answer in time; it does it when it can.
             StoreUnavailable: the store did not answer; the job may or may not be cancelled.
 
         Example:
@@ -399,7 +381,6 @@ class Client:
         Raises:
             JobNotFound, StoreUnavailable: see `cancel`.
             InvalidState: it has not ended.
-            OwnedElsewhere: it has not ended, and a live node owns it.
 
         Example:
             ```python
@@ -411,8 +392,17 @@ class Client:
     async def _change(self, action: Action, job_id: UUID | str, delay: float = 0.0) -> Job:
         now = _now()
         change = Change(action, now, delay, self._ids.next(now))
-        changed = await self._run(change_row, raw_id(job_id), change, None, ())
+        try:
+            changed = await self._run(change_row, raw_id(job_id), change, None, ())
+        except OwnedElsewhere as error:
+            return await ask_owner(self._remote, change, error, self._sleep)
         return Job(changed.record if changed.made is None else changed.made)
+
+    def _operator(self) -> RemoteStore:
+        return self._remote
+
+    def _ids_and_now(self) -> tuple[IdSource, int]:
+        return self._ids, _now()
 
     # -- the store ----------------------------------------------------------------------------------------------
 

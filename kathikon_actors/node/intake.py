@@ -5,7 +5,9 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
+from copy import copy
 
+from kathikon_actors import faults
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import DUE_STATES
@@ -86,7 +88,11 @@ class Intake:
         async with table.moving:
             border.begin_look()
             try:
+                if faults.armed:
+                    await faults.reach("store.before_claim", queue=queue)
                 records = await self._store.claim(self._membership, [queue], limit)
+                if faults.armed:
+                    await faults.reach("store.after_claim", queue=queue, rows=len(records))
             except BaseException:
                 table.in_doubt = True
                 raise
@@ -168,6 +174,10 @@ class Intake:
                     self._strangers.append(record)
         table.adopt(fresh)
         table.changed(changed)
+        if table.mourners is not None:
+            for record in changed:
+                if record.state == "discarded" and table.mourners.mourns(record.worker):
+                    table.mourners.take(record, copy(record))
 
     async def _give_back(self, records: Iterable[Record]) -> list[Record]:
         gone = self._table.let_go(records)

@@ -26,16 +26,17 @@ from kathikon_actors.jobs.errors import (
     UnknownWorker,
     WaitTimeout,
 )
-from kathikon_actors.jobs.ids import as_uuid, raw_id
+from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
-from kathikon_actors.jobs.states import TERMINAL_STATES, State
+from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.app import App
 from kathikon_actors.node.children import node_children
 from kathikon_actors.node.client import insert_on
-from kathikon_actors.node.listing import InsertedMany, filter_of, new_jobs
+from kathikon_actors.node.listing import InsertedMany, new_jobs
 from kathikon_actors.node.manage import JobActions
+from kathikon_actors.node.operations import Operations
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.node.telemetry import Telemetry, report_supervisors, telemetry_of
 from kathikon_actors.store.connection import open_loop
@@ -49,7 +50,7 @@ from kathikon_actors.store.urls import parse_store_url
 from kathikon_actors.telemetry.events import NodeChanged
 from supervisors import FailedToStart, Supervisor, TreeNode, open_supervisor
 
-__all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node"]
+__all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node", "open_nodes"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class NodeStatistics:
         uncommitted_inserts: rows that wait for the journal or are in flight; likewise `uncommitted_outcomes`.
         commits: batches committed since the journal started, with `rows` rows in all.
         cuts: how often the store was cut off.
+        degraded: queues whose worker processes keep dying; each is tried again after a pause.
     """
 
     jobs: int
@@ -82,9 +84,10 @@ class NodeStatistics:
     commits: int
     rows: int
     cuts: int
+    degraded: tuple[str, ...] = ()
 
 
-class Node(JobActions, Telemetry):
+class Node(JobActions, Operations, Telemetry):
     """A running node. Made by `open_node`."""
 
     def __init__(self, state: NodeState, tree: Supervisor, insert_timeout: float) -> None:
@@ -109,6 +112,15 @@ class Node(JobActions, Telemetry):
     def format_tree(self) -> str:
         """Draw the supervision tree."""
         return self._tree.format_tree()
+
+    def _operator(self) -> Store:
+        return self._state.store
+
+    def _ids_and_now(self) -> tuple[IdSource, int]:
+        return self._state.ids, self._state.clock()
+
+    async def _sleep(self, seconds: float) -> None:
+        await trio.sleep(seconds)
 
     # -- inserting ----------------------------------------------------------------------------------------------
 
@@ -205,6 +217,9 @@ class Node(JobActions, Telemetry):
         if definition is None:
             raise UnknownWorker(new.worker, state.definitions)
         record = build_record(new, definition, state.app.defaults, state.ids, state.clock())
+        refusal = state.app.queues[record.queue].refusal(record.worker, is_async=definition.is_async)
+        if refusal is not None:
+            raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
         record.node = state.name
         return record
 
@@ -222,35 +237,6 @@ class Node(JobActions, Telemetry):
         if record is None:
             raise JobNotFound(as_uuid(raw))
         return Job.of(record)
-
-    async def list(
-        self,
-        *,
-        worker: str | None = None,
-        queue: str | None = None,
-        state: State | Iterable[State] | None = None,
-        tags: Iterable[str] = (),
-        after: UUID | str | None = None,
-        newest_first: bool = True,
-        limit: int = 100,
-    ) -> Sequence[Job]:
-        """Give one page of jobs, as they are committed, by id (which sorts by time of insert).
-
-        Args:
-            worker: only jobs of this worker.
-            queue: only jobs of this queue.
-            state: only jobs in this state, or in one of these.
-            tags: only jobs with all of these.
-            after: give the page after the job with this id.
-            newest_first: or oldest first.
-            limit: jobs a page, 1 to 10,000.
-
-        Raises:
-            ValueError: a state that does not exist, or a limit out of range.
-            StoreUnavailable: the store did not answer.
-        """
-        wanted = filter_of(worker, queue, state, tags, after, newest_first, limit)
-        return [Job(record) for record in await self._state.store.find(wanted)]
 
     async def wait(self, job_id: UUID | str, timeout: float = float("inf")) -> Job:
         """Wait until a job has ended and that is committed; give it in its terminal state.
@@ -316,6 +302,7 @@ class Node(JobActions, Telemetry):
             commits=journal.commits if journal is not None else 0,
             rows=journal.rows if journal is not None else 0,
             cuts=state.link.cuts,
+            degraded=tuple(name for name, crew in state.crews.items() if crew.degraded),
         )
 
     # -- stopping -----------------------------------------------------------------------------------------------
@@ -331,10 +318,20 @@ class Node(JobActions, Telemetry):
         for crew in self._state.crews.values():
             crew.drain()
         with trio.move_on_after(timeout):
-            while not all(crew.idle for crew in self._state.crews.values()):
+            while not (all(crew.idle for crew in self._state.crews.values()) and self._state.mourned):
                 await trio.sleep(0.01)
             return True
+        if self._state.wake is not None:
+            self._state.wake.give_up()
         return False
+
+
+_open: list[Node] = []
+
+
+def open_nodes() -> list[Node]:
+    """Give the nodes whose blocks run in this process, the latest last."""
+    return list(_open)
 
 
 class _Chunks:
@@ -455,6 +452,7 @@ async def open_node(
                 node_children(state, server), strategy="rest_for_one", name=f"node {name}"
             ) as tree:
                 node = Node(state, tree, insert_timeout)
+                _open.append(node)
                 report_supervisors(state.bus, tree)
                 state.bus.emit(NodeChanged(action="started"))
                 try:
@@ -466,6 +464,8 @@ async def open_node(
                 else:
                     with trio.CancelScope(shield=True):
                         await _drain(node, shutdown_timeout)
+                finally:
+                    _open.remove(node)
         except FailedToStart as error:
             raise _root_cause(error) from error
 

@@ -8,6 +8,7 @@ from heapq import heappop, heappush
 
 import trio
 
+from kathikon_actors import faults
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import DUE_STATES
@@ -64,16 +65,21 @@ class Scheduler:
     def _promote_due(self) -> float:
         """Promote everything that is due; give the seconds until the next one."""
         heap, now, due = self._heap, self._clock(), []
-        while heap and heap[0][0] <= now:
-            at, _, _, record = heappop(heap)
-            # What was cancelled, put off to another time or given away since it came here is passed over.
-            if (
-                record.state in DUE_STATES
-                and record.scheduled_at == at
-                and self._table.records.get(record.id) is record
-            ):
-                machine.promote(record, now)
-                due.append(record)
-        if due:
-            self._table.route(due)
+        try:
+            while heap and heap[0][0] <= now:
+                at, _, _, record = heappop(heap)
+                # What was cancelled, put off to another time or given away since it came here is passed over.
+                if (
+                    record.state in DUE_STATES
+                    and record.scheduled_at == at
+                    and self._table.records.get(record.id) is record
+                ):
+                    if faults.armed:
+                        faults.touch("scheduler.before_due", **faults.about(record))
+                    machine.promote(record, now)
+                    due.append(record)
+        finally:
+            # Also when we die here: what is available already is nobody's to find but the producer's.
+            if due:
+                self._table.route(due)
         return min(LONGEST_SLEEP, max(0.0, (heap[0][0] - now) / 1e6)) if heap else float("inf")

@@ -28,7 +28,18 @@ from kathikon_actors.processes.execution import (
     report_value,
 )
 from kathikon_actors.processes.frames import FrameDecoder, encode_frames
-from kathikon_actors.processes.messages import FromWorker, Interrupt, Report, Run, Stop, ToWorker, Why
+from kathikon_actors.processes.messages import (
+    FromWorker,
+    Interrupt,
+    Mourn,
+    Report,
+    Run,
+    SabotagedRun,
+    Stop,
+    ToWorker,
+    Why,
+)
+from kathikon_actors.processes.sabotage import sabotaged
 from kathikon_actors.processes.shared import REVOKED_FROM, SharedPage
 
 __all__ = ["run_async_loop"]
@@ -53,13 +64,14 @@ def run_async_loop(sock: socket.socket, page: SharedPage, executables: Executabl
 class _Running:
     """One run: what the node may interrupt, and the job's door to the node."""
 
-    __slots__ = ("_loop", "_throttle", "job_id", "scope", "seq", "why")
+    __slots__ = ("_loop", "_throttle", "job_id", "record", "scope", "seq", "why")
 
-    def __init__(self, loop: _AsyncLoop, seq: int, job_id: bytes) -> None:
+    def __init__(self, loop: _AsyncLoop, seq: int, record: Record) -> None:
         self._loop = loop
         self._throttle: ProgressThrottle | None = None
         self.seq = seq
-        self.job_id = job_id
+        self.job_id = record.id
+        self.record: Record | None = record
         self.scope = trio.CancelScope()
         self.why: Why | None = None
 
@@ -80,7 +92,7 @@ class _AsyncLoop:
         self._words = page.words
         self._executables = executables
         self._free = [page.slot(index) for index in reversed(range(page.slots))]
-        self._queued: deque[Run] = deque()
+        self._queued: deque[Run | Mourn] = deque()
         self._running: dict[int, _Running] = {}
         self._waiting: list[FromWorker] = []
         self._filled = trio.Event()
@@ -120,7 +132,7 @@ class _AsyncLoop:
                 self._take(message)
 
     def _take(self, message: ToWorker) -> None:
-        if isinstance(message, Run):
+        if isinstance(message, Run | Mourn):
             if self._stopping:
                 self.put(Report(message.seq, "returned", 0.0))
             else:
@@ -136,22 +148,28 @@ class _AsyncLoop:
 
     def _start_queued(self) -> None:
         while self._queued and self._free:
-            self._start(self._queued.popleft())
+            run = self._queued.popleft()
+            if type(run) is SabotagedRun:
+                with sabotaged(self._executables.by_name, run):
+                    self._start(run)
+            else:
+                self._start(run)
 
-    def _start(self, run: Run) -> None:
+    def _start(self, run: Run | Mourn) -> None:
         """Begin a run in a free slot, unless it was revoked: the order of the two words is argued in `shared`."""
         seq = run.seq
         slot = self._free.pop()
         started = monotonic_ns()
         self._words[slot + 1] = started
         self._words[slot] = seq
-        executable = self._executables.by_name.get(run.record.worker)
+        table = self._executables.by_name if isinstance(run, Run) else self._executables.mourners
+        executable = table.get(run.record.worker)
         if seq >= self._words[REVOKED_FROM]:
             self._finish(slot, Report(seq, "returned", 0.0))
         elif executable is None:
             self._finish(slot, self._executables.report_unknown(seq, run.record))
         else:
-            running = self._running[seq] = _Running(self, seq, run.record.id)
+            running = self._running[seq] = _Running(self, seq, run.record)
             self._jobs.start_soon(self._perform, running, run.record, executable, slot, started, name=run.record.worker)
 
     async def _perform(
@@ -238,4 +256,4 @@ class _AsyncLoop:
 async def _call(executable: Executable, record: Record, args: dict[str, Any]) -> object:
     """Call the worker; a plain function runs right here, on the loop."""
     result = executable.call(Job(record), **args) if executable.takes_job else executable.call(**args)
-    return await result if executable.definition.is_async else result
+    return await result if executable.awaits else result

@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from kathikon_actors.jobs.errors import BadConfiguration
+from kathikon_actors.jobs.middleware import Middleware
 from kathikon_actors.jobs.worker import WorkerDefinition
 from kathikon_actors.processes.control import (
     Exited,
@@ -25,6 +26,7 @@ from kathikon_actors.processes.control import (
     Forked,
     FromZygote,
     Hello,
+    Hold,
     Kind,
     NotPreloaded,
     Ready,
@@ -33,7 +35,7 @@ from kathikon_actors.processes.control import (
 from kathikon_actors.processes.exits import ExitStatus, WorkerDied, ZygoteDied, ZygoteFailed
 from kathikon_actors.processes.frames import BadFrame, FrameDecoder, encode_frames
 from kathikon_actors.processes.program_process import ProgramProcess
-from kathikon_actors.processes.refs import refer_to
+from kathikon_actors.processes.refs import refer_to, refer_to_middleware
 from kathikon_actors.processes.shared import SharedPage, create_shared_file
 from kathikon_actors.processes.start import BOOTSTRAP, interpreter
 from kathikon_actors.processes.worker_process import WorkerProcess
@@ -88,6 +90,7 @@ class Zygote:
         *,
         preload: bool = True,
         start_method: StartMethod = "fork",
+        middleware: Sequence[Middleware] = (),
         modules: Sequence[str] = (),
     ) -> Zygote:
         """Start it and wait until it takes requests.
@@ -97,6 +100,7 @@ class Zygote:
             preload: import the workers' modules before forking: a worker is ready in milliseconds. When an import
                 starts threads this is given up, and `note` says so.
             start_method: `fork`, or `spawn`: each worker is a fresh interpreter.
+            middleware: the app's chain, which runs around every worker.
             modules: what programs need, imported before forking too.
 
         Raises:
@@ -105,10 +109,11 @@ class Zygote:
         """
         try:
             refs = [refer_to(definition) for definition in definitions]
+            chain = [refer_to_middleware(each) for each in middleware]
         except BadConfiguration as error:
             raise ZygoteFailed(str(error)) from error
-        has_async = any(definition.is_async for definition in definitions)
-        hello = Hello(os.getpid(), refs, preload, has_async or bool(modules), start_method, modules=list(modules))
+        has_async = any(definition.is_async or definition.mourns_async for definition in definitions)
+        hello = Hello(os.getpid(), refs, preload, has_async or bool(modules), start_method, chain, list(modules))
         zygote = cls._launch(hello)
         try:
             answer = await zygote._greeting()  # noqa: SLF001 our own
@@ -200,6 +205,16 @@ class Zygote:
             for descriptor in self._descriptors:
                 os.close(descriptor)
             self._descriptors.clear()
+
+    def hold(self, until: float) -> None:
+        """Have every worker process killed at this time, unless a later one is told before: the node's lease ends.
+
+        Args:
+            until: seconds of `time.monotonic`.
+        """
+        if not self._gone and not self._closed:
+            with suppress(OSError):  # gone, or its buffer is full: then the next renewal tells it
+                self._control.send(encode_frames([Hold(until)]))
 
     def kill(self) -> None:
         """Send SIGKILL; the kernel kills its workers with it. `serve` raises."""

@@ -13,17 +13,19 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
+from functools import partial
 from time import monotonic_ns
 from types import FrameType
 from typing import Any
 
 from kathikon_actors.jobs import json
-from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.runtime import CURRENT
 from kathikon_actors.processes.channel import ProgressThrottle, leave_forked_child, send_all
 from kathikon_actors.processes.execution import (
+    Executable,
     Executables,
     add_own_file,
     bind,
@@ -33,7 +35,18 @@ from kathikon_actors.processes.execution import (
     report_value,
 )
 from kathikon_actors.processes.frames import FrameDecoder
-from kathikon_actors.processes.messages import FromWorker, Progress, Report, Run, Stop, ToWorker, Why
+from kathikon_actors.processes.messages import (
+    FromWorker,
+    Mourn,
+    Progress,
+    Report,
+    Run,
+    SabotagedRun,
+    Stop,
+    ToWorker,
+    Why,
+)
+from kathikon_actors.processes.sabotage import sabotaged
 from kathikon_actors.processes.shared import REVOKED_FROM, SharedPage
 
 __all__ = ["PlainLoop"]
@@ -66,6 +79,8 @@ class PlainLoop:
         for executable in executables.by_name.values():
             if executable.definition.is_async:
                 executable.call = _refuse_async
+            elif executable.awaits:
+                executable.call, executable.awaits = partial(_drive, executable.call), False
         self._by_name = executables.by_name
         self._waiting: list[FromWorker] = []
         self._lock = threading.Lock()
@@ -76,6 +91,7 @@ class PlainLoop:
         self._forked = False
         self._throttle = ProgressThrottle(self._put_progress)
         self.job_id = b""
+        self.record: Record | None = None
         self._seq = 0
 
     def run(self) -> None:
@@ -90,7 +106,7 @@ class PlainLoop:
         self._context = copy_context()
         decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
         feed, recv = decoder.feed, self._sock.recv
-        execute = self._execute
+        execute, by_name = self._execute, self._by_name
         stopping = False
         while not stopping:
             try:
@@ -105,9 +121,14 @@ class PlainLoop:
                     if stopping:
                         self._waiting.append(Report(message.seq, "returned", 0.0))
                     else:
-                        execute(message)
+                        execute(message, by_name)
+                elif type(message) is Mourn:
+                    execute(message, self._executables.mourners)
                 elif type(message) is Stop:
                     stopping = True
+                elif type(message) is SabotagedRun and not stopping:
+                    with sabotaged(self._by_name, message):
+                        execute(message, by_name)
         self._flush()
 
     def report_progress(self, percent: int) -> None:
@@ -118,7 +139,7 @@ class PlainLoop:
         """Whether the node asked this job to stop because somebody cancelled it."""
         return self._page.interrupted() == (self._seq, "cancel")
 
-    def _execute(self, run: Run) -> None:
+    def _execute(self, run: Run | Mourn, by_name: dict[str, Executable]) -> None:
         seq = run.seq
         record = run.record
         words = self._words
@@ -130,7 +151,7 @@ class PlainLoop:
             words[slot] = 0
             self._waiting.append(Report(seq, "returned", 0.0))
             return
-        executable = self._by_name.get(record.worker)
+        executable = by_name.get(record.worker)
         if executable is None:
             words[slot] = 0
             self._waiting.append(self._executables.report_unknown(seq, record))
@@ -138,6 +159,7 @@ class PlainLoop:
         if self._waiting and executable.last_ns > _FLUSH_NS:
             self._flush()
         self.job_id = record.id
+        self.record = record
         self._seq = seq
         failure: BaseException | None = None
         value: object = None
@@ -159,6 +181,7 @@ class PlainLoop:
             leave_forked_child(failure)
         ended = monotonic_ns()
         self.job_id = b""
+        self.record = None
         executable.last_ns = took = ended - started
         seconds = took / 1e9
         if self._gave_way is not None:
@@ -213,6 +236,20 @@ class PlainLoop:
         """A job called `os.fork`: the copy has no business with the node, and must not keep its socket open."""
         self._forked = True
         self._sock.close()
+
+
+def _drive(call: Callable[..., Coroutine[Any, Any, object]], *args: Any, **kwargs: Any) -> object:
+    """Run a chain of middleware to its end without an event loop: it may await nothing but the rest of the chain."""
+    coroutine = call(*args, **kwargs)
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    raise RuntimeError(
+        "a middleware awaits something that needs an event loop, and this worker is a plain function; "
+        "make the worker async"
+    )
 
 
 def _refuse_async(*_args: Any, **_kwargs: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 import trio
 
+from kathikon_actors import faults
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
@@ -159,8 +160,13 @@ class _LaneWriter(Generic[E]):
         begun = trio.current_time()
         try:
             if not batch.in_doubt:
+                if faults.armed:
+                    await faults.reach("store.before_commit", lane=self._writes.lane, rows=batch.rows)
                 batch.in_doubt = True
-                await self._writes.committed(batch, await self._writes.commit(batch))
+                refused = await self._writes.commit(batch)
+                if faults.armed:
+                    await faults.reach("store.after_commit", lane=self._writes.lane, rows=batch.rows)
+                await self._writes.committed(batch, refused)
             elif await self._writes.was_committed(batch):
                 logger.info("batch %d of %s was committed before the cut", batch.number, self._writes.lane)
                 await self._writes.committed(batch, None)

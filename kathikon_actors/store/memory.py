@@ -29,15 +29,17 @@ from kathikon_actors.jobs.errors import (
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
+from kathikon_actors.store.memory_commands import MemoryCommand, MemoryCommands
+from kathikon_actors.store.memorylimits import LimitData, MemoryLimits
 from kathikon_actors.store.protocol import (
     CLAIMABLE_STATES,
     MAX_PAGE,
     Changed,
     Counts,
     DeadNode,
-    Filter,
     Lane,
     Membership,
+    Page,
     Unowned,
     key_of,
 )
@@ -83,9 +85,12 @@ class MemoryData:
         live: every row that is not finished, by id.
         finished: by id.
         owned: the live rows by their owner's node_id, with `None` for those that anybody may claim.
+        limits: what nodes hold of limits that they share.
         listeners: told of queues in which rows were left unowned, by the store that listens.
         snapshots: of actors, the newest first, by node_id and name.
         leader: node_id, term, and when its lease ends, as microseconds since 1970.
+        commands: what operators want of jobs that a node owns, by number.
+        control: who is told of commands and the like, by topic and store.
     """
 
     clock: Callable[[], int] = wall_clock
@@ -93,12 +98,61 @@ class MemoryData:
     live: dict[bytes, Record] = field(default_factory=dict)
     finished: dict[bytes, Record] = field(default_factory=dict)
     owned: dict[int | None, dict[bytes, Record]] = field(default_factory=lambda: {None: {}})
+    limits: LimitData = field(default_factory=LimitData)
     listeners: dict[MemoryStore, Callable[[frozenset[str]], None]] = field(default_factory=dict)
     snapshots: dict[tuple[int, str], list[StoredSnapshot]] = field(default_factory=dict)
     leader: tuple[int, int, int] = (0, 0, 0)
+    commands: dict[int, MemoryCommand] = field(default_factory=dict)
+    control: dict[str, dict[int, Callable[[], None]]] = field(default_factory=dict)
+
+    def row(self, job_id: bytes) -> Record:
+        """Give the row of a job that is there."""
+        return self.live.get(job_id) or self.finished[job_id]
+
+    def is_held(self, record: Record) -> bool:
+        """Whether a live node owns this live row."""
+        holder = self.nodes.get(record.node) if record.node is not None else None
+        return holder is not None and holder.session is not None and holder.lease_until > self.clock()
+
+    def tell_control(self, topic: str) -> None:
+        """Wake those who listen to a topic."""
+        for wake in list(self.control.get(topic, {}).values()):
+            wake()
+
+    def apply(
+        self, job_id: bytes, change: Change, *, membership: Membership | None = None, queues: Collection[str] = ()
+    ) -> Changed:
+        """Apply an operator's action to one row; see `Store.change`."""
+        stored = self.live.get(job_id) or self.finished.get(job_id)
+        if stored is None:
+            raise JobNotFound(as_uuid(job_id))
+        finished = job_id in self.finished
+        if not finished and change.action == "rerun":
+            change.check(stored)
+        if not finished and self.is_held(stored):
+            raise OwnedElsewhere(as_uuid(job_id), stored.node or "")
+        if change.is_done(stored):
+            return Changed(copy(stored))
+        record = copy(stored)
+        record.node = None
+        made = change.apply(record)
+        if finished:
+            del self.finished[job_id]
+        else:
+            holder = self.nodes.get(stored.node) if stored.node is not None else None
+            del self.live[job_id], self.owned[holder.node_id if holder is not None else None][job_id]
+        if record.state in TERMINAL_STATES:
+            self.finished[job_id] = _stored(record, stored.node if finished else None)
+        for changed in (record, made):
+            if changed is not None and changed.state not in TERMINAL_STATES:
+                mine = membership is not None and changed.queue in queues
+                owner = membership if mine else None
+                row = _stored(changed, None if owner is None else owner.node)
+                self.live[row.id] = self.owned[None if owner is None else owner.node_id][row.id] = row
+        return Changed(copy(self.row(job_id)), None if made is None else copy(self.row(made.id)))
 
 
-class MemoryStore:
+class MemoryStore(MemoryCommands):
     """A `Store` in this process' memory.
 
     Args:
@@ -117,6 +171,7 @@ class MemoryStore:
     def __init__(self, data: MemoryData | None = None) -> None:
         self.data = MemoryData() if data is None else data
         self._open = False
+        self.limits = MemoryLimits(self.data, self._begin, self._member)
         self.snapshots = MemorySnapshotStore(self.data, self._begin)
 
     async def open(self) -> None:
@@ -128,6 +183,9 @@ class MemoryStore:
         """Answer no more, and let go of the names that were joined through this store; the rows stay in `data`."""
         self._open = False
         self.data.listeners.pop(self, None)
+        self.data.limits.listeners.pop(self.limits, None)
+        for listeners in self.data.control.values():
+            listeners.pop(id(self), None)
         for node in self.data.nodes.values():
             if node.session is self:
                 node.session = None
@@ -352,30 +410,7 @@ class MemoryStore:
         await self._begin()
         if membership is not None:
             self._member(membership)
-        data = self.data
-        stored = data.live.get(job_id) or data.finished.get(job_id)
-        if stored is None:
-            raise JobNotFound(as_uuid(job_id))
-        finished = job_id in data.finished
-        holder = data.nodes.get(stored.node) if stored.node is not None and not finished else None
-        if holder is not None and holder.session is not None and holder.lease_until > data.clock():
-            raise OwnedElsewhere(as_uuid(job_id), stored.node or "")
-        record = copy(stored)
-        record.node = None
-        made = change.apply(record)
-        if finished:
-            del data.finished[job_id]
-        else:
-            del data.live[job_id], data.owned[holder.node_id if holder is not None else None][job_id]
-        if record.state in TERMINAL_STATES:
-            data.finished[job_id] = _stored(record, stored.node if finished else None)
-        for changed in (record, made):
-            if changed is not None and changed.state not in TERMINAL_STATES:
-                mine = membership is not None and changed.queue in queues
-                owner = membership if mine else None
-                row = _stored(changed, None if owner is None else owner.node)
-                data.live[row.id] = data.owned[None if owner is None else owner.node_id][row.id] = row
-        return Changed(copy(self._row(job_id)), None if made is None else copy(self._row(made.id)))
+        return self.data.apply(job_id, change, membership=membership, queues=queues)
 
     async def insert_unowned(self, records: Sequence[Record]) -> set[bytes]:
         """See `Store.insert_unowned`."""
@@ -394,12 +429,12 @@ class MemoryStore:
         record = self.data.live.get(job_id) or self.data.finished.get(job_id)
         return None if record is None else copy(record)
 
-    async def find(self, wanted: Filter) -> list[Record]:
+    async def find(self, page: Page) -> list[Record]:
         """See `Store.find`."""
         await self._begin()
-        pick = heapq.nlargest if wanted.newest_first else heapq.nsmallest
-        page = pick(min(wanted.limit, MAX_PAGE), (r.id for r in self._all() if _matches(r, wanted)))
-        return [copy(self.data.live.get(job_id) or self.data.finished[job_id]) for job_id in page]
+        pick = heapq.nlargest if page.newest_first else heapq.nsmallest
+        ids = pick(min(page.limit, MAX_PAGE), (r.id for r in self._all() if _matches(r, page)))
+        return [copy(self.data.live.get(job_id) or self.data.finished[job_id]) for job_id in ids]
 
     async def counts(self) -> list[Counts]:
         """See `Store.counts`."""
@@ -420,9 +455,6 @@ class MemoryStore:
         if node is None or node.epoch != membership.epoch:
             raise LeaseLost(membership.node, membership.epoch)
         return node
-
-    def _row(self, job_id: bytes) -> Record:
-        return self.data.live.get(job_id) or self.data.finished[job_id]
 
     def _tell(self, queues: set[str]) -> None:
         if queues:
@@ -447,12 +479,7 @@ def _stored(record: Record, node: str | None) -> Record:
     return stored
 
 
-def _matches(record: Record, wanted: Filter) -> bool:
-    if wanted.after is not None and (record.id >= wanted.after if wanted.newest_first else record.id <= wanted.after):
+def _matches(record: Record, page: Page) -> bool:
+    if page.after is not None and (record.id >= page.after if page.newest_first else record.id <= page.after):
         return False
-    return (
-        (wanted.worker is None or record.worker == wanted.worker)
-        and (wanted.queue is None or record.queue == wanted.queue)
-        and (not wanted.states or record.state in wanted.states)
-        and set(wanted.tags) <= set(record.tags)
-    )
+    return page.wanted.takes(record)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.store.protocol import MAX_PAGE, Counts, Filter
+from kathikon_actors.store.protocol import MAX_PAGE, Counts, Page
 from kathikon_actors.store.rows import decode_rows, pg_id, unowned_columns
+from kathikon_actors.store.selecting import filter_values
 from kathikon_actors.store.statements import statement
 
 if TYPE_CHECKING:
@@ -46,16 +47,13 @@ async def get_row(raw: Raw, job_id: bytes) -> Record | None:
     return next(iter(decode_rows(await raw.fetch(statement("get_job"), pg_id(job_id)))), None)
 
 
-async def find_rows(raw: Raw, wanted: Filter) -> list[Record]:
+async def find_rows(raw: Raw, page: Page) -> list[Record]:
     """Give one page of jobs; see `Store.find`."""
     rows = await raw.fetch(
-        statement("find_newest" if wanted.newest_first else "find_oldest"),
-        wanted.worker,
-        wanted.queue,
-        list(wanted.states) or None,
-        list(wanted.tags) or None,
-        None if wanted.after is None else pg_id(wanted.after),
-        min(wanted.limit, MAX_PAGE),
+        statement("find_newest" if page.newest_first else "find_oldest"),
+        *filter_values(page.wanted),
+        None if page.after is None else pg_id(page.after),
+        min(page.limit, MAX_PAGE),
     )
     return decode_rows(rows)
 

@@ -14,12 +14,14 @@ from kathikon_actors.jobs.errors import BadConfiguration, StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store import lanes, names
 from kathikon_actors.store.connection import BY_INDEX, ONE_PLAN, Connection, Pool
+from kathikon_actors.store.granting import PostgresLimits
 from kathikon_actors.store.leading import lead, resign
 from kathikon_actors.store.listening import Ear
 from kathikon_actors.store.managing import change_row
 from kathikon_actors.store.migrations import migrate
+from kathikon_actors.store.operating import PostgresOperations
 from kathikon_actors.store.outside import count_rows, find_rows, get_row, insert_rows
-from kathikon_actors.store.protocol import Changed, Counts, DeadNode, Filter, Lane, Membership, Unowned
+from kathikon_actors.store.protocol import Changed, Counts, DeadNode, Lane, Membership, Page, Unowned
 from kathikon_actors.store.reading import claim_rows, load_rows, look_at_rows, release_rows
 from kathikon_actors.store.rescue import fence_dead, take_over_rows
 from kathikon_actors.store.rows import pg_id
@@ -34,7 +36,7 @@ __all__ = ["PostgresStore"]
 _READERS: Final = 2
 
 
-class PostgresStore:
+class PostgresStore(PostgresOperations):
     """A `Store` in a Postgres database, schema `kathikon`.
 
     Args:
@@ -69,6 +71,7 @@ class PostgresStore:
         self._fence = lanes.claims_fence()
         self._ear = Ear(Connection(parsed, timeout), self._own_backends)
         self._readers = Pool(parsed, timeout, _READERS)
+        self.limits = PostgresLimits(Connection(parsed, timeout, BY_INDEX), self._ear, self._check_open)
         self.snapshots = PostgresSnapshotStore(Pool(parsed, timeout, 1), self._check_open)
 
     async def open(self) -> None:
@@ -90,6 +93,7 @@ class PostgresStore:
             await connection.close()
         await self._readers.close()
         await self.snapshots.pool.close()
+        await self.limits.connection.close()
 
     async def join(self, node: str, lease: float) -> Membership:
         """See `Store.join`."""
@@ -193,10 +197,10 @@ class PostgresStore:
         self._check_open()
         return await self._readers.run(get_row, job_id)
 
-    async def find(self, wanted: Filter) -> list[Record]:
+    async def find(self, page: Page) -> list[Record]:
         """See `Store.find`."""
         self._check_open()
-        return await self._readers.run(find_rows, wanted)
+        return await self._readers.run(find_rows, page)
 
     async def counts(self) -> list[Counts]:
         """See `Store.counts`."""
@@ -208,7 +212,7 @@ class PostgresStore:
         return [*lanes, self._names.connection, self._claims, self._ear.connection]
 
     def _own_backends(self) -> set[int]:
-        own = (self._lanes["inserts"].connection.raw, self._claims.raw)
+        own = (self._lanes["inserts"].connection.raw, self._claims.raw, self.limits.connection.raw)
         return {raw.get_server_pid() for raw in own if raw is not None and not raw.is_closed()}
 
     def _check_open(self) -> None:

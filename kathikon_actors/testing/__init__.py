@@ -1,0 +1,20 @@
+"""Tools for the tests of programs that use Kathikon: faults at named points, chaos, and an audit of every job."""
+
+from kathikon_actors.faults import UnknownFaultPoint
+from kathikon_actors.testing.audit import AuditFailed, Verdict, audit
+from kathikon_actors.testing.chaos import Chaos, Strike
+from kathikon_actors.testing.fault import POINTS, Fault, fault
+from kathikon_actors.testing.victims import UnknownVictim
+
+__all__ = [
+    "POINTS",
+    "AuditFailed",
+    "Chaos",
+    "Fault",
+    "Strike",
+    "UnknownFaultPoint",
+    "UnknownVictim",
+    "Verdict",
+    "audit",
+    "fault",
+]
