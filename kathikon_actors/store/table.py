@@ -61,7 +61,7 @@ class Table:
         self._newcomers: set[bytes] | None = None
         self.on_stored: Callable[[list[Record]], None] | None = None
         self.closed = False
-        self.inserts: LaneQueue[Insert] = LaneQueue()
+        self.inserts: LaneQueue[Insert] = LaneQueue(lambda insert: len(insert.records))
         self.outcomes: LaneQueue[Record] = LaneQueue()
         self._producers: dict[str, Callable[[list[Record]], None]] = {}
         self._scheduler: Callable[[Record], None] | None = None
