@@ -14,6 +14,7 @@ from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
 from kathikon_actors.node.intake import Intake
 from kathikon_actors.node.manage import take_up_doubtful
+from kathikon_actors.node.mourning import Wake
 from kathikon_actors.node.rescuer import Rescuer
 from kathikon_actors.node.scheduler import Scheduler
 from kathikon_actors.node.state import NodeState
@@ -62,6 +63,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         supervisor_spec("store", store, strategy="rest_for_one"),
         ChildSpec("zygote", _zygote, args=(state,)),
         supervisor_spec("queues", queues, max_restarts=10, max_seconds=5.0),
+        ChildSpec("mourners", _mourners, args=(state,)),
         ChildSpec("scheduler", _scheduler, args=(state,)),
         ChildSpec("claimer", _claimer, args=(state,)),
         ChildSpec("rescuer", _rescuer, args=(state,)),
@@ -77,7 +79,8 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
 async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Hold the jobs. Its end ends everything that stands on it: the store gives up and the node starts again."""
     table = state.table = Table({name: Border(queue.max_in_memory) for name, queue in state.app.queues.items()})
-    table.on_stored = state.watch.inserted
+    table.on_stored, table.on_progress = state.watch.inserted, state.watch.progressed
+    table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
     state.lease_lost = trio.Event()
     try:
@@ -240,6 +243,12 @@ def _crew(state: NodeState, name: str) -> Crew:
     crew.draining = state.draining
     state.crews[name] = crew
     return crew
+
+
+async def _mourners(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Call `on_discard`."""
+    assert state.wake is not None
+    await state.wake.run(state.the_zygote, task_status=task_status)
 
 
 async def _scheduler(state: NodeState, *, task_status: trio.TaskStatus[Scheduler] = trio.TASK_STATUS_IGNORED) -> None:
