@@ -46,9 +46,11 @@ if TYPE_CHECKING:
     from kathikon_actors.actors.stages.producer import Producer
     from kathikon_actors.actors.stages.producer_consumer import ProducerConsumer
     from kathikon_actors.actors.statistics import ActorStatistics
+    from kathikon_actors.actors.subtree import Subtree, subtree_spec
     from kathikon_actors.actors.system import ActorSystem, open_actor_system
     from kathikon_actors.actors.timers import Timer
     from kathikon_actors.jobs.backoff import constant, exponential, linear
+    from kathikon_actors.jobs.breaker import Breaker
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from kathikon_actors.jobs.filters import Filter
+    from kathikon_actors.jobs.limits import Limit, Rate
     from kathikon_actors.jobs.middleware import CallNext, Middleware
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
@@ -89,6 +92,7 @@ _HOMES = {
         "ActorError",
         "ActorIgnored",
         "BadReturnValue",
+        "Breaker",
         "CallTimeout",
         "CallingSelf",
         "MailboxFull",
@@ -149,6 +153,7 @@ _HOMES = {
     "actors.stages.producer_consumer": ("ProducerConsumer",),
     "actors.spec": ("actor_spec",),
     "actors.statistics": ("ActorStatistics",),
+    "actors.subtree": ("Subtree", "subtree_spec"),
     "actors.system": (
         "ActorSystem",
         "open_actor_system",
@@ -175,6 +180,8 @@ _HOMES = {
         "UnknownWorker",
         "WaitTimeout",
     ),
+    "jobs.breaker": ("Breaker",),
+    "jobs.limits": ("Limit", "Rate"),
     "jobs.filters": ("Filter",),
     "jobs.middleware": ("CallNext", "Middleware"),
     "jobs.new_job": ("NewJob",),
@@ -202,6 +209,7 @@ __all__ = [
     "App",
     "BadConfiguration",
     "BadReturnValue",
+    "Breaker",
     "BroadcastDispatcher",
     "CallNext",
     "CallResults",
@@ -227,6 +235,7 @@ __all__ = [
     "JobNotFound",
     "KathikonError",
     "LeaseLost",
+    "Limit",
     "Mailbox",
     "MailboxFull",
     "MemorySnapshots",
@@ -248,6 +257,7 @@ __all__ = [
     "Queue",
     "QueueFull",
     "QueuePaused",
+    "Rate",
     "RemoteError",
     "ReplyTo",
     "Retry",
@@ -264,6 +274,7 @@ __all__ = [
     "StoredSnapshot",
     "Subscription",
     "SubscriptionRefused",
+    "Subtree",
     "SyncClient",
     "Timeout",
     "Timer",
@@ -283,6 +294,7 @@ __all__ = [
     "linear",
     "open_actor_system",
     "open_node",
+    "subtree_spec",
     "worker",
 ]
 
