@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from kathikon_actors.actors.timers import Timer
     from kathikon_actors.jobs.backoff import constant, exponential, linear
     from kathikon_actors.jobs.breaker import Breaker
+    from kathikon_actors.jobs.cron import Cron, CronEntry, CronExists, CronNotFound
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
@@ -183,6 +184,7 @@ _HOMES = {
     "jobs.breaker": ("Breaker",),
     "jobs.limits": ("Limit", "Rate"),
     "jobs.filters": ("Filter",),
+    "jobs.cron": ("Cron", "CronEntry", "CronExists", "CronNotFound"),
     "jobs.middleware": ("CallNext", "Middleware"),
     "jobs.new_job": ("NewJob",),
     "jobs.outcomes": ("Cancel", "Discard", "Fail", "Retry", "Snooze"),
@@ -220,6 +222,10 @@ __all__ = [
     "Client",
     "Consumer",
     "ConsumerSupervisor",
+    "Cron",
+    "CronEntry",
+    "CronExists",
+    "CronNotFound",
     "DemandDispatcher",
     "Discard",
     "Dispatcher",

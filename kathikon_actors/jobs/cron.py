@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 import msgspec
@@ -180,7 +180,7 @@ class CronEntry:
             worker, queue = record.worker, record.queue
             tick = row.ticks().after(max(now, row.last_tick))
             next_at = None if tick is None or row.paused else from_us(tick)
-        except (BadConfiguration, ValueError) as error:
+        except Exception as error:  # whatever is stored there, it is shown
             problem = str(error)
         return cls(
             row.name, row.expression, row.timezone, row.catch_up, worker, queue, row.paused, row.declared, next_at,
@@ -260,8 +260,3 @@ def _decode(template: str) -> Record:
         return msgspec.json.decode(template, type=Record)
     except msgspec.MsgspecError as error:
         raise ValueError(f"its job cannot be read: {error}") from None
-
-
-def with_settled(row: StoredCron, tick: int) -> StoredCron:
-    """Give the entry with every tick until `tick` settled."""
-    return replace(row, last_tick=max(row.last_tick, tick))

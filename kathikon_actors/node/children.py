@@ -13,6 +13,7 @@ from kathikon_actors import faults
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
 from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
+from kathikon_actors.node.cron_clock import CronClock
 from kathikon_actors.node.intake import Intake
 from kathikon_actors.node.limiter import Limiter
 from kathikon_actors.node.manage import take_up_doubtful
@@ -72,6 +73,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         ChildSpec("rescuer", _rescuer, args=(state,)),
         ChildSpec("commands", _commands, args=(state,)),
         ChildSpec("leadership", state.leadership.run, args=(state,)),
+        ChildSpec("crons", _crons, args=(state,)),
     ]
     if gatekeeper_of(state.app.queues, state.definitions) is not None:
         children.append(ChildSpec("limiter", _limiter, args=(state,)))
@@ -272,6 +274,11 @@ async def _mourners(state: NodeState, *, task_status: trio.TaskStatus[None] = tr
 async def _scheduler(state: NodeState, *, task_status: trio.TaskStatus[Scheduler] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the timer of due jobs."""
     await Scheduler(state.the_table(), state.clock).run(task_status=task_status)
+
+
+async def _crons(state: NodeState, *, task_status: trio.TaskStatus[CronClock] = trio.TASK_STATUS_IGNORED) -> None:
+    """Fire cron entries."""
+    await CronClock(state).run(task_status=task_status)
 
 
 async def _claimer(state: NodeState, *, task_status: trio.TaskStatus[Claimer] = trio.TASK_STATUS_IGNORED) -> None:

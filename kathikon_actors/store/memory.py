@@ -30,6 +30,7 @@ from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 from kathikon_actors.store.memory_commands import MemoryCommand, MemoryCommands
+from kathikon_actors.store.memory_crons import CronData, MemoryCrons
 from kathikon_actors.store.memorylimits import LimitData, MemoryLimits
 from kathikon_actors.store.protocol import (
     CLAIMABLE_STATES,
@@ -88,6 +89,7 @@ class MemoryData:
         limits: what nodes hold of limits that they share.
         listeners: told of queues in which rows were left unowned, by the store that listens.
         snapshots: of actors, the newest first, by node_id and name.
+        crons: the cron entries.
         leader: node_id, term, and when its lease ends, as microseconds since 1970.
         commands: what operators want of jobs that a node owns, by number.
         control: who is told of commands and the like, by topic and store.
@@ -102,6 +104,7 @@ class MemoryData:
     listeners: dict[MemoryStore, Callable[[frozenset[str]], None]] = field(default_factory=dict)
     snapshots: dict[tuple[int, str], list[StoredSnapshot]] = field(default_factory=dict)
     leader: tuple[int, int, int] = (0, 0, 0)
+    crons: CronData = field(default_factory=CronData)
     commands: dict[int, MemoryCommand] = field(default_factory=dict)
     control: dict[str, dict[int, Callable[[], None]]] = field(default_factory=dict)
 
@@ -279,7 +282,7 @@ class MemoryStore(MemoryCommands):
             elif before.inserted_at != record.inserted_at or not (free or before.node == membership.node):
                 conflicts.add(record.id)
         node.batches["inserts"] = batch
-        self._tell(left)
+        self._tell(left, self)
         return conflicts
 
     async def commit_outcomes(self, membership: Membership, batch: int, records: Sequence[Record]) -> set[bytes]:
@@ -349,7 +352,7 @@ class MemoryStore(MemoryCommands):
                 record.node = None
                 self.data.owned[None][job_id] = record
                 left.add(record.queue)
-        self._tell(left)
+        self._tell(left, self)
 
     async def listen(self, wake: Callable[[frozenset[str]], None]) -> None:
         """See `Store.listen`."""
@@ -412,15 +415,23 @@ class MemoryStore(MemoryCommands):
             self._member(membership)
         return self.data.apply(job_id, change, membership=membership, queues=queues)
 
+    @property
+    def crons(self) -> MemoryCrons:
+        """See `Store.crons`."""
+        return MemoryCrons(self.data.crons, self._begin, lambda records: self._insert_unowned(records, None))
+
     async def insert_unowned(self, records: Sequence[Record]) -> set[bytes]:
         """See `Store.insert_unowned`."""
         await self._begin()
+        return self._insert_unowned(records, self)
+
+    def _insert_unowned(self, records: Sequence[Record], silent: MemoryStore | None) -> set[bytes]:
         data = self.data
         existed = {r.id for r in records if r.id in data.live or r.id in data.finished}
         for record in records:
             if record.id not in existed:
                 data.live[record.id] = data.owned[None][record.id] = _stored(record, None)
-        self._tell({record.queue for record in records if record.id not in existed})
+        self._tell({record.queue for record in records if record.id not in existed}, silent)
         return existed
 
     async def get(self, job_id: bytes) -> Record | None:
@@ -456,10 +467,10 @@ class MemoryStore(MemoryCommands):
             raise LeaseLost(membership.node, membership.epoch)
         return node
 
-    def _tell(self, queues: set[str]) -> None:
+    def _tell(self, queues: set[str], silent: MemoryStore | None) -> None:
         if queues:
             for store, wake in list(self.data.listeners.items()):
-                if store is not self:
+                if store is not silent:
                     wake(frozenset(queues))
 
     def _all(self) -> Iterator[Record]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kathikon_actors.jobs.cron import StoredCron
-from kathikon_actors.store.crons import CronChange, Firing
+from kathikon_actors.store.cron_store import CronChange, Firing
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
@@ -32,18 +32,20 @@ class CronData:
 
 
 class MemoryCrons:
-    """The part of `MemoryStore` that keeps cron entries."""
+    """`CronStore` on a `MemoryData`.
 
-    @property
-    def _crons(self) -> CronData:
-        raise NotImplementedError
+    Args:
+        data: the entries.
+        begin: raises `StoreUnavailable` when the store is closed.
+        insert: stores jobs that nobody owns, and tells everybody.
+    """
 
-    async def _begin(self) -> None:
-        raise NotImplementedError
-
-    async def insert_unowned(self, records: Sequence[Record]) -> set[bytes]:
-        """See `Store.insert_unowned`."""
-        raise NotImplementedError
+    def __init__(
+        self, data: CronData, begin: Callable[[], Awaitable[None]], insert: Callable[[Sequence[Record]], object]
+    ) -> None:
+        self._crons = data
+        self._begin = begin
+        self._insert = insert
 
     async def cron_version(self) -> int:
         """See `CronStore.cron_version`."""
@@ -84,8 +86,7 @@ class MemoryCrons:
         declared = row.name in data.removed
         data.removed.discard(row.name)
         data.version += 1
-        # As a row that was marked would: no revision of it comes twice.
-        data.rows[row.name] = replace(row, declared=declared, revision=data.version, last_tick=now)
+        data.rows[row.name] = replace(row, declared=declared, revision=1, last_tick=now)
         return True
 
     async def change_cron(self, name: str, change: CronChange) -> bool:
@@ -120,16 +121,19 @@ class MemoryCrons:
         """See `CronStore.fire_crons`."""
         await self._begin()
         rows = self._crons.rows
-        settled, jobs = set(), []
+        settled: set[str] = set()
+        jobs: list[Record] = []
         for firing in firings:
             row = rows.get(firing.name)
-            if row is None or row.paused or row.revision != firing.revision or row.last_tick >= firing.tick:
+            if row is None or row.paused or row.revision != firing.revision or row.last_tick != firing.after:
                 continue
-            rows[firing.name] = replace(row, last_tick=firing.tick)
+            rows[firing.name] = replace(row, last_tick=firing.until)
             settled.add(firing.name)
             jobs += firing.jobs
-        self._insert_unowned(jobs)
+        self._insert(jobs)
         return settled
 
-    def _insert_unowned(self, records: Sequence[Record]) -> set[bytes]:
-        raise NotImplementedError
+    async def insert_job(self, job: Record) -> None:
+        """See `CronStore.insert_job`."""
+        await self._begin()
+        self._insert([job])
