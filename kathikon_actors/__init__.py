@@ -49,9 +49,11 @@ if TYPE_CHECKING:
         LeaseLost,
         NodeNameTaken,
         NodeStopping,
+        NoNode,
         OwnedElsewhere,
         QueueFull,
         QueuePaused,
+        QueueTimeout,
         StoreUnavailable,
         UnknownOption,
         UnknownQueue,
@@ -69,9 +71,11 @@ if TYPE_CHECKING:
     from kathikon_actors.node.listing import InsertedMany
     from kathikon_actors.node.node import Node, open_node
     from kathikon_actors.node.operations import ChangedMany
+    from kathikon_actors.node.queue_operations import QueueStatus
     from kathikon_actors.node.sync_client import SyncClient
 
 _HOMES = {
+    "node.queue_operations": ("QueueStatus",),
     "actors.actor": ("Actor",),
     "actors.errors": (
         "ActorDied",
@@ -132,6 +136,8 @@ _HOMES = {
         "UnknownQueue",
         "UnknownWorker",
         "WaitTimeout",
+        "NoNode",
+        "QueueTimeout",
     ),
     "jobs.filters": ("Filter",),
     "jobs.middleware": ("CallNext", "Middleware"),
@@ -186,6 +192,7 @@ __all__ = [
     "Monitor",
     "NewJob",
     "NoActorSystem",
+    "NoNode",
     "NoSuchActor",
     "Node",
     "NodeNameTaken",
@@ -196,6 +203,8 @@ __all__ = [
     "Queue",
     "QueueFull",
     "QueuePaused",
+    "QueueStatus",
+    "QueueTimeout",
     "RemoteError",
     "ReplyTo",
     "Retry",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import trio
 
@@ -53,9 +53,9 @@ class Table:
         on_stored: told of new jobs once they are committed.
     """
 
-    def __init__(self, borders: Mapping[str, Border] | None = None) -> None:
+    def __init__(self, borders: dict[str, Border] | None = None) -> None:
         self.records: dict[bytes, Record] = {}
-        self.borders: Mapping[str, Border] = {} if borders is None else borders
+        self.borders: dict[str, Border] = {} if borders is None else borders
         self.moving = trio.Lock()
         self.in_doubt = False
         self._newcomers: set[bytes] | None = None
