@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.errors import InvalidState
+from kathikon_actors.jobs.history import USUAL, whole_history
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State, check_transition
@@ -66,8 +67,9 @@ def unobserve(observer: Observer) -> None:
 
 
 def inserted(record: Record) -> None:
-    """Write the first line of the history."""
-    record.history = b'[%d,"inserted",null,"%s"]' % (record.inserted_at, record.state.encode())
+    """Write the first line of the history, unless the record is on the usual way."""
+    if record.state != "available":
+        record.history = whole_history(record)
 
 
 def promote(record: Record, now: int) -> None:
@@ -190,7 +192,7 @@ def rerun(record: Record, now: int, new_id: bytes) -> Record:
     if record.state not in TERMINAL_STATES:
         raise InvalidState(as_uuid(record.id), record.state, "available", action="rerun")
     entry = json.encode([now, "rerun", record.state, record.state, {"job": str(as_uuid(new_id))}])
-    record.history = record.history + b"," + entry if record.history else entry
+    record.history = whole_history(record) + b"," + entry
     new = Record(
         id=new_id,
         queue=record.queue,
@@ -241,9 +243,10 @@ def _move(record: Record, new: State, event: str, now: int, meta: dict[str, Any]
     if edge is None:
         check_transition(as_uuid(record.id), old, new)
         edge = _EDGES[event, old, new] = b',"%s","%s","%s"' % (event.encode(), old.encode(), new.encode())
+    if record.history or meta is not None or (event, old, new) not in USUAL:
+        entry = b"[%d%b]" % (now, edge) if meta is None else b"[%d%b,%b]" % (now, edge, json.encode(meta))
+        record.history = whole_history(record) + b"," + entry
     record.state = new
-    entry = b"[%d%b]" % (now, edge) if meta is None else b"[%d%b,%b]" % (now, edge, json.encode(meta))
-    record.history = record.history + b"," + entry if record.history else entry
     if new in TERMINAL_STATES:
         record.finished_at = now
     for observer in _OBSERVERS:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from kathikon_actors.jobs import json, machine
+from kathikon_actors.jobs.history import whole_history
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
@@ -42,7 +43,7 @@ class JobWatch:
     def changed_outside(self, record: Record) -> None:
         """Tell of the last transition of a row that the store changed for us."""
         if self._bus.wants(JobTransition):
-            at, event, old, new, *meta = json.decode(b"[" + record.history + b"]")[-1]
+            at, event, old, new, *meta = json.decode(b"[" + whole_history(record) + b"]")[-1]
             self._tell(record, event, old, new, at, meta[0] if meta else None)
 
     def _look(self) -> None:
