@@ -229,7 +229,7 @@ class Node(JobActions, Operations, QueueOperations, Telemetry):
         if definition is None:
             raise UnknownWorker(new.worker, state.definitions)
         record = build_record(new, definition, state.defaults, state.ids, state.clock())
-        refusal = state.app.queues[record.queue].refusal(record.worker, is_async=definition.is_async)
+        refusal = state.queues[record.queue].refusal(record.worker, is_async=definition.is_async)
         if refusal is not None:
             raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
         record.node = state.name

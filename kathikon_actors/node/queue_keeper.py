@@ -93,7 +93,7 @@ class QueueKeeper:
         self._wake = trio.Event()
         self._lock = trio.Lock()
         self._nursery: trio.Nursery | None = None
-        self._removing: set[str] = set()
+        self._removing: dict[str, Queue] = {}
         self._published: dict[str, Queue] | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[QueueKeeper] = trio.TASK_STATUS_IGNORED) -> None:
@@ -141,9 +141,10 @@ class QueueKeeper:
                         await self._add(queue)
                 elif state.queues[name].concurrency != queue.concurrency:
                     self._scale(queue)
-            if self._published != state.queues:
-                await state.store.publish_queues(state.the_membership(), state.queues.values())
-                self._published = dict(state.queues)
+            runs = {**self._removing, **state.queues}
+            if self._published != runs:
+                await state.store.publish_queues(state.the_membership(), runs.values())
+                self._published = runs
 
     def _pause(self, paused: set[str]) -> None:
         state = self._state
@@ -180,8 +181,7 @@ class QueueKeeper:
 
     def _begin_to_remove(self, name: str) -> None:
         # From here on nothing of it is inserted, claimed or started.
-        del self._state.queues[name]
-        self._removing.add(name)
+        self._removing[name] = self._state.queues.pop(name)
         assert self._nursery is not None
         self._nursery.start_soon(self._remove, name)
 
@@ -201,9 +201,8 @@ class QueueKeeper:
         state.crews.pop(name, None)
         await self._give_back(name)
         state.the_table().borders.pop(name, None)
-        self._removing.discard(name)
+        del self._removing[name]
         self._tell(name, "removed")
-        self._published = None
         self._wake_up()
 
     async def _give_back(self, name: str) -> None:
