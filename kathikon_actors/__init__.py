@@ -33,7 +33,18 @@ if TYPE_CHECKING:
     from kathikon_actors.actors.monitor import Monitor
     from kathikon_actors.actors.ref import ActorRef
     from kathikon_actors.actors.replies import ReplyTo, defer_reply
+    from kathikon_actors.actors.snapshots.keeper import NoSnapshotMethods
+    from kathikon_actors.actors.snapshots.sink import MemorySnapshots, SnapshotSink, SnapshotTooLarge, StoredSnapshot
+    from kathikon_actors.actors.snapshots.state import Snapshot, SnapshotUnreadable, StateNotEncodable
+    from kathikon_actors.actors.snapshots.writer import SnapshotEvent, SnapshotLost, SnapshotRejected
     from kathikon_actors.actors.spec import actor_spec
+    from kathikon_actors.actors.stages.consumer import Consumer
+    from kathikon_actors.actors.stages.consumer_supervisor import ConsumerSupervisor
+    from kathikon_actors.actors.stages.dispatcher import Dispatcher, SubscriptionRefused
+    from kathikon_actors.actors.stages.dispatchers import BroadcastDispatcher, DemandDispatcher, PartitionDispatcher
+    from kathikon_actors.actors.stages.messages import Subscription
+    from kathikon_actors.actors.stages.producer import Producer
+    from kathikon_actors.actors.stages.producer_consumer import ProducerConsumer
     from kathikon_actors.actors.statistics import ActorStatistics
     from kathikon_actors.actors.system import ActorSystem, open_actor_system
     from kathikon_actors.actors.timers import Timer
@@ -109,6 +120,37 @@ _HOMES = {
         "ReplyTo",
         "defer_reply",
     ),
+    "actors.snapshots.keeper": ("NoSnapshotMethods",),
+    "actors.snapshots.sink": (
+        "MemorySnapshots",
+        "SnapshotSink",
+        "SnapshotTooLarge",
+        "StoredSnapshot",
+    ),
+    "actors.snapshots.state": (
+        "Snapshot",
+        "SnapshotUnreadable",
+        "StateNotEncodable",
+    ),
+    "actors.snapshots.writer": (
+        "SnapshotEvent",
+        "SnapshotLost",
+        "SnapshotRejected",
+    ),
+    "actors.stages.consumer": ("Consumer",),
+    "actors.stages.consumer_supervisor": ("ConsumerSupervisor",),
+    "actors.stages.dispatcher": (
+        "Dispatcher",
+        "SubscriptionRefused",
+    ),
+    "actors.stages.dispatchers": (
+        "BroadcastDispatcher",
+        "DemandDispatcher",
+        "PartitionDispatcher",
+    ),
+    "actors.stages.messages": ("Subscription",),
+    "actors.stages.producer": ("Producer",),
+    "actors.stages.producer_consumer": ("ProducerConsumer",),
     "actors.spec": ("actor_spec",),
     "actors.statistics": ("ActorStatistics",),
     "actors.system": (
@@ -166,6 +208,7 @@ __all__ = [
     "App",
     "BadConfiguration",
     "BadReturnValue",
+    "BroadcastDispatcher",
     "CallNext",
     "CallResults",
     "CallTimeout",
@@ -173,7 +216,11 @@ __all__ = [
     "Cancel",
     "ChangedMany",
     "Client",
+    "Consumer",
+    "ConsumerSupervisor",
+    "DemandDispatcher",
     "Discard",
+    "Dispatcher",
     "Down",
     "EmptyFilter",
     "ExitSignal",
@@ -188,18 +235,23 @@ __all__ = [
     "LeaseLost",
     "Mailbox",
     "MailboxFull",
+    "MemorySnapshots",
     "Middleware",
     "Monitor",
     "NewJob",
     "NoActorSystem",
     "NoNode",
+    "NoSnapshotMethods",
     "NoSuchActor",
     "Node",
     "NodeNameTaken",
     "NodeStopping",
     "NotInACall",
     "OwnedElsewhere",
+    "PartitionDispatcher",
     "ProcessDied",
+    "Producer",
+    "ProducerConsumer",
     "Queue",
     "QueueFull",
     "QueuePaused",
@@ -208,8 +260,19 @@ __all__ = [
     "RemoteError",
     "ReplyTo",
     "Retry",
+    "Snapshot",
+    "SnapshotEvent",
+    "SnapshotLost",
+    "SnapshotRejected",
+    "SnapshotSink",
+    "SnapshotTooLarge",
+    "SnapshotUnreadable",
     "Snooze",
+    "StateNotEncodable",
     "StoreUnavailable",
+    "StoredSnapshot",
+    "Subscription",
+    "SubscriptionRefused",
     "SyncClient",
     "Timeout",
     "Timer",

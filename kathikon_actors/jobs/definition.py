@@ -143,6 +143,11 @@ class WorkerDefinition:
                 values[key] = value
         return values
 
+    @property
+    def mourns_async(self) -> bool:
+        """Whether `on_discard` is an async function."""
+        return inspect.iscoroutinefunction(self.on_discard)
+
     def _check(self, parameters: list[inspect.Parameter]) -> None:
         for parameter in parameters:
             if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):

@@ -15,6 +15,7 @@ from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
 from kathikon_actors.node.intake import Intake
 from kathikon_actors.node.manage import take_up_doubtful
+from kathikon_actors.node.mourning import Wake
 from kathikon_actors.node.queue_keeper import QueueKeeper, load_queues
 from kathikon_actors.node.rescuer import Rescuer
 from kathikon_actors.node.scheduler import Scheduler
@@ -63,6 +64,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         supervisor_spec("store", store, strategy="rest_for_one"),
         ChildSpec("zygote", _zygote, args=(state,)),
         _queues_spec(state),
+        ChildSpec("mourners", _mourners, args=(state,)),
         ChildSpec("scheduler", _scheduler, args=(state,)),
         ChildSpec("claimer", _claimer, args=(state,)),
         ChildSpec("rescuer", _rescuer, args=(state,)),
@@ -79,7 +81,8 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
 async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Hold the jobs. Its end ends everything that stands on it: the store gives up and the node starts again."""
     table = state.table = Table({name: Border(queue.max_in_memory) for name, queue in state.queues.items()})
-    table.on_stored = state.watch.inserted
+    table.on_stored, table.on_progress = state.watch.inserted, state.watch.progressed
+    table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
     state.lease_lost = trio.Event()
     try:
@@ -244,6 +247,12 @@ def _crew(state: NodeState, name: str) -> Crew:
     crew.paused = name in state.paused
     state.crews[name] = crew
     return crew
+
+
+async def _mourners(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Call `on_discard`."""
+    assert state.wake is not None
+    await state.wake.run(state.the_zygote, task_status=task_status)
 
 
 async def _scheduler(state: NodeState, *, task_status: trio.TaskStatus[Scheduler] = trio.TASK_STATUS_IGNORED) -> None:

@@ -23,6 +23,7 @@ from kathikon_actors.telemetry.jobs import JobWatch
 if TYPE_CHECKING:
     from kathikon_actors.node.app import App
     from kathikon_actors.node.intake import Intake
+    from kathikon_actors.node.mourning import Wake
     from kathikon_actors.node.queue_keeper import QueueKeeper
     from kathikon_actors.processes.handle import Zygote
     from kathikon_actors.queue.crew import Crew
@@ -83,6 +84,7 @@ class NodeState:
         self.intake: Intake | None = None
         self.journal: Journal | None = None
         self.zygote: Zygote | None = None
+        self.wake: Wake | None = None
         self.crews: dict[str, Crew] = {}
         self.started_before = False
         self.draining = False
@@ -99,6 +101,18 @@ class NodeState:
         """Tell which kind of process a worker runs in; a name nobody knows is reported by a plain one."""
         definition = self.definitions.get(worker)
         return "async" if definition is not None and definition.is_async else "plain"
+
+    @property
+    def mourned(self) -> bool:
+        """Whether every `on_discard` that is due has run."""
+        return self.wake is None or not len(self.wake)
+
+    def mourned_as(self, worker: str) -> Kind | None:
+        """Tell which kind of process calls a worker's `on_discard`; `None` when it has none."""
+        definition = self.definitions.get(worker)
+        if definition is None or definition.on_discard is None:
+            return None
+        return "async" if definition.mourns_async else "plain"
 
     def backoff(self, worker: str, attempt: int, error: BaseException) -> float:
         """Give the seconds until a worker's next attempt, after a crash or a timeout: its code was not there to say.

@@ -106,7 +106,7 @@ class Zygote:
             chain = [refer_to_middleware(each) for each in middleware]
         except BadConfiguration as error:
             raise ZygoteFailed(str(error)) from error
-        has_async = any(definition.is_async for definition in definitions)
+        has_async = any(definition.is_async or definition.mourns_async for definition in definitions)
         hello = Hello(os.getpid(), refs, preload, has_async, start_method, chain)
         zygote = cls._launch(hello)
         try:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable
+from copy import copy
 from typing import Literal
 
+from kathikon_actors import faults
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.processes.handle import WorkerDied, WorkerProcess
 from kathikon_actors.processes.messages import FromWorker, Progress, Report, Run
+from kathikon_actors.processes.sabotage import run_of
 from kathikon_actors.processes.shared import SETTLE
 from kathikon_actors.queue.death import Death
-from kathikon_actors.queue.given import Given
+from kathikon_actors.queue.given import FAILED, Given
 from kathikon_actors.queue.pace import AHEAD, MAX_AHEAD, Pace
 from kathikon_actors.queue.recycling import Limits, MemoryWatch
 from kathikon_actors.queue.settle import Backoffs, Ending, end_by_hand, settle, settle_interrupted
@@ -136,7 +139,7 @@ class Runner:
         cost = self._pace.expected(record.worker)
         self._ahead += cost
         self._given[seq] = Given(record, was, cost, now)
-        self._unsent.append(Run(seq, record))
+        self._unsent.append(run_of(seq, record) if faults.armed else Run(seq, record))
         if self.jobs + (1 if self.kind == "plain" else len(self._given)) >= self._max_jobs:
             self._spend()
 
@@ -167,15 +170,19 @@ class Runner:
     # -- hearing ------------------------------------------------------------------------------------------------
 
     def hear(self, messages: Iterable[FromWorker]) -> list[Record]:
-        """Settle what the process reported; give the records whose run has ended."""
+        """Settle what the process reported; give the records whose run has ended, but those that are mourned first."""
         now = self._clock()
         ended: list[Record] = []
         back: list[Record] = []
+        mourners = self._table.mourners
         for message in messages:
             if isinstance(message, Progress):
                 given = self._given.get(message.seq)
                 if given is not None:
-                    given.record.progress = message.percent
+                    if given.note_progress(message.percent, now):
+                        self._table.changed([given.record])
+                    if self._table.on_progress is not None:
+                        self._table.on_progress(given.record)
                 continue
             given = self._given.pop(message.seq, None)
             if given is None:
@@ -188,13 +195,15 @@ class Runner:
                 back.append(record)
                 continue
             self._pace.observe(record.worker, message.seconds)
+            was = copy(record) if message.verdict in FAILED and mourners is not None else None
             self._settle(given, message, now)
             if self.alone:
                 self._quarantine.discard(record.id)
-            ended.append(record)
+            self.jobs += 1
+            if was is None or mourners is None or not given.mourn(mourners, was):
+                ended.append(record)
         if self._revoked_at is not None and not self._revoked and not self._given:
             self._unrevoke()
-        self.jobs += len(ended)
         if not self._given:
             self._ahead = 0.0
         if self.jobs + (self.kind == "plain" and bool(self._given)) >= self._max_jobs:
@@ -362,6 +371,7 @@ class Runner:
             self._node,
             self.process.pid,
             self._backoff,
+            self._table.mourners,
         )
         changed, back = death.settle(self._given)
         self._forget()
