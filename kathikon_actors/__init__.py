@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from kathikon_actors.actors.system import ActorSystem, open_actor_system
     from kathikon_actors.actors.timers import Timer
     from kathikon_actors.jobs.backoff import constant, exponential, linear
+    from kathikon_actors.jobs.breaker import Breaker
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from kathikon_actors.jobs.filters import Filter
+    from kathikon_actors.jobs.limits import Limit, Rate
     from kathikon_actors.jobs.middleware import CallNext, Middleware
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
@@ -93,6 +95,7 @@ _HOMES = {
         "ActorError",
         "ActorIgnored",
         "BadReturnValue",
+        "Breaker",
         "CallTimeout",
         "CallingSelf",
         "MailboxFull",
@@ -181,6 +184,8 @@ _HOMES = {
         "NoNode",
         "QueueTimeout",
     ),
+    "jobs.breaker": ("Breaker",),
+    "jobs.limits": ("Limit", "Rate"),
     "jobs.filters": ("Filter",),
     "jobs.middleware": ("CallNext", "Middleware"),
     "jobs.new_job": ("NewJob",),
@@ -208,6 +213,7 @@ __all__ = [
     "App",
     "BadConfiguration",
     "BadReturnValue",
+    "Breaker",
     "BroadcastDispatcher",
     "CallNext",
     "CallResults",
@@ -233,6 +239,7 @@ __all__ = [
     "JobNotFound",
     "KathikonError",
     "LeaseLost",
+    "Limit",
     "Mailbox",
     "MailboxFull",
     "MemorySnapshots",
@@ -257,6 +264,7 @@ __all__ = [
     "QueuePaused",
     "QueueStatus",
     "QueueTimeout",
+    "Rate",
     "RemoteError",
     "ReplyTo",
     "Retry",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
@@ -14,6 +15,7 @@ from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailab
 from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
 from kathikon_actors.node.intake import Intake
+from kathikon_actors.node.limiter import Limiter
 from kathikon_actors.node.manage import take_up_doubtful
 from kathikon_actors.node.mourning import Wake
 from kathikon_actors.node.queue_keeper import QueueKeeper, load_queues
@@ -22,6 +24,7 @@ from kathikon_actors.node.scheduler import Scheduler
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.processes.handle import Zygote
 from kathikon_actors.queue.crew import Crew
+from kathikon_actors.queue.gatekeeper import gatekeeper_of
 from kathikon_actors.queue.tree import queue_spec
 from kathikon_actors.store.border import Border
 from kathikon_actors.store.embedded import EmbeddedServer
@@ -72,6 +75,8 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         ChildSpec("commands", _commands, args=(state,)),
         ChildSpec("leadership", state.leadership.run, args=(state,)),
     ]
+    if gatekeeper_of(state.app.queues, state.definitions) is not None:
+        children.append(ChildSpec("limiter", _limiter, args=(state,)))
     if state.app.children:
         children.append(supervisor_spec("children", list(state.app.children)))
     children.append(ChildSpec("telemetry", state.bus.serve))
@@ -84,6 +89,7 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
     table.on_stored, table.on_progress = state.watch.inserted, state.watch.progressed
     table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
+    state.gatekeeper = gatekeeper_of(state.app.queues, state.definitions)
     state.lease_lost = trio.Event()
     try:
         task_status.started()
@@ -155,8 +161,10 @@ async def _membership(state: NodeState, *, task_status: trio.TaskStatus[int] = t
         await _take_up(state, membership)
     else:
         membership = state.membership
+        begun = time.monotonic()
         try:
             await store.renew(membership, lease)
+            state.hold_from(begun)
         except LeaseLost:
             # We left, or were replaced, while this child was down: all that works under that epoch starts again.
             task_status.started(membership.epoch)
@@ -166,12 +174,16 @@ async def _membership(state: NodeState, *, task_status: trio.TaskStatus[int] = t
     try:
         while True:
             await trio.sleep_until(renewed + lease / 3)
-            begun = trio.current_time()
+            begun, now = trio.current_time(), time.monotonic()
+            if now > state.held_until:
+                # We were stopped. What ran is dead, and others may have what we held: we are another life now.
+                await _start_again(state)
             try:
                 if faults.armed:
                     await faults.reach("membership.before_renew", node=state.name)
                 await store.renew(membership, lease)
                 renewed = begun
+                state.hold_from(now)
                 await take_up_doubtful(state)
             except StoreUnavailable:
                 # What runs must have stopped when the lease ends: others take the jobs then.
@@ -190,8 +202,11 @@ async def _membership(state: NodeState, *, task_status: trio.TaskStatus[int] = t
 
 async def _join(state: NodeState) -> Membership:
     while True:
+        begun = time.monotonic()
         try:
-            return await state.store.join(state.name, state.lease)
+            membership = await state.store.join(state.name, state.lease)
+            state.hold_from(begun)
+            return membership
         except NodeNameTaken as taken:
             if not state.joined_before:
                 raise
@@ -225,6 +240,7 @@ async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = 
 async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the fork server."""
     zygote = state.zygote = await Zygote.start(list(state.definitions.values()), middleware=state.app.middleware)
+    zygote.hold(state.held_until)
     try:
         task_status.started(zygote.pid)
         await zygote.serve()
@@ -245,6 +261,8 @@ def _crew(state: NodeState, name: str) -> Crew:
     )
     crew.draining = state.draining
     crew.paused = name in state.paused
+    if state.gatekeeper is not None and state.gatekeeper.concerns(name):
+        crew.gatekeeper = state.gatekeeper
     state.crews[name] = crew
     return crew
 
@@ -265,6 +283,15 @@ async def _claimer(state: NodeState, *, task_status: trio.TaskStatus[Claimer] = 
     assert state.intake is not None
     try:
         await Claimer(state, state.intake).run(task_status=task_status)
+    except LeaseLost:
+        await _start_again(state)
+
+
+async def _limiter(state: NodeState, *, task_status: trio.TaskStatus[Limiter] = trio.TASK_STATUS_IGNORED) -> None:
+    """Speak with the store about limits."""
+    assert state.gatekeeper is not None
+    try:
+        await Limiter(state, state.gatekeeper).run(task_status=task_status)
     except LeaseLost:
         await _start_again(state)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from kathikon_actors.node.queue_keeper import QueueKeeper
     from kathikon_actors.processes.handle import Zygote
     from kathikon_actors.queue.crew import Crew
+    from kathikon_actors.queue.gatekeeper import Gatekeeper
     from kathikon_actors.queue.runner import Kind
     from kathikon_actors.store.journal import Journal
     from kathikon_actors.store.protocol import Membership, Store
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
 __all__ = ["NodeState"]
 
 logger = logging.getLogger(__name__)
+
+
+HELD: Final = 0.95
+"""Of the lease: worker processes that are still there then are killed."""
 
 
 class NodeState:
@@ -56,6 +62,8 @@ class NodeState:
         crews: by queue.
         started_before: the store was open once: from then on a cut is waited out, not reported as a failed start.
         draining: nothing new is taken or started.
+        gatekeeper: of the node's limits; `None` when its app declares none.
+        held_until: seconds of `time.monotonic`: the lease, as this node knows it.
         doubtful: ids of rows that the store may have given to this node, its answer was lost.
         lease_lost: set when the store refused our epoch: everything that stands on it starts again.
         joined_before: a name that is taken now was ours: it is waited for.
@@ -91,6 +99,19 @@ class NodeState:
         self.lease_lost = trio.Event()
         self.joined_before = False
         self.doubtful: set[bytes] = set()
+        self.gatekeeper: Gatekeeper | None = None
+        self.held_until = math.inf
+
+    def hold_from(self, begun: float) -> None:
+        """The lease was given or renewed by a request that was sent at `begun`, seconds of `time.monotonic`.
+
+        Nothing runs at its end: others may have the node's jobs and tokens from then on.
+        """
+        self.held_until = begun + self.lease * HELD
+        if self.gatekeeper is not None:
+            self.gatekeeper.valid_until = self.held_until
+        if self.zygote is not None:
+            self.zygote.hold(self.held_until)
 
     @staticmethod
     def clock() -> int:

@@ -26,6 +26,7 @@ from kathikon_actors.processes.control import (
     Forked,
     FromZygote,
     Hello,
+    Hold,
     Kind,
     NotPreloaded,
     Ready,
@@ -182,6 +183,16 @@ class Zygote:
             for descriptor in self._descriptors:
                 os.close(descriptor)
             self._descriptors.clear()
+
+    def hold(self, until: float) -> None:
+        """Have every worker process killed at this time, unless a later one is told before: the node's lease ends.
+
+        Args:
+            until: seconds of `time.monotonic`.
+        """
+        if not self._gone and not self._closed:
+            with suppress(OSError):  # gone, or its buffer is full: then the next renewal tells it
+                self._control.send(encode_frames([Hold(until)]))
 
     def kill(self) -> None:
         """Send SIGKILL; the kernel kills its workers with it. `serve` raises."""

@@ -41,7 +41,6 @@ SHOWN_AFTER = 1.0
 STALLED_AFTER = 10.0
 """Seconds: a process that was given jobs and has started none in this time is stuck or stopped, and is killed."""
 
-
 NO_LIMITS = Limits()
 
 
@@ -57,7 +56,7 @@ class Runner:
         clock: gives microseconds since 1970.
         backoff: of the workers, for attempts that a crash or a timeout ended.
         alone: a quarantine: one job at a time, nothing ahead.
-        limits: after which it is given nothing more.
+        limits: after which it is given nothing more. `on_ended` is told of runs that are over or never began.
         on_spent: called once, when it will be given nothing more and goes on only with what it has.
     """
 
@@ -73,6 +72,7 @@ class Runner:
         *,
         alone: bool = False,
         limits: Limits = NO_LIMITS,
+        on_ended: Callable[[Iterable[Record]], None] | None = None,
         on_spent: Callable[[], object] = bool,
     ) -> None:
         self.process = process
@@ -100,6 +100,7 @@ class Runner:
         self._weighed_at = -1
         self._too_heavy = False
         self._on_spent = on_spent
+        self._on_ended = on_ended
 
     # -- giving -------------------------------------------------------------------------------------------------
 
@@ -209,7 +210,7 @@ class Runner:
         if self.jobs + (self.kind == "plain" and bool(self._given)) >= self._max_jobs:
             self._spend()
         if ended:
-            self._table.changed(ended)
+            self._changed(ended)
         if back:
             self._hand_back(back)
         return ended
@@ -375,7 +376,7 @@ class Runner:
         )
         changed, back = death.settle(self._given)
         self._forget()
-        self._table.changed(changed)
+        self._changed(changed)
         self._hand_back(back)
 
     def abandon(self) -> None:
@@ -392,12 +393,19 @@ class Runner:
                 given.undo(now)
                 back.append(given.record)
         self._forget()
-        self._table.changed(changed)
+        self._changed(changed)
         self._hand_back(back)
+
+    def _changed(self, records: list[Record]) -> None:
+        self._table.changed(records)
+        if self._on_ended is not None:
+            self._on_ended(records)
 
     def _hand_back(self, records: list[Record]) -> None:
         self._table.changed(record for record in records if record.state in TERMINAL_STATES)
         self._table.route(records)
+        if self._on_ended is not None:
+            self._on_ended(records)
 
     def _forget(self) -> None:
         self._given.clear()
