@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from kathikon_actors.actors.stages.producer import Producer
     from kathikon_actors.actors.stages.producer_consumer import ProducerConsumer
     from kathikon_actors.actors.statistics import ActorStatistics
+    from kathikon_actors.actors.subtree import Subtree, subtree_spec
     from kathikon_actors.actors.system import ActorSystem, open_actor_system
     from kathikon_actors.actors.timers import Timer
     from kathikon_actors.jobs.backoff import constant, exponential, linear
@@ -61,9 +62,11 @@ if TYPE_CHECKING:
         LeaseLost,
         NodeNameTaken,
         NodeStopping,
+        NoNode,
         OwnedElsewhere,
         QueueFull,
         QueuePaused,
+        QueueTimeout,
         StoreUnavailable,
         UnknownOption,
         UnknownQueue,
@@ -82,9 +85,11 @@ if TYPE_CHECKING:
     from kathikon_actors.node.listing import InsertedMany
     from kathikon_actors.node.node import Node, open_node
     from kathikon_actors.node.operations import ChangedMany
+    from kathikon_actors.node.queue_operations import QueueStatus
     from kathikon_actors.node.sync_client import SyncClient
 
 _HOMES = {
+    "node.queue_operations": ("QueueStatus",),
     "actors.actor": ("Actor",),
     "actors.errors": (
         "ActorDied",
@@ -152,6 +157,7 @@ _HOMES = {
     "actors.stages.producer_consumer": ("ProducerConsumer",),
     "actors.spec": ("actor_spec",),
     "actors.statistics": ("ActorStatistics",),
+    "actors.subtree": ("Subtree", "subtree_spec"),
     "actors.system": (
         "ActorSystem",
         "open_actor_system",
@@ -177,6 +183,8 @@ _HOMES = {
         "UnknownQueue",
         "UnknownWorker",
         "WaitTimeout",
+        "NoNode",
+        "QueueTimeout",
     ),
     "jobs.breaker": ("Breaker",),
     "jobs.limits": ("Limit", "Rate"),
@@ -241,6 +249,7 @@ __all__ = [
     "Monitor",
     "NewJob",
     "NoActorSystem",
+    "NoNode",
     "NoSnapshotMethods",
     "NoSuchActor",
     "Node",
@@ -255,6 +264,8 @@ __all__ = [
     "Queue",
     "QueueFull",
     "QueuePaused",
+    "QueueStatus",
+    "QueueTimeout",
     "Rate",
     "RemoteError",
     "ReplyTo",
@@ -272,6 +283,7 @@ __all__ = [
     "StoredSnapshot",
     "Subscription",
     "SubscriptionRefused",
+    "Subtree",
     "SyncClient",
     "Timeout",
     "Timer",
@@ -291,6 +303,7 @@ __all__ = [
     "linear",
     "open_actor_system",
     "open_node",
+    "subtree_spec",
     "worker",
 ]
 

@@ -34,6 +34,7 @@ from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.asking import ask_owner
 from kathikon_actors.node.listing import InsertedMany, new_jobs
 from kathikon_actors.node.operations import Operations
+from kathikon_actors.node.queue_operations import QueueOperations
 from kathikon_actors.node.remote import RemoteStore
 from kathikon_actors.store.managing import change_row
 from kathikon_actors.store.migrations import migrate
@@ -77,7 +78,7 @@ class _AnyQueue:
         return 0
 
 
-class Client(Operations):
+class Client(Operations, QueueOperations):
     """Inserts, looks at and changes jobs from a program without a node, on trio or on asyncio.
 
     What it inserts belongs to nobody until a node that runs the queue claims it. It opens its connections when the
@@ -399,6 +400,9 @@ class Client(Operations):
         return Job(changed.record if changed.made is None else changed.made)
 
     def _operator(self) -> RemoteStore:
+        return self._remote
+
+    def _queue_store(self) -> RemoteStore:
         return self._remote
 
     def _ids_and_now(self) -> tuple[IdSource, int]:

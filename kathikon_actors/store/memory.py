@@ -30,6 +30,7 @@ from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 from kathikon_actors.store.memory_commands import MemoryCommand, MemoryCommands
+from kathikon_actors.store.memory_queues import MemoryQueues
 from kathikon_actors.store.memorylimits import LimitData, MemoryLimits
 from kathikon_actors.store.protocol import (
     CLAIMABLE_STATES,
@@ -43,6 +44,7 @@ from kathikon_actors.store.protocol import (
     Unowned,
     key_of,
 )
+from kathikon_actors.store.queue_store import QueueSettings, RunningQueue
 from kathikon_actors.store.snapshots import MemorySnapshotStore
 
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
@@ -91,6 +93,8 @@ class MemoryData:
         leader: node_id, term, and when its lease ends, as microseconds since 1970.
         commands: what operators want of jobs that a node owns, by number.
         control: who is told of commands and the like, by topic and store.
+        queues: what operators have set.
+        node_queues: the queues that each node runs.
     """
 
     clock: Callable[[], int] = wall_clock
@@ -104,6 +108,8 @@ class MemoryData:
     leader: tuple[int, int, int] = (0, 0, 0)
     commands: dict[int, MemoryCommand] = field(default_factory=dict)
     control: dict[str, dict[int, Callable[[], None]]] = field(default_factory=dict)
+    queues: dict[str, QueueSettings] = field(default_factory=dict)
+    node_queues: dict[str, list[RunningQueue]] = field(default_factory=dict)
 
     def row(self, job_id: bytes) -> Record:
         """Give the row of a job that is there."""
@@ -111,8 +117,12 @@ class MemoryData:
 
     def is_held(self, record: Record) -> bool:
         """Whether a live node owns this live row."""
-        holder = self.nodes.get(record.node) if record.node is not None else None
-        return holder is not None and holder.session is not None and holder.lease_until > self.clock()
+        return record.node is not None and self.is_alive(record.node)
+
+    def is_alive(self, name: str) -> bool:
+        """Whether a node of this name lives."""
+        node = self.nodes.get(name)
+        return node is not None and node.session is not None and node.lease_until > self.clock()
 
     def tell_control(self, topic: str) -> None:
         """Wake those who listen to a topic."""
@@ -152,7 +162,7 @@ class MemoryData:
         return Changed(copy(self.row(job_id)), None if made is None else copy(self.row(made.id)))
 
 
-class MemoryStore(MemoryCommands):
+class MemoryStore(MemoryQueues, MemoryCommands):
     """A `Store` in this process' memory.
 
     Args:
