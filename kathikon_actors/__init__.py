@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from kathikon_actors.actors.system import ActorSystem, open_actor_system
     from kathikon_actors.actors.timers import Timer
     from kathikon_actors.jobs.backoff import constant, exponential, linear
+    from kathikon_actors.jobs.breaker import Breaker
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from kathikon_actors.jobs.filters import Filter
+    from kathikon_actors.jobs.limits import Limit, Rate
     from kathikon_actors.jobs.middleware import CallNext, Middleware
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
@@ -89,6 +91,7 @@ _HOMES = {
         "ActorError",
         "ActorIgnored",
         "BadReturnValue",
+        "Breaker",
         "CallTimeout",
         "CallingSelf",
         "MailboxFull",
@@ -175,6 +178,8 @@ _HOMES = {
         "UnknownWorker",
         "WaitTimeout",
     ),
+    "jobs.breaker": ("Breaker",),
+    "jobs.limits": ("Limit", "Rate"),
     "jobs.filters": ("Filter",),
     "jobs.middleware": ("CallNext", "Middleware"),
     "jobs.new_job": ("NewJob",),
@@ -202,6 +207,7 @@ __all__ = [
     "App",
     "BadConfiguration",
     "BadReturnValue",
+    "Breaker",
     "BroadcastDispatcher",
     "CallNext",
     "CallResults",
@@ -227,6 +233,7 @@ __all__ = [
     "JobNotFound",
     "KathikonError",
     "LeaseLost",
+    "Limit",
     "Mailbox",
     "MailboxFull",
     "MemorySnapshots",
@@ -248,6 +255,7 @@ __all__ = [
     "Queue",
     "QueueFull",
     "QueuePaused",
+    "Rate",
     "RemoteError",
     "ReplyTo",
     "Retry",

@@ -19,6 +19,7 @@ from kathikon_actors.jobs.states import TERMINAL_STATES, State, check_transition
 __all__ = [
     "Before",
     "Observer",
+    "become",
     "before",
     "begin",
     "cancel",
@@ -44,6 +45,18 @@ _EDGES: dict[tuple[str, State, State], bytes] = {}
 """The constant part of a line of history, for every change that was found legal once."""
 
 _OBSERVERS: tuple[Observer, ...] = ()
+
+_STATE_FIELDS = (
+    "state",
+    "attempt",
+    "attempted_at",
+    "finished_at",
+    "scheduled_at",
+    "history",
+    "errors",
+    "result",
+    "progress",
+)
 
 _MAX_MESSAGE = 4_000
 _MAX_TRACEBACK = 16_000
@@ -104,6 +117,12 @@ def never_began(record: Record, was: Before) -> None:
     record.attempt -= 1
     for observer in _OBSERVERS:
         observer(record, "never began", old, record.state, attempted_at or 0, None)
+
+
+def become(record: Record, other: Record) -> None:
+    """Take over what a copy of the same job has become; what the store has of it (`fence`, `dirty`) stays."""
+    for name in _STATE_FIELDS:
+        setattr(record, name, getattr(other, name))
 
 
 def complete(record: Record, now: int, result: bytes | None, *, note: str | None = None) -> None:

@@ -12,6 +12,7 @@ __all__ = [
     "FaultOrder",
     "FromWorker",
     "Interrupt",
+    "Mourn",
     "Progress",
     "Report",
     "Run",
@@ -31,6 +32,13 @@ Why = Literal["timeout", "cancel"]
 
 class Run(msgspec.Struct, array_like=True, tag="run", gc=False):
     """Run this job. `seq` grows with every run sent to one process and names it from then on."""
+
+    seq: int
+    record: Record
+
+
+class Mourn(msgspec.Struct, array_like=True, tag="mourn", gc=False):
+    """Call the worker's `on_discard` for this job, which was discarded. Reported as a run is."""
 
     seq: int
     record: Record
@@ -62,7 +70,7 @@ class Stop(msgspec.Struct, array_like=True, tag="stop", gc=False):
     """Start nothing more, give back what has not started, finish what runs, then exit with status 0."""
 
 
-ToWorker = Run | SabotagedRun | Interrupt | Stop
+ToWorker = Run | SabotagedRun | Mourn | Interrupt | Stop
 
 
 class Report(msgspec.Struct, array_like=True, tag="report", gc=False):

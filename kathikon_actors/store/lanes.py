@@ -41,10 +41,11 @@ from kathikon_actors.store.usual import (
 if TYPE_CHECKING:
     from kathikon_actors.store.connection import Connection, Raw
 
-__all__ = ["CommitLane", "claims_fence"]
+__all__ = ["CommitLane", "Fence", "claims_fence", "limits_fence"]
 
 _NUMBERS: Final[dict[Lane, int]] = {"inserts": 0, "outcomes": 1}
 _CLAIMS: Final = 2
+_LIMITS: Final = 3
 _COPY_COLUMNS: Final = ("owner", *COLUMNS)
 _WIDE_COLUMNS: Final = (*_COPY_COLUMNS, *SPARSE)
 
@@ -83,6 +84,11 @@ class Fence:
 def claims_fence() -> Fence:
     """Give the fence of claims and of all else that moves rows between owners."""
     return Fence(_CLAIMS)
+
+
+def limits_fence() -> Fence:
+    """Give the fence of bids for tokens and slots."""
+    return Fence(_LIMITS)
 
 
 class CommitLane:

@@ -30,6 +30,7 @@ from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 from kathikon_actors.store.memory_commands import MemoryCommand, MemoryCommands
+from kathikon_actors.store.memorylimits import LimitData, MemoryLimits
 from kathikon_actors.store.protocol import (
     CLAIMABLE_STATES,
     MAX_PAGE,
@@ -84,6 +85,7 @@ class MemoryData:
         live: every row that is not finished, by id.
         finished: by id.
         owned: the live rows by their owner's node_id, with `None` for those that anybody may claim.
+        limits: what nodes hold of limits that they share.
         listeners: told of queues in which rows were left unowned, by the store that listens.
         snapshots: of actors, the newest first, by node_id and name.
         leader: node_id, term, and when its lease ends, as microseconds since 1970.
@@ -96,6 +98,7 @@ class MemoryData:
     live: dict[bytes, Record] = field(default_factory=dict)
     finished: dict[bytes, Record] = field(default_factory=dict)
     owned: dict[int | None, dict[bytes, Record]] = field(default_factory=lambda: {None: {}})
+    limits: LimitData = field(default_factory=LimitData)
     listeners: dict[MemoryStore, Callable[[frozenset[str]], None]] = field(default_factory=dict)
     snapshots: dict[tuple[int, str], list[StoredSnapshot]] = field(default_factory=dict)
     leader: tuple[int, int, int] = (0, 0, 0)
@@ -168,6 +171,7 @@ class MemoryStore(MemoryCommands):
     def __init__(self, data: MemoryData | None = None) -> None:
         self.data = MemoryData() if data is None else data
         self._open = False
+        self.limits = MemoryLimits(self.data, self._begin, self._member)
         self.snapshots = MemorySnapshotStore(self.data, self._begin)
 
     async def open(self) -> None:
@@ -179,6 +183,7 @@ class MemoryStore(MemoryCommands):
         """Answer no more, and let go of the names that were joined through this store; the rows stay in `data`."""
         self._open = False
         self.data.listeners.pop(self, None)
+        self.data.limits.listeners.pop(self.limits, None)
         for listeners in self.data.control.values():
             listeners.pop(id(self), None)
         for node in self.data.nodes.values():

@@ -17,6 +17,7 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
 from kathikon_actors.store.commands import CommandStore
 from kathikon_actors.store.leading import LeaderStore
+from kathikon_actors.store.limits import LimitStore
 from kathikon_actors.store.snapshots import SnapshotStore
 
 __all__ = [
@@ -140,6 +141,11 @@ class Store(LeaderStore, CommandStore, Protocol):
 
     url: str
     """What the user gave, without secrets: for errors and the tree."""
+
+    @property
+    def limits(self) -> LimitStore:
+        """Where limits that hold across the cluster are kept."""
+        ...
 
     @property
     def snapshots(self) -> SnapshotStore:

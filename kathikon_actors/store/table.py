@@ -19,6 +19,7 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import DUE_STATES, TERMINAL_STATES
 from kathikon_actors.store.border import Border
 from kathikon_actors.store.lane_queue import Insert, LaneQueue
+from kathikon_actors.store.mourners import Mourners
 
 __all__ = ["Table"]
 
@@ -50,7 +51,8 @@ class Table:
     Attributes:
         moving: held while rows change their owner between the store and this table.
         in_doubt: such a change was begun and nothing is known of its end.
-        on_stored: told of new jobs once they are committed.
+        on_stored: told of new jobs once they are committed; `on_progress` of jobs that tell how far they are.
+        mourners: call `on_discard` of jobs that are about to be discarded by their own failure.
     """
 
     def __init__(self, borders: Mapping[str, Border] | None = None) -> None:
@@ -60,6 +62,8 @@ class Table:
         self.in_doubt = False
         self._newcomers: set[bytes] | None = None
         self.on_stored: Callable[[list[Record]], None] | None = None
+        self.on_progress: Callable[[Record], None] | None = None
+        self.mourners: Mourners | None = None
         self.closed = False
         self.inserts: LaneQueue[Insert] = LaneQueue()
         self.outcomes: LaneQueue[Record] = LaneQueue()

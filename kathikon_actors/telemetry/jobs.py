@@ -11,7 +11,7 @@ from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
 from kathikon_actors.telemetry.bus import Bus
-from kathikon_actors.telemetry.events import JobTransition
+from kathikon_actors.telemetry.events import JobProgress, JobTransition
 
 __all__ = ["JobWatch"]
 
@@ -39,6 +39,12 @@ class JobWatch:
         if self._bus.wants(JobTransition):
             for record in records:
                 self._tell(record, "inserted", None, record.state, record.inserted_at, None)
+
+    def progressed(self, record: Record) -> None:
+        """Tell how far a job is."""
+        if self._bus.wants(JobProgress):
+            job_id, percent = as_uuid(record.id), record.progress
+            self._bus.emit(JobProgress(job_id=job_id, worker=record.worker, queue=record.queue, percent=percent))
 
     def changed_outside(self, record: Record) -> None:
         """Tell of the last transition of a row that the store changed for us."""
