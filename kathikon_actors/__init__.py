@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from kathikon_actors.actors.stages.producer import Producer
     from kathikon_actors.actors.stages.producer_consumer import ProducerConsumer
     from kathikon_actors.actors.statistics import ActorStatistics
+    from kathikon_actors.actors.subtree import Subtree, subtree_spec
     from kathikon_actors.actors.system import ActorSystem, open_actor_system
     from kathikon_actors.actors.timers import Timer
     from kathikon_actors.jobs.backoff import constant, exponential, linear
@@ -152,6 +153,7 @@ _HOMES = {
     "actors.stages.producer_consumer": ("ProducerConsumer",),
     "actors.spec": ("actor_spec",),
     "actors.statistics": ("ActorStatistics",),
+    "actors.subtree": ("Subtree", "subtree_spec"),
     "actors.system": (
         "ActorSystem",
         "open_actor_system",
@@ -272,6 +274,7 @@ __all__ = [
     "StoredSnapshot",
     "Subscription",
     "SubscriptionRefused",
+    "Subtree",
     "SyncClient",
     "Timeout",
     "Timer",
@@ -291,6 +294,7 @@ __all__ = [
     "linear",
     "open_actor_system",
     "open_node",
+    "subtree_spec",
     "worker",
 ]
 

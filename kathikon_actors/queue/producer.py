@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Producer"]
 
-CHUNK = 512
+CHUNK = 128
 """Jobs given between two checkpoints, so that a long heap does not hold up the loop."""
 
 

@@ -65,7 +65,7 @@ class Table:
         self.on_progress: Callable[[Record], None] | None = None
         self.mourners: Mourners | None = None
         self.closed = False
-        self.inserts: LaneQueue[Insert] = LaneQueue()
+        self.inserts: LaneQueue[Insert] = LaneQueue(lambda insert: len(insert.records))
         self.outcomes: LaneQueue[Record] = LaneQueue()
         self._producers: dict[str, Callable[[list[Record]], None]] = {}
         self._scheduler: Callable[[Record], None] | None = None
