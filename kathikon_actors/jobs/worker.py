@@ -12,6 +12,7 @@ from kathikon_actors.jobs.backoff import BackoffFunction
 from kathikon_actors.jobs.errors import BadConfiguration, UnknownOption
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.unique import Unique
 
 __all__ = [
     "DEFAULT_TIMEOUT",
@@ -65,6 +66,7 @@ class WorkerDefinition:
         priority: int = 0,
         tags: Iterable[str] = (),
         backoff: BackoffFunction | None = None,
+        unique: Unique | None = None,
     ) -> None:
         self.target = target
         self.name = name
@@ -77,6 +79,7 @@ class WorkerDefinition:
         self.priority = priority
         self.tags = _tags(name, tags)
         self.backoff = backoff
+        self.unique = unique
         self.is_async = inspect.iscoroutinefunction(target)
         every = list(inspect.signature(target).parameters.values())
         parameters = every[1:] if drop_self else every
@@ -140,6 +143,9 @@ class WorkerDefinition:
             raise BadConfiguration(
                 f"worker {self.name}: backoff is {self.backoff!r}; give a function of (attempt, error)"
             )
+
+        if self.unique is not None and not isinstance(self.unique, Unique):
+            raise BadConfiguration(f"worker {self.name}: unique is {self.unique!r}; give Unique(...)")
 
     def __repr__(self) -> str:
         return f"<WorkerDefinition {self.name} ({self.module}:{self.qualname})>"
@@ -231,7 +237,7 @@ class _Decorator:
         return _declare(function, self._options)
 
 
-_OPTIONS = ("name", "queue", "max_attempts", "timeout", "priority", "tags", "backoff")
+_OPTIONS = ("name", "queue", "max_attempts", "timeout", "priority", "tags", "backoff", "unique")
 
 
 @overload
@@ -248,6 +254,7 @@ def worker(
     priority: int = 0,
     tags: Iterable[str] = (),
     backoff: BackoffFunction | None = None,
+    unique: Unique | None = None,
 ) -> _Decorator: ...
 def worker(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Declare a function as a worker.
@@ -259,7 +266,7 @@ def worker(function: Callable[..., Any] | None = None, /, **options: Any) -> Any
         function: the function, when used without parentheses.
         **options: `name` (default: the function's), `queue` (default: the app's), `max_attempts` (default 3),
             `timeout` in seconds per attempt (default 300), `priority` (higher first, default 0), `tags`, `backoff`
-            `(attempt, error) -> seconds`.
+            `(attempt, error) -> seconds`, `unique` (which of its jobs count as the same).
 
     Raises:
         UnknownOption: naming the nearest option.
@@ -315,6 +322,7 @@ class Worker:
     timeout: ClassVar[float | None] = None
     priority: ClassVar[int] = 0
     tags: ClassVar[Iterable[str]] = ()
+    unique: ClassVar[Unique | None] = None
 
     perform: Callable[..., Any | Awaitable[Any]]
     definition: ClassVar[WorkerDefinition]
@@ -341,6 +349,7 @@ class Worker:
             timeout=cls.timeout,
             priority=cls.priority,
             tags=cls.tags,
+            unique=cls.unique,
             backoff=None if backoff is None else lambda attempt, error: cls().backoff(attempt, error),  # type: ignore[attr-defined]
         )
         _REGISTRY[cls.__module__, cls.__qualname__] = cls.definition
