@@ -7,16 +7,13 @@ without a checkpoint in between, so each one is a transaction.
 from __future__ import annotations
 
 import heapq
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, field
 from operator import itemgetter
 
 import trio
 
-from kathikon_actors.actors.snapshots.sink import StoredSnapshot
 from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.errors import (
     AlreadyExists,
@@ -29,6 +26,8 @@ from kathikon_actors.jobs.errors import (
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
+from kathikon_actors.store.memory_batches import MemoryGraphStore
+from kathikon_actors.store.memory_data import MemoryData, MemoryNode, stored, wall_clock
 from kathikon_actors.store.protocol import (
     CLAIMABLE_STATES,
     MAX_PAGE,
@@ -46,59 +45,7 @@ from kathikon_actors.store.snapshots import MemorySnapshotStore
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
 
 
-def wall_clock() -> int:
-    """Give the time in microseconds since 1970."""
-    return time.time_ns() // 1000
-
-
-@dataclass
-class MemoryNode:
-    """What is kept of one node's name.
-
-    Attributes:
-        session: the store through which its present life joined, `None` once that is gone.
-        batches: the number of the last commit of each lane.
-        left: its last life left in order.
-        closed: nothing of its last life commits any more.
-        swept: it owns nothing, and will not before its next life.
-    """
-
-    node_id: int
-    epoch: int = 0
-    lease_until: int = 0
-    session: MemoryStore | None = None
-    batches: dict[Lane, int] = field(default_factory=dict)
-    left: bool = False
-    closed: bool = False
-    swept: bool = False
-
-
-@dataclass
-class MemoryData:
-    """What several `MemoryStore`s share, as several connections share one database.
-
-    Attributes:
-        clock: gives microseconds since 1970; leases and due times follow it.
-        nodes: by name.
-        live: every row that is not finished, by id.
-        finished: by id.
-        owned: the live rows by their owner's node_id, with `None` for those that anybody may claim.
-        listeners: told of queues in which rows were left unowned, by the store that listens.
-        snapshots: of actors, the newest first, by node_id and name.
-        leader: node_id, term, and when its lease ends, as microseconds since 1970.
-    """
-
-    clock: Callable[[], int] = wall_clock
-    nodes: dict[str, MemoryNode] = field(default_factory=dict)
-    live: dict[bytes, Record] = field(default_factory=dict)
-    finished: dict[bytes, Record] = field(default_factory=dict)
-    owned: dict[int | None, dict[bytes, Record]] = field(default_factory=lambda: {None: {}})
-    listeners: dict[MemoryStore, Callable[[frozenset[str]], None]] = field(default_factory=dict)
-    snapshots: dict[tuple[int, str], list[StoredSnapshot]] = field(default_factory=dict)
-    leader: tuple[int, int, int] = (0, 0, 0)
-
-
-class MemoryStore:
+class MemoryStore(MemoryGraphStore):
     """A `Store` in this process' memory.
 
     Args:
@@ -214,8 +161,7 @@ class MemoryStore:
             before = existed.get(record.id)
             free = record.id in unowned
             if before is None:
-                stored = data.live[record.id] = _stored(record, None if free else membership.node)
-                data.owned[None if free else node.node_id][record.id] = stored
+                data.add(record, None if free else membership.node)
                 if free:
                     left.add(record.queue)
             elif before.inserted_at != record.inserted_at or not (free or before.node == membership.node):
@@ -227,22 +173,36 @@ class MemoryStore:
     async def commit_outcomes(self, membership: Membership, batch: int, records: Sequence[Record]) -> set[bytes]:
         """See `Store.commit_outcomes`."""
         # Copied first: they go on changing while this task waits for its turn.
-        written = [(record.fence, _stored(record, membership.node)) for record in records]
+        written = [(record.fence, copy(record)) for record in records]
+        for _, record in written:
+            record.fence, record.dirty, record.node = record.attempt, False, membership.node
         await self._begin()
         node = self._member(membership)
         data = self.data
         owned = data.owned[node.node_id]
-        fenced = set()
+        home = self._home(membership)
+        fenced, ended = set(), []
         for fence, record in written:
             before = owned.get(record.id)
             if before is None or before.attempt != fence:
                 fenced.add(record.id)
+            elif record.extra is not None and record.extra.begun == 1 and record.state == "available":
+                if not data.graph.begin(record, before):
+                    fenced.add(record.id)
             elif record.state in TERMINAL_STATES:
                 del data.live[record.id], owned[record.id]
                 data.finished[record.id] = record
+                ended.append(record)
             else:
+                if record.extra is not None:
+                    record = stored(record, membership.node)
+                    data.graph.changed(record)
                 data.live[record.id] = owned[record.id] = record
+                if record.state == "waiting":
+                    data.graph.begin_waiting(data, record, home)
+        data.graph.end(data, ended, home)
         node.batches["outcomes"] = batch
+        self._hand_out()
         return fenced
 
     async def last_batch(self, membership: Membership, lane: Lane) -> int:
@@ -353,14 +313,14 @@ class MemoryStore:
         if membership is not None:
             self._member(membership)
         data = self.data
-        stored = data.live.get(job_id) or data.finished.get(job_id)
-        if stored is None:
+        before = data.live.get(job_id) or data.finished.get(job_id)
+        if before is None:
             raise JobNotFound(as_uuid(job_id))
         finished = job_id in data.finished
-        holder = data.nodes.get(stored.node) if stored.node is not None and not finished else None
+        holder = data.nodes.get(before.node) if before.node is not None and not finished else None
         if holder is not None and holder.session is not None and holder.lease_until > data.clock():
-            raise OwnedElsewhere(as_uuid(job_id), stored.node or "")
-        record = copy(stored)
+            raise OwnedElsewhere(as_uuid(job_id), before.node or "")
+        record = copy(before)
         record.node = None
         made = change.apply(record)
         if finished:
@@ -368,13 +328,18 @@ class MemoryStore:
         else:
             del data.live[job_id], data.owned[holder.node_id if holder is not None else None][job_id]
         if record.state in TERMINAL_STATES:
-            data.finished[job_id] = _stored(record, stored.node if finished else None)
+            data.finished[job_id] = stored(record, before.node if finished else None)
         for changed in (record, made):
             if changed is not None and changed.state not in TERMINAL_STATES:
                 mine = membership is not None and changed.queue in queues
                 owner = membership if mine else None
-                row = _stored(changed, None if owner is None else owner.node)
+                row = stored(changed, None if owner is None else owner.node)
                 data.live[row.id] = data.owned[None if owner is None else owner.node_id][row.id] = row
+        if not finished and record.state in TERMINAL_STATES:
+            data.graph.end(data, [data.finished[job_id]], lambda _queue: None)
+        elif finished and record.state not in TERMINAL_STATES:
+            data.graph.put_back(record, before.state)
+        self._hand_out()
         return Changed(copy(self._row(job_id)), None if made is None else copy(self._row(made.id)))
 
     async def insert_unowned(self, records: Sequence[Record]) -> set[bytes]:
@@ -384,7 +349,7 @@ class MemoryStore:
         existed = {r.id for r in records if r.id in data.live or r.id in data.finished}
         for record in records:
             if record.id not in existed:
-                data.live[record.id] = data.owned[None][record.id] = _stored(record, None)
+                data.live[record.id] = data.owned[None][record.id] = stored(record, None)
         self._tell({record.queue for record in records if record.id not in existed})
         return existed
 
@@ -436,15 +401,6 @@ class MemoryStore:
 
     def __repr__(self) -> str:
         return f"<MemoryStore: {len(self.data.live)} live jobs, {len(self.data.finished)} finished>"
-
-
-def _stored(record: Record, node: str | None) -> Record:
-    """Give the record as it will be read back."""
-    stored = copy(record)
-    stored.fence = stored.attempt
-    stored.dirty = False
-    stored.node = node
-    return stored
 
 
 def _matches(record: Record, wanted: Filter) -> bool:
