@@ -121,6 +121,10 @@ class Callback(msgspec.Struct, gc=False, kw_only=True):
             keep_result=record.keep_result,
         )
 
+    def encode(self) -> bytes:
+        """Give it as JSON."""
+        return msgspec.json.encode(self)
+
 
 _decode_callback: Final = msgspec.json.Decoder(Callback).decode
 

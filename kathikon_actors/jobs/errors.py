@@ -11,6 +11,7 @@ __all__ = [
     "BatchClosed",
     "BatchNotFound",
     "DependenciesNotFound",
+    "EmptyFilter",
     "InvalidJob",
     "InvalidState",
     "JobNotFound",
@@ -20,6 +21,7 @@ __all__ = [
     "NodeStopping",
     "OwnedElsewhere",
     "QueueFull",
+    "QueuePaused",
     "StoreUnavailable",
     "UnknownOption",
     "UnknownQueue",
@@ -172,8 +174,20 @@ class InvalidState(KathikonError):
         super().__init__(f"job {job_id}: {old} -> {new} is not a legal change ({after})")
 
 
+class EmptyFilter(KathikonError, ValueError):
+    """A filter without any condition means every job there is; nothing was changed."""
+
+    def __init__(self, call: str) -> None:
+        self.call = call
+        super().__init__(
+            f"{call} without a condition means every job; give one (queue=...), or all=True if you mean it"
+        )
+
+
 class OwnedElsewhere(KathikonError):
-    """A live node owns the job, so only that node can change it; nothing was changed.
+    """A live node owns the job, so only that node can change it, and it has not answered in time.
+
+    What was asked for is kept in the store: the node carries it out when it is back, or whoever takes its jobs over.
 
     Attributes:
         job_id: which job.
@@ -183,7 +197,10 @@ class OwnedElsewhere(KathikonError):
     def __init__(self, job_id: object, node: str) -> None:
         self.job_id = job_id
         self.node = node
-        super().__init__(f'job {job_id} belongs to the live node "{node}"; ask there, or again when it has ended')
+        super().__init__(
+            f'job {job_id} belongs to the live node "{node}", which has not answered yet; '
+            "it was told and does it when it can: look at the job again later"
+        )
 
 
 class QueueFull(KathikonError):
@@ -194,6 +211,14 @@ class QueueFull(KathikonError):
         self.depth = depth
         self.max_depth = max_depth
         super().__init__(f'queue "{queue}" holds {depth} jobs, its max_depth is {max_depth}; insert again later')
+
+
+class QueuePaused(KathikonError):
+    """The queue is paused, so nothing of it runs until it is resumed."""
+
+    def __init__(self, queue: str) -> None:
+        self.queue = queue
+        super().__init__(f'queue "{queue}" is paused and runs nothing; resume it first')
 
 
 class WaitTimeout(KathikonError, TimeoutError):

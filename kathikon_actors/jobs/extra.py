@@ -25,7 +25,8 @@ class Extra(msgspec.Struct, frozen=True, gc=False, kw_only=True, array_like=True
         unique: of an insert on its way: the policy behind the key; no store keeps it here.
         guarded: how often others have changed the job since its insert; they may until its start is committed. `None`
             for a job that nobody changes.
-        begun: 1 while its start is being committed, 2 afterwards; only in memory.
+        begun: 1 while its start is being committed (3 with other changes), 2 afterwards; only in memory.
+        opened: its run has opened a batch, which it is to wait for; only in memory.
         partition_key: of a fair queue.
         depends_on: ids of all jobs that it waits for or waited for.
         on_dependency_failure: what a failed one of them means.
@@ -38,6 +39,7 @@ class Extra(msgspec.Struct, frozen=True, gc=False, kw_only=True, array_like=True
     unique: Unique | None = None
     guarded: int | None = None
     begun: int = 0
+    opened: bool = False
     partition_key: str | None = None
     depends_on: tuple[bytes, ...] = ()
     on_dependency_failure: OnFailure = "discard"

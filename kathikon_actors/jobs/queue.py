@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import KW_ONLY, dataclass
+from typing import Literal, get_args
 
-from kathikon_actors.jobs.errors import BadConfiguration
+from kathikon_actors.jobs.errors import BadConfiguration, did_you_mean
+from kathikon_actors.jobs.sizes import parse_size
 
-__all__ = ["Queue"]
+__all__ = ["Isolation", "Queue"]
+
+Isolation = Literal["process", "task", "fresh"]
+
+SMALLEST_MEMORY = 16 * 2**20
+"""Bytes: less than this an interpreter with nothing loaded holds."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
@@ -21,6 +28,14 @@ class Queue:
         concurrency: jobs of this queue that run at the same time on one node, default 10.
         processes: worker processes for its plain functions and as many for its async ones, default 1. A plain
             function has a process to itself while it runs; async jobs share one, `concurrency / processes` each.
+        isolation: where its jobs run. `"process"` (default): in worker processes, which serve one job after another.
+            `"fresh"`: each job in a process of its own, forked beforehand and gone afterwards; `concurrency` says how
+            many at once. `"task"`: async jobs in the node's own loop, with its memory and at its risk: a job that
+            blocks, blocks the node. Plain functions are refused there.
+        max_jobs_per_process: jobs that a worker process runs before it is replaced; default: no limit.
+        max_memory: resident memory that a worker process may hold, in bytes or as `"512MB"`. One that comes near it
+            (four fifths) is replaced between two jobs; a job that drives it beyond loses its process, and its attempt
+            fails with kind `memory`. What a job starts itself is not counted. Default: no limit.
         max_in_memory: jobs of this queue that one node holds in memory, default 100,000, at least 10; the rest waits
             in the store and is claimed when its turn comes.
 
@@ -30,7 +45,8 @@ class Queue:
     Example:
         ```python
         Queue("billing", concurrency=50)
-        Queue("pdf", processes=2)
+        Queue("pdf", processes=2, max_jobs_per_process=1000, max_memory="512MB")
+        Queue("untrusted", concurrency=4, isolation="fresh")
         ```
     """
 
@@ -39,6 +55,9 @@ class Queue:
     concurrency: int = 10
     processes: int = 1
     max_in_memory: int = 100_000
+    isolation: Isolation = "process"
+    max_jobs_per_process: int | None = None
+    max_memory: int | str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -52,3 +71,43 @@ class Queue:
         held = self.max_in_memory
         if isinstance(held, bool) or not isinstance(held, int) or held < 10:
             raise BadConfiguration(f'queue "{self.name}": max_in_memory is {held!r}; give a whole number from 10')
+        self._check_isolation()
+
+    def _check_isolation(self) -> None:
+        legal = get_args(Isolation)
+        if self.isolation not in legal:
+            raise self._problem(
+                "isolation", f"{', '.join(map(repr, legal))}.{did_you_mean(str(self.isolation), legal)}".rstrip(".")
+            )
+        jobs = self.max_jobs_per_process
+        if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
+            raise self._problem("max_jobs_per_process", "a whole number from 1, or None")
+        if self.max_memory is not None and (parse_size(self.max_memory) or 0) < SMALLEST_MEMORY:
+            raise self._problem(
+                "max_memory",
+                f'bytes, or text as "512MB", at least {SMALLEST_MEMORY // 2**20}MB: so much a bare interpreter holds',
+            )
+        if self.isolation != "process" and self.processes != 1:
+            raise self._problem("processes", f'none with isolation="{self.isolation}": concurrency says how many run')
+        if self.isolation != "process" and jobs is not None:
+            why = "a process runs one job" if self.isolation == "fresh" else "no process is used"
+            raise self._problem("max_jobs_per_process", f'none with isolation="{self.isolation}": {why}')
+        if self.isolation == "task" and self.max_memory is not None:
+            raise self._problem("max_memory", 'none with isolation="task": its jobs share the node\'s memory')
+
+    def _problem(self, field: str, legal: str) -> BadConfiguration:
+        return BadConfiguration(f'queue "{self.name}": {field} is {getattr(self, field)!r}; give {legal}')
+
+    @property
+    def memory_limit(self) -> int | None:
+        """`max_memory` in bytes."""
+        return parse_size(self.max_memory)
+
+    def refusal(self, worker: str, *, is_async: bool) -> str | None:
+        """Say why jobs of a worker cannot run in this queue, `None` when they can."""
+        if self.isolation != "task" or is_async:
+            return None
+        return (
+            f'worker {worker} is a plain function, which would block the node in queue "{self.name}" '
+            '(isolation="task"); make it async, or give it a queue with isolation="process"'
+        )

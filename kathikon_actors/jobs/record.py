@@ -7,6 +7,7 @@ encoded until somebody looks at it. It holds no reference cycles, so the garbage
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 from uuid import UUID
@@ -338,6 +339,19 @@ class Job:
     def is_cancelled(self) -> bool:
         """Whether somebody cancelled the job that runs here; a long loop may look and stop by itself."""
         return runtime.of(self._record.id).is_cancelled()
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger named after the worker, whose lines carry `job_id`, `worker`, `queue` and `attempt`.
+
+        Example:
+            ```python
+            job.log.info("charged %d cents", cents)
+            ```
+        """
+        record = self._record
+        context = {"job_id": str(self.id), "worker": record.worker, "queue": record.queue, "attempt": record.attempt}
+        return logging.LoggerAdapter(logging.getLogger(f"kathikon_actors.job.{record.worker}"), context)
 
     def to_dict(self) -> dict[str, Any]:
         """Give every field by name, times as ISO 8601: what `--json` prints."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from kathikon_actors.jobs.record import Record
 
 __all__ = ["CURRENT", "JobRuntime", "of"]
 
@@ -12,6 +15,7 @@ class JobRuntime(Protocol):
     """What a worker process offers the job that runs in it."""
 
     job_id: bytes
+    record: Record | None
 
     def report_progress(self, percent: int) -> None:
         """Send 0..100 to the node."""

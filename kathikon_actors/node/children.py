@@ -11,6 +11,7 @@ import trio
 from kathikon_actors import faults
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
 from kathikon_actors.node.claimer import Claimer
+from kathikon_actors.node.commands import Commands
 from kathikon_actors.node.intake import Intake
 from kathikon_actors.node.manage import take_up_doubtful
 from kathikon_actors.node.rescuer import Rescuer
@@ -64,6 +65,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         ChildSpec("scheduler", _scheduler, args=(state,)),
         ChildSpec("claimer", _claimer, args=(state,)),
         ChildSpec("rescuer", _rescuer, args=(state,)),
+        ChildSpec("commands", _commands, args=(state,)),
         ChildSpec("leadership", state.leadership.run, args=(state,)),
     ]
     if state.app.children:
@@ -197,6 +199,7 @@ async def _take_up(state: NodeState, membership: Membership) -> None:
     table = state.table
     assert table is not None
     intake = state.intake = Intake(table, state.store, membership, state.app.queues, state.clock)
+    state.store.attach_ready(state.app.queues, table.adopt)
     await intake.take_up()
     state.membership = membership
     state.joined_before = True
@@ -216,7 +219,7 @@ async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = 
 
 async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the fork server."""
-    zygote = state.zygote = await Zygote.start(list(state.definitions.values()))
+    zygote = state.zygote = await Zygote.start(list(state.definitions.values()), middleware=state.app.middleware)
     try:
         task_status.started(zygote.pid)
         await zygote.serve()
@@ -261,6 +264,11 @@ async def _rescuer(state: NodeState, *, task_status: trio.TaskStatus[Rescuer] = 
         await Rescuer(state, state.intake).run(task_status=task_status)
     except LeaseLost:
         await _start_again(state)
+
+
+async def _commands(state: NodeState, *, task_status: trio.TaskStatus[Commands] = trio.TASK_STATUS_IGNORED) -> None:
+    """Carry out what operators ask for from elsewhere."""
+    await Commands(state).run(task_status=task_status)
 
 
 async def _start_again(state: NodeState) -> NoReturn:

@@ -10,11 +10,13 @@ from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from kathikon_actors.jobs.errors import StoreUnavailable
+from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.new_job import NewJob
-from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.record import ErrorEntry, HistoryEntry, Job
 from kathikon_actors.jobs.states import State
 from kathikon_actors.node.client import Client
 from kathikon_actors.node.listing import InsertedMany
+from kathikon_actors.node.operations import ChangedMany
 from kathikon_actors.store.protocol import Counts
 
 __all__ = ["SyncClient"]
@@ -89,30 +91,49 @@ class SyncClient:
         """See `Client.get`."""
         return self._call(self._open().get(job_id))
 
-    def list(
-        self,
-        *,
-        worker: str | None = None,
-        queue: str | None = None,
-        state: State | Iterable[State] | None = None,
-        tags: Iterable[str] = (),
-        after: UUID | str | None = None,
-        newest_first: bool = True,
-        limit: int = 100,
-    ) -> Sequence[Job]:
+    def list(self, wanted: Filter | None = None, **options: Any) -> Sequence[Job]:
         """See `Client.list`."""
-        client = self._open()
-        return self._call(
-            client.list(
-                worker=worker,
-                queue=queue,
-                state=state,
-                tags=tags,
-                after=after,
-                newest_first=newest_first,
-                limit=limit,
-            )
-        )
+        return self._call(self._open().list(wanted, **options))
+
+    def count_by(self, wanted: Filter | None = None, **options: Any) -> int:
+        """See `Client.count_by`."""
+        return self._call(self._open().count_by(wanted, **options))
+
+    def cancel_by(self, wanted: Filter | None = None, **options: Any) -> ChangedMany:
+        """See `Client.cancel_by`."""
+        return self._call(self._open().cancel_by(wanted, **options))
+
+    def discard_by(self, wanted: Filter | None = None, **options: Any) -> ChangedMany:
+        """See `Client.discard_by`."""
+        return self._call(self._open().discard_by(wanted, **options))
+
+    def retry_by(self, wanted: Filter | None = None, **options: Any) -> ChangedMany:
+        """See `Client.retry_by`."""
+        return self._call(self._open().retry_by(wanted, **options))
+
+    def purge_by(self, wanted: Filter | None = None, **options: Any) -> ChangedMany:
+        """See `Client.purge_by`."""
+        return self._call(self._open().purge_by(wanted, **options))
+
+    def purge(self, job_id: UUID | str) -> None:
+        """See `Client.purge`."""
+        self._call(self._open().purge(job_id))
+
+    def status(self, job_id: UUID | str) -> State:
+        """See `Client.status`."""
+        return self._call(self._open().status(job_id))
+
+    def result(self, job_id: UUID | str) -> Any:
+        """See `Client.result`."""
+        return self._call(self._open().result(job_id))
+
+    def history(self, job_id: UUID | str) -> Sequence[HistoryEntry]:
+        """See `Client.history`."""
+        return self._call(self._open().history(job_id))
+
+    def errors(self, job_id: UUID | str) -> Sequence[ErrorEntry]:
+        """See `Client.errors`."""
+        return self._call(self._open().errors(job_id))
 
     def counts(self) -> Sequence[Counts]:
         """See `Client.counts`."""

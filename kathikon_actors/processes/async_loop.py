@@ -53,13 +53,14 @@ def run_async_loop(sock: socket.socket, page: SharedPage, executables: Executabl
 class _Running:
     """One run: what the node may interrupt, and the job's door to the node."""
 
-    __slots__ = ("_loop", "_throttle", "job_id", "scope", "seq", "why")
+    __slots__ = ("_loop", "_throttle", "job_id", "record", "scope", "seq", "why")
 
-    def __init__(self, loop: _AsyncLoop, seq: int, job_id: bytes) -> None:
+    def __init__(self, loop: _AsyncLoop, seq: int, record: Record) -> None:
         self._loop = loop
         self._throttle: ProgressThrottle | None = None
         self.seq = seq
-        self.job_id = job_id
+        self.job_id = record.id
+        self.record: Record | None = record
         self.scope = trio.CancelScope()
         self.why: Why | None = None
 
@@ -151,7 +152,7 @@ class _AsyncLoop:
         elif executable is None:
             self._finish(slot, self._executables.report_unknown(seq, run.record))
         else:
-            running = self._running[seq] = _Running(self, seq, run.record.id)
+            running = self._running[seq] = _Running(self, seq, run.record)
             self._jobs.start_soon(self._perform, running, run.record, executable, slot, started, name=run.record.worker)
 
     async def _perform(
@@ -238,4 +239,4 @@ class _AsyncLoop:
 async def _call(executable: Executable, record: Record, args: dict[str, Any]) -> object:
     """Call the worker; a plain function runs right here, on the loop."""
     result = executable.call(Job(record), **args) if executable.takes_job else executable.call(**args)
-    return await result if executable.definition.is_async else result
+    return await result if executable.awaits else result

@@ -6,13 +6,14 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from contextlib import suppress
 from types import FrameType
 
 from kathikon_actors.processes.control import Hello
 from kathikon_actors.processes.execution import Executables
 from kathikon_actors.processes.linux import die_with_parent, prefer_for_oom_kill, set_process_name
-from kathikon_actors.processes.refs import load_table
+from kathikon_actors.processes.refs import load_middleware, load_table
 from kathikon_actors.processes.shared import TERMINATE, SharedPage
 from kathikon_actors.processes.zygote import Assignment
 
@@ -35,7 +36,12 @@ def work(hello: Hello, assignment: Assignment) -> None:
     failed: dict[str, str] = {}
     if not definitions:
         definitions, failed = load_table(hello.workers)
-    executables = Executables(definitions, failed)
+    try:
+        middleware = load_middleware(hello.middleware)
+    except BaseException as error:  # a module may raise anything; without the chain no worker may run
+        trace = "".join(traceback.format_exception(error))
+        definitions, failed, middleware = {}, dict.fromkeys((ref.name for ref in hello.workers), trace), ()
+    executables = Executables(definitions, failed, middleware)
     os.set_inheritable(assignment.socket, False)
     with socket.socket(fileno=assignment.socket) as sock, suppress(BrokenPipeError, ConnectionResetError):
         if assignment.kind == "plain":

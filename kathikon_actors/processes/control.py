@@ -47,6 +47,7 @@ class Hello(msgspec.Struct, array_like=True):
         parent: the node's process id.
         preload: import the workers' modules before forking.
         trio: some worker is async: have trio loaded before forking.
+        middleware: the app's chain, which runs around every worker.
     """
 
     parent: int
@@ -54,6 +55,7 @@ class Hello(msgspec.Struct, array_like=True):
     preload: bool
     trio: bool
     start_method: StartMethod
+    middleware: list[WorkerRef] = msgspec.field(default_factory=list)
 
 
 class Fork(msgspec.Struct, array_like=True, tag="fork"):

@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from kathikon_actors.jobs.errors import BadConfiguration
+from kathikon_actors.jobs.middleware import Middleware
 from kathikon_actors.jobs.worker import WorkerDefinition
 from kathikon_actors.processes.control import (
     Exited,
@@ -32,7 +33,7 @@ from kathikon_actors.processes.control import (
 )
 from kathikon_actors.processes.exits import ExitStatus, WorkerDied, ZygoteDied, ZygoteFailed
 from kathikon_actors.processes.frames import BadFrame, FrameDecoder, encode_frames
-from kathikon_actors.processes.refs import refer_to
+from kathikon_actors.processes.refs import refer_to, refer_to_middleware
 from kathikon_actors.processes.shared import SharedPage, create_shared_file
 from kathikon_actors.processes.start import BOOTSTRAP, interpreter
 from kathikon_actors.processes.worker_process import WorkerProcess
@@ -85,6 +86,7 @@ class Zygote:
         *,
         preload: bool = True,
         start_method: StartMethod = "fork",
+        middleware: Sequence[Middleware] = (),
     ) -> Zygote:
         """Start it and wait until it takes requests.
 
@@ -93,6 +95,7 @@ class Zygote:
             preload: import the workers' modules before forking: a worker is ready in milliseconds. When an import
                 starts threads this is given up, and `note` says so.
             start_method: `fork`, or `spawn`: each worker is a fresh interpreter.
+            middleware: the app's chain, which runs around every worker.
 
         Raises:
             ZygoteFailed: a module could not be imported (with its traceback), a worker cannot be sent by value, or
@@ -100,10 +103,11 @@ class Zygote:
         """
         try:
             refs = [refer_to(definition) for definition in definitions]
+            chain = [refer_to_middleware(each) for each in middleware]
         except BadConfiguration as error:
             raise ZygoteFailed(str(error)) from error
         has_async = any(definition.is_async for definition in definitions)
-        hello = Hello(os.getpid(), refs, preload, has_async, start_method)
+        hello = Hello(os.getpid(), refs, preload, has_async, start_method, chain)
         zygote = cls._launch(hello)
         try:
             answer = await zygote._greeting()  # noqa: SLF001 our own

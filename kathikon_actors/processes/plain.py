@@ -13,14 +13,15 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
+from functools import partial
 from time import monotonic_ns
 from types import FrameType
 from typing import Any
 
 from kathikon_actors.jobs import json
-from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.runtime import CURRENT
 from kathikon_actors.processes.channel import ProgressThrottle, leave_forked_child, send_all
 from kathikon_actors.processes.execution import (
@@ -66,6 +67,8 @@ class PlainLoop:
         for executable in executables.by_name.values():
             if executable.definition.is_async:
                 executable.call = _refuse_async
+            elif executable.awaits:
+                executable.call = partial(_drive, executable.call)
         self._by_name = executables.by_name
         self._waiting: list[FromWorker] = []
         self._lock = threading.Lock()
@@ -76,6 +79,7 @@ class PlainLoop:
         self._forked = False
         self._throttle = ProgressThrottle(self._put_progress)
         self.job_id = b""
+        self.record: Record | None = None
         self._seq = 0
 
     def run(self) -> None:
@@ -138,6 +142,7 @@ class PlainLoop:
         if self._waiting and executable.last_ns > _FLUSH_NS:
             self._flush()
         self.job_id = record.id
+        self.record = record
         self._seq = seq
         failure: BaseException | None = None
         value: object = None
@@ -159,6 +164,7 @@ class PlainLoop:
             leave_forked_child(failure)
         ended = monotonic_ns()
         self.job_id = b""
+        self.record = None
         executable.last_ns = took = ended - started
         seconds = took / 1e9
         if self._gave_way is not None:
@@ -213,6 +219,20 @@ class PlainLoop:
         """A job called `os.fork`: the copy has no business with the node, and must not keep its socket open."""
         self._forked = True
         self._sock.close()
+
+
+def _drive(call: Callable[..., Coroutine[Any, Any, object]], *args: Any, **kwargs: Any) -> object:
+    """Run a chain of middleware to its end without an event loop: it may await nothing but the rest of the chain."""
+    coroutine = call(*args, **kwargs)
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    raise RuntimeError(
+        "a middleware awaits something that needs an event loop, and this worker is a plain function; "
+        "make the worker async"
+    )
 
 
 def _refuse_async(*_args: Any, **_kwargs: Any) -> None:

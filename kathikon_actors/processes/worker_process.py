@@ -14,6 +14,7 @@ import trio
 from kathikon_actors.processes.control import Kind
 from kathikon_actors.processes.exits import ExitStatus, WorkerDied
 from kathikon_actors.processes.frames import FrameDecoder, encode_frames
+from kathikon_actors.processes.memory import rss_bytes
 from kathikon_actors.processes.messages import FromWorker, Interrupt, Stop, ToWorker, Why
 from kathikon_actors.processes.shared import SharedPage
 
@@ -133,6 +134,10 @@ class WorkerProcess:
         `started` is in nanoseconds of `time.monotonic_ns()`, which is the same clock in every process.
         """
         return self._last_running if self._closed else self._page.running()
+
+    def resident_bytes(self) -> int | None:
+        """Give what it holds in memory, `None` when it is gone or the platform does not tell."""
+        return None if self._closed or self.pid == 0 else rss_bytes(self.pid)
 
     def revoke_from(self, seq: int) -> None:
         """Forbid the start of every run from `seq` on; the worker reports each as `returned` when it comes to it.

@@ -23,7 +23,7 @@ from kathikon_actors.processes.control import Exited, Fork, Forked, FromZygote, 
 from kathikon_actors.processes.frames import FrameDecoder, encode_frames
 from kathikon_actors.processes.linux import die_with_parent, thread_count
 from kathikon_actors.processes.memory import oom_kills
-from kathikon_actors.processes.refs import load_definition
+from kathikon_actors.processes.refs import load_definition, load_middleware
 
 __all__ = ["Assignment", "serve"]
 
@@ -107,6 +107,7 @@ class _Zygote:
                 importlib.import_module(module)
             for ref in self._hello.workers:
                 self._loaded[ref.name] = load_definition(ref)
+            load_middleware(self._hello.middleware)
         except BaseException as error:  # a module may raise anything, SystemExit too
             return NotPreloaded("import", "".join(traceback.format_exception(error)))
         if thread_count() > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -11,9 +12,12 @@ from kathikon_actors.queue.runner import Kind, Runner
 from kathikon_actors.queue.settle import Backoffs, Ending
 from kathikon_actors.store.table import Table
 from kathikon_actors.telemetry.bus import Bus
-from supervisors import DynamicSupervisor
+from kathikon_actors.telemetry.events import QueueChanged
+from supervisors import DynamicSupervisor, Event, RestartLimitExceeded
 
 __all__ = ["Crew"]
+
+logger = logging.getLogger(__name__)
 
 
 class Crew:
@@ -27,6 +31,7 @@ class Crew:
         bus: what happens to the queue and its processes is told there.
         wake: lets the producer look again.
         ready: how many jobs wait in the producer's heap; `None` while there is no producer.
+        failing: places of the pool whose processes die one after the other; each is tried again after a pause.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Crew:
         self.pool: DynamicSupervisor | None = None
         self.wake: Callable[[], None] = _nobody
         self.ready: Callable[[], int] | None = None
+        self.failing: set[object] = set()
 
     def join(self, runner: Runner) -> None:
         """A worker process is ready."""
@@ -64,6 +70,28 @@ class Crew:
         """A worker process is gone."""
         self.runners.remove(runner)
         self.wake()
+
+    def hear_supervisor(self, event: Event) -> None:
+        """Note which place of the pool was given up for a while."""
+        if isinstance(event, RestartLimitExceeded):
+            if not self.failing:
+                reason = f"its worker processes die one after the other, the last one: {event.reason}"
+                logger.error('queue "%s" is degraded: %s', self.queue.name, reason)
+                self.bus.emit(QueueChanged(queue=self.queue.name, action="degraded", reason=reason))
+            self.failing.add(event.child.id)
+
+    def recover(self, place: object) -> None:
+        """A worker process in this place does its work."""
+        if self.failing and place in self.failing:
+            self.failing.discard(place)
+            if not self.failing:
+                logger.info('queue "%s" is not degraded any more', self.queue.name)
+                self.bus.emit(QueueChanged(queue=self.queue.name, action="recovered"))
+
+    @property
+    def degraded(self) -> bool:
+        """Whether worker processes of the queue keep dying; the others go on."""
+        return bool(self.failing)
 
     @property
     def running(self) -> int:

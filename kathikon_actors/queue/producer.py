@@ -14,7 +14,7 @@ import trio
 
 from kathikon_actors import faults
 from kathikon_actors.queue.heap import PriorityHeap
-from kathikon_actors.queue.pool import alone_spec, worker_spec
+from kathikon_actors.queue.pool import alone_spec, worker_specs
 from kathikon_actors.queue.runner import Kind
 from kathikon_actors.store.table import MAX_PENDING_OUTCOMES
 
@@ -129,6 +129,8 @@ class Producer:
                         break
                     if table.records.get(record.id) is not record:  # another node has it now
                         continue
+                    if not table.may_start(record):
+                        continue
                     if faults.armed:
                         faults.touch("producer.after_pop", **faults.about(record))
                     runner.give(record, at, now)
@@ -166,14 +168,7 @@ class Producer:
         pool = crew.pool
         assert pool is not None, "the pool is started before its producer"
         running = {child.id for child in pool.which_children()}
-        specs = (
-            [alone_spec(crew, self._zygote, kind)]
-            if alone
-            else [
-                worker_spec(crew, self._zygote, kind, i)
-                for i in range(min(crew.queue.processes, crew.queue.concurrency))
-            ]
-        )
+        specs = [alone_spec(crew, self._zygote, kind)] if alone else worker_specs(crew, self._zygote, kind)
         for spec in specs:
             if spec.id not in running:
                 await pool.start_child(spec)

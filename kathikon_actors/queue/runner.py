@@ -13,8 +13,11 @@ from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.processes.handle import WorkerDied, WorkerProcess
 from kathikon_actors.processes.messages import FromWorker, Progress, Report, Run
 from kathikon_actors.processes.shared import SETTLE
+from kathikon_actors.queue.death import Death
+from kathikon_actors.queue.given import Given
 from kathikon_actors.queue.pace import AHEAD, MAX_AHEAD, Pace
-from kathikon_actors.queue.settle import Backoffs, Ending, end_by_hand, settle, settle_crash, settle_interrupted
+from kathikon_actors.queue.recycling import Limits, MemoryWatch
+from kathikon_actors.queue.settle import Backoffs, Ending, end_by_hand, settle, settle_interrupted
 from kathikon_actors.store.table import Table
 
 __all__ = ["Kind", "Runner"]
@@ -36,19 +39,7 @@ STALLED_AFTER = 10.0
 """Seconds: a process that was given jobs and has started none in this time is stuck or stopped, and is killed."""
 
 
-class _Given:
-    """One run that a process was given."""
-
-    __slots__ = ("before", "cost", "kill_at", "record", "sent", "shown", "why")
-
-    def __init__(self, record: Record, before: machine.Before, cost: float, sent: float) -> None:
-        self.record = record
-        self.before = before
-        self.cost = cost
-        self.sent = sent
-        self.why: Ending | None = None
-        self.kill_at = math.inf
-        self.shown = False
+NO_LIMITS = Limits()
 
 
 class Runner:
@@ -63,6 +54,8 @@ class Runner:
         clock: gives microseconds since 1970.
         backoff: of the workers, for attempts that a crash or a timeout ended.
         alone: a quarantine: one job at a time, nothing ahead.
+        limits: after which it is given nothing more.
+        on_spent: called once, when it will be given nothing more and goes on only with what it has.
     """
 
     def __init__(
@@ -76,6 +69,8 @@ class Runner:
         backoff: Backoffs,
         *,
         alone: bool = False,
+        limits: Limits = NO_LIMITS,
+        on_spent: Callable[[], object] = bool,
     ) -> None:
         self.process = process
         self.kind: Kind = process.kind
@@ -87,7 +82,7 @@ class Runner:
         self._quarantine = quarantine
         self._backoff = backoff
         self._clock = clock
-        self._given: dict[int, _Given] = {}
+        self._given: dict[int, Given] = {}
         self._unsent: list[Run] = []
         self._revoked: set[int] = set()
         self._revoked_at: float | None = None
@@ -97,6 +92,11 @@ class Runner:
         self._active = 0.0
         self._killed_for: int | None = None
         self._retired = False
+        self._max_jobs = limits.jobs if limits.jobs is not None else math.inf
+        self._memory = None if limits.memory is None else MemoryWatch(limits.memory)
+        self._weighed_at = -1
+        self._too_heavy = False
+        self._on_spent = on_spent
 
     # -- giving -------------------------------------------------------------------------------------------------
 
@@ -116,7 +116,7 @@ class Runner:
             return False
         if not self._given:
             return True
-        if self.alone:
+        if self.alone or self.jobs + len(self._given) >= self._max_jobs:
             return False
         if self.kind == "async":
             return len(self._given) < self.process.slots
@@ -135,8 +135,10 @@ class Runner:
         machine.begin(record, at)
         cost = self._pace.expected(record.worker)
         self._ahead += cost
-        self._given[seq] = _Given(record, was, cost, now)
+        self._given[seq] = Given(record, was, cost, now)
         self._unsent.append(Run(seq, record))
+        if self.jobs + (1 if self.kind == "plain" else len(self._given)) >= self._max_jobs:
+            self._spend()
 
     def send(self) -> None:
         """Put what was given on the wire, in one frame."""
@@ -147,6 +149,16 @@ class Runner:
     def retire(self) -> None:
         """Give it nothing more."""
         self._retired = True
+
+    @property
+    def over(self) -> bool:
+        """Whether it is given nothing more and has ended all it had."""
+        return self._retired and self.idle
+
+    def _spend(self) -> None:
+        if not self._retired:
+            self._retired = True
+            self._on_spent()
 
     # -- hearing ------------------------------------------------------------------------------------------------
 
@@ -168,7 +180,7 @@ class Runner:
             self._ahead -= given.cost
             record = given.record
             if message.verdict == "returned":
-                self._undo(given, now)
+                given.undo(now)
                 back.append(record)
                 continue
             self._pace.observe(record.worker, message.seconds)
@@ -181,13 +193,15 @@ class Runner:
         self.jobs += len(ended)
         if not self._given:
             self._ahead = 0.0
+        if self.jobs + (self.kind == "plain" and bool(self._given)) >= self._max_jobs:
+            self._spend()
         if ended:
             self._table.changed(ended)
         if back:
             self._hand_back(back)
         return ended
 
-    def _settle(self, given: _Given, report: Report, now: int) -> None:
+    def _settle(self, given: Given, report: Report, now: int) -> None:
         record, pid = given.record, self.process.pid
         if report.verdict == "interrupted":
             settle_interrupted(record, given.why or "timeout", now, self._node, pid, self._backoff)
@@ -221,6 +235,8 @@ class Runner:
             if self.kind == "plain" and elapsed > LONG:
                 self._revoke(seq + 1, now)
         self._take_back(running, now)
+        if self._memory is not None and self._is_too_heavy(self._memory, running, now):
+            return
         for seq, given in self._given.items():
             if now > given.kill_at:
                 logger.warning(
@@ -238,7 +254,29 @@ class Runner:
                 logger.warning("worker process %d starts nothing; it is killed", self.process.pid)
                 self.process.kill()
 
-    def interrupt(self, seq: int, given: _Given, why: Ending, now: float) -> None:
+    def weigh(self, now: float) -> None:
+        """Look at what an idle process holds in memory, once after each of its jobs; retire it when that is much."""
+        if self._memory is not None and self.idle and self._weighed_at != self.jobs:
+            self._weighed_at = self.jobs
+            self._is_too_heavy(self._memory, {}, now)
+
+    def _is_too_heavy(self, memory: MemoryWatch, running: dict[int, int], now: float) -> bool:
+        """Retire the process when it holds much; kill it when it holds too much, and tell."""
+        held = self.process.resident_bytes()
+        if held is None:
+            return False
+        memory.look(held, running)
+        if memory.is_near and self.jobs:
+            self._spend()
+            self.revoke_waiting(now)
+        if not (memory.is_over and running):
+            return False
+        logger.warning("worker process %d is killed: %s", self.process.pid, memory)
+        self._too_heavy = True
+        self.process.kill()
+        return True
+
+    def interrupt(self, seq: int, given: Given, why: Ending, now: float) -> None:
         """Ask a run to stop; `watch` kills its process when it has not given way within `GRACE`.
 
         A run that has not started has longer: its time to give way begins when it is seen to run. A plain process has
@@ -290,7 +328,7 @@ class Runner:
                 given = self._given.pop(other)
                 self._ahead -= given.cost
                 self._revoked.add(other)
-                self._undo(given, self._clock())
+                given.undo(self._clock())
                 back.append(given.record)
         self._hand_back(back)
 
@@ -307,37 +345,21 @@ class Runner:
     # -- the end ------------------------------------------------------------------------------------------------
 
     def bury(self, died: WorkerDied) -> None:
-        """The process is gone by itself or by its job: settle what it had.
-
-        What had not started goes back uncounted. One that was running alone is the culprit, and so is one that did
-        not give way. Of several, nobody knows: each goes back uncounted, and runs alone from now on.
-        """
-        now, pid, how = self._clock(), self.process.pid, str(died.exit)
-        started = {seq for seq, _ in self.process.running() if seq in self._given}
-        changed: list[Record] = []
-        back: list[Record] = []
-        for seq, given in self._given.items():
-            record = given.record
-            if seq not in started:
-                self._undo(given, now)
-                back.append(record)
-                continue
-            changed.append(record)
-            if given.why is not None and (self._killed_for == seq or given.why != "timeout"):
-                settle_interrupted(record, given.why, now, self._node, pid, self._backoff)
-            elif self._killed_for is not None:
-                machine.take_back(record, now, f"its process was killed for another job ({how})")
-            elif died.exit.lost:
-                machine.take_back(record, now, how)
-            elif len(started) == 1:
-                settle_crash(record, how, now, self._node, pid, self._backoff)
-                if record.state in TERMINAL_STATES:
-                    self._quarantine.discard(record.id)
-                elif self.kind == "async":
-                    self._quarantine.add(record.id)
-            else:
-                machine.take_back(record, now, f"its process died with {len(started)} jobs running ({how})")
-                self._quarantine.add(record.id)
+        """The process is gone by itself or by its job: settle what it had."""
+        started = frozenset(seq for seq, _ in self.process.running() if seq in self._given)
+        death = Death(
+            died.exit,
+            started,
+            self._killed_for,
+            self._memory if self._too_heavy else None,
+            self.kind == "async",
+            self._quarantine,
+            self._clock(),
+            self._node,
+            self.process.pid,
+            self._backoff,
+        )
+        changed, back = death.settle(self._given)
         self._forget()
         self._table.changed(changed)
         self._hand_back(back)
@@ -353,16 +375,11 @@ class Runner:
                 end_by_hand(given.record, given.why, now)
                 changed.append(given.record)
             else:
-                self._undo(given, now)
+                given.undo(now)
                 back.append(given.record)
         self._forget()
         self._table.changed(changed)
         self._hand_back(back)
-
-    def _undo(self, given: _Given, now: int) -> None:
-        """A run never started: it is as it was, but a cancel that came meanwhile holds."""
-        machine.never_began(given.record, given.before)
-        end_by_hand(given.record, given.why, now)
 
     def _hand_back(self, records: list[Record]) -> None:
         self._table.changed(record for record in records if record.state in TERMINAL_STATES)

@@ -10,7 +10,16 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.processes.messages import Report
 
-__all__ = ["AttemptLost", "Backoffs", "Ending", "end_by_hand", "settle", "settle_crash", "settle_interrupted"]
+__all__ = [
+    "AttemptLost",
+    "Backoffs",
+    "Ending",
+    "end_by_hand",
+    "settle",
+    "settle_crash",
+    "settle_interrupted",
+    "settle_memory",
+]
 
 Backoffs = Callable[[str, int, BaseException], float]
 """Gives the seconds until the next attempt, from the worker's name, the number of the attempt and its error."""
@@ -81,6 +90,11 @@ def settle_interrupted(record: Record, why: Ending, now: int, node: str, pid: in
 def settle_crash(record: Record, how: str, now: int, node: str, pid: int, backoff: Backoffs) -> None:
     """An executing record killed its own process."""
     _fail(record, "crash", f"the worker process died: {how}", now, node, pid, backoff)
+
+
+def settle_memory(record: Record, held: str, now: int, node: str, pid: int, backoff: Backoffs) -> None:
+    """An executing record drove its process beyond the queue's `max_memory`."""
+    _fail(record, "memory", held, now, node, pid, backoff)
 
 
 def _fail(record: Record, kind: str, message: str, now: int, node: str, pid: int, backoff: Backoffs) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.batch import BatchRecord
 from kathikon_actors.jobs.errors import BatchClosed, BatchNotFound
 from kathikon_actors.jobs.ids import as_uuid
-from kathikon_actors.jobs.states import TERMINAL_STATES
+from kathikon_actors.store.commanding import change_finished
+from kathikon_actors.store.commands import Requested
 from kathikon_actors.store.rows import decode_rows, pg_id, pg_time, us_of
 from kathikon_actors.store.statements import statement
 
@@ -109,17 +111,14 @@ async def _children(raw: Raw, batch_id: bytes, after: bytes | None, limit: int) 
 
 
 async def _retry_failed(raw: Raw, batch_id: bytes, now: int) -> int:
-    from kathikon_actors.store.managing import put_live  # it stands above this module
-
-    number = 0
+    found = Requested()
     async with raw.transaction():
         if await raw.fetchval(statement("hold_counts"), pg_id(batch_id)) is None:
             raise BatchNotFound(as_uuid(batch_id))
-        rows: Sequence[Any] = await raw.fetch(statement("failed_children"), pg_id(batch_id))
-        for record in decode_rows(rows, ""):
-            await put_live(raw, record, now)
-            number += 1
-    return number
+        failed = [row[0].bytes for row in await raw.fetch(statement("failed_children"), pg_id(batch_id))]
+        if failed:
+            await change_finished(raw, failed, Change("retry", now), found)
+    return len(found.done)
 
 
 async def _prune(raw: Raw, before: int, limit: int) -> int:

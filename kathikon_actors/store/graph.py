@@ -98,6 +98,11 @@ class GraphStore(Protocol):
         """
         ...
 
-    async def insert_composed(self, records: Sequence[Record]) -> dict[bytes, Answer]:
-        """As `insert_unowned`, likewise."""
+    async def insert_composed(self, records: Sequence[Record], *, whole: bool = False) -> dict[bytes, Answer]:
+        """As `insert_unowned`, likewise.
+
+        Args:
+            records: each id once.
+            whole: raise the first refusal, and store nothing.
+        """
         ...

@@ -17,16 +17,15 @@ import trio
 from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.errors import (
     AlreadyExists,
-    JobNotFound,
     LeaseLost,
     NodeNameTaken,
-    OwnedElsewhere,
     StoreUnavailable,
 )
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 from kathikon_actors.store.memory_batches import MemoryGraphStore
+from kathikon_actors.store.memory_commands import MemoryCommands
 from kathikon_actors.store.memory_data import MemoryData, MemoryNode, stored, wall_clock
 from kathikon_actors.store.protocol import (
     CLAIMABLE_STATES,
@@ -34,9 +33,9 @@ from kathikon_actors.store.protocol import (
     Changed,
     Counts,
     DeadNode,
-    Filter,
     Lane,
     Membership,
+    Page,
     Unowned,
     key_of,
 )
@@ -45,7 +44,7 @@ from kathikon_actors.store.snapshots import MemorySnapshotStore
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
 
 
-class MemoryStore(MemoryGraphStore):
+class MemoryStore(MemoryCommands, MemoryGraphStore):
     """A `Store` in this process' memory.
 
     Args:
@@ -75,6 +74,8 @@ class MemoryStore(MemoryGraphStore):
         """Answer no more, and let go of the names that were joined through this store; the rows stay in `data`."""
         self._open = False
         self.data.listeners.pop(self, None)
+        for listeners in self.data.control.values():
+            listeners.pop(id(self), None)
         for node in self.data.nodes.values():
             if node.session is self:
                 node.session = None
@@ -186,20 +187,21 @@ class MemoryStore(MemoryGraphStore):
             before = owned.get(record.id)
             if before is None or before.attempt != fence:
                 fenced.add(record.id)
-            elif record.extra is not None and record.extra.begun == 1 and record.state == "available":
+            elif record.state == "available" and record.extra is not None and record.extra.begun in (1, 3):
                 if not data.graph.begin(record, before):
                     fenced.add(record.id)
+                elif record.extra.begun == 3:
+                    data.live[record.id] = owned[record.id] = stored(record, membership.node)
             elif record.state in TERMINAL_STATES:
                 del data.live[record.id], owned[record.id]
                 data.finished[record.id] = record
                 ended.append(record)
             else:
-                if record.extra is not None:
-                    record = stored(record, membership.node)
-                    data.graph.changed(record)
-                data.live[record.id] = owned[record.id] = record
-                if record.state == "waiting":
-                    data.graph.begin_waiting(data, record, home)
+                row = record if record.extra is None else stored(record, membership.node)
+                data.graph.changed(row)
+                data.live[row.id] = owned[row.id] = row
+                if row.state == "waiting":
+                    data.graph.begin_waiting(data, row, home)
         data.graph.end(data, ended, home)
         node.batches["outcomes"] = batch
         self._hand_out()
@@ -312,35 +314,9 @@ class MemoryStore(MemoryGraphStore):
         await self._begin()
         if membership is not None:
             self._member(membership)
-        data = self.data
-        before = data.live.get(job_id) or data.finished.get(job_id)
-        if before is None:
-            raise JobNotFound(as_uuid(job_id))
-        finished = job_id in data.finished
-        holder = data.nodes.get(before.node) if before.node is not None and not finished else None
-        if holder is not None and holder.session is not None and holder.lease_until > data.clock():
-            raise OwnedElsewhere(as_uuid(job_id), before.node or "")
-        record = copy(before)
-        record.node = None
-        made = change.apply(record)
-        if finished:
-            del data.finished[job_id]
-        else:
-            del data.live[job_id], data.owned[holder.node_id if holder is not None else None][job_id]
-        if record.state in TERMINAL_STATES:
-            data.finished[job_id] = stored(record, before.node if finished else None)
-        for changed in (record, made):
-            if changed is not None and changed.state not in TERMINAL_STATES:
-                mine = membership is not None and changed.queue in queues
-                owner = membership if mine else None
-                row = stored(changed, None if owner is None else owner.node)
-                data.live[row.id] = data.owned[None if owner is None else owner.node_id][row.id] = row
-        if not finished and record.state in TERMINAL_STATES:
-            data.graph.end(data, [data.finished[job_id]], lambda _queue: None)
-        elif finished and record.state not in TERMINAL_STATES:
-            data.graph.put_back(record, before.state)
+        changed = self.data.apply(job_id, change, membership=membership, queues=queues)
         self._hand_out()
-        return Changed(copy(self._row(job_id)), None if made is None else copy(self._row(made.id)))
+        return changed
 
     async def insert_unowned(self, records: Sequence[Record]) -> set[bytes]:
         """See `Store.insert_unowned`."""
@@ -359,12 +335,12 @@ class MemoryStore(MemoryGraphStore):
         record = self.data.live.get(job_id) or self.data.finished.get(job_id)
         return None if record is None else copy(record)
 
-    async def find(self, wanted: Filter) -> list[Record]:
+    async def find(self, page: Page) -> list[Record]:
         """See `Store.find`."""
         await self._begin()
-        pick = heapq.nlargest if wanted.newest_first else heapq.nsmallest
-        page = pick(min(wanted.limit, MAX_PAGE), (r.id for r in self._all() if _matches(r, wanted)))
-        return [copy(self.data.live.get(job_id) or self.data.finished[job_id]) for job_id in page]
+        pick = heapq.nlargest if page.newest_first else heapq.nsmallest
+        ids = pick(min(page.limit, MAX_PAGE), (r.id for r in self._all() if _matches(r, page)))
+        return [copy(self.data.live.get(job_id) or self.data.finished[job_id]) for job_id in ids]
 
     async def counts(self) -> list[Counts]:
         """See `Store.counts`."""
@@ -386,9 +362,6 @@ class MemoryStore(MemoryGraphStore):
             raise LeaseLost(membership.node, membership.epoch)
         return node
 
-    def _row(self, job_id: bytes) -> Record:
-        return self.data.live.get(job_id) or self.data.finished[job_id]
-
     def _tell(self, queues: set[str]) -> None:
         if queues:
             for store, wake in list(self.data.listeners.items()):
@@ -403,12 +376,7 @@ class MemoryStore(MemoryGraphStore):
         return f"<MemoryStore: {len(self.data.live)} live jobs, {len(self.data.finished)} finished>"
 
 
-def _matches(record: Record, wanted: Filter) -> bool:
-    if wanted.after is not None and (record.id >= wanted.after if wanted.newest_first else record.id <= wanted.after):
+def _matches(record: Record, page: Page) -> bool:
+    if page.after is not None and (record.id >= page.after if page.newest_first else record.id <= page.after):
         return False
-    return (
-        (wanted.worker is None or record.worker == wanted.worker)
-        and (wanted.queue is None or record.queue == wanted.queue)
-        and (not wanted.states or record.state in wanted.states)
-        and set(wanted.tags) <= set(record.tags)
-    )
+    return page.wanted.takes(record)

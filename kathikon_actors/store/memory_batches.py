@@ -72,9 +72,11 @@ class MemoryGraphStore:
         self._hand_out()
         return answers
 
-    async def insert_composed(self, records: Sequence[Record]) -> dict[bytes, Answer]:
+    async def insert_composed(self, records: Sequence[Record], *, whole: bool = False) -> dict[bytes, Answer]:
         """See `GraphStore.insert_composed`."""
         await self._begin()
+        if whole:
+            self.data.graph.check(self.data, records)
 
         def put(record: Record) -> Record:
             self.data.told.add(record.queue)

@@ -125,6 +125,24 @@ class MemoryGraph:
             answers[record.id] = Answer(copy(_row(data, record.id)))
         return answers
 
+    def check(self, data: MemoryData, records: Sequence[Record]) -> None:
+        """Raise what would refuse one of these inserts."""
+        new = {record.id for record in records}
+        for record in records:
+            found = data.live.get(record.id) or data.finished.get(record.id)
+            if found is not None and found.inserted_at != record.inserted_at:
+                raise AlreadyExists(as_uuid(record.id))
+            if record.extra is None:
+                continue
+            batch = None if record.extra.batch_id is None else self.batches.get(record.extra.batch_id)
+            if record.extra.batch_id is not None and (batch is None or batch.sealed_at is not None):
+                raise (BatchNotFound if batch is None else BatchClosed)(as_uuid(record.extra.batch_id))
+            missing = [
+                p for p in record.extra.depends_on if p not in data.live and p not in data.finished and p not in new
+            ]
+            if missing:
+                raise DependenciesNotFound(record.worker, [str(as_uuid(parent)) for parent in missing])
+
     def _holder(self, data: MemoryData, extra: Extra, now: int) -> Record | None:
         held = None if extra.unique_key is None else self.keys.get(extra.unique_key)
         if held is None or (held.ends is not None and held.ends <= now):

@@ -30,6 +30,7 @@ __all__ = [
     "outcome_columns",
     "pg_id",
     "pg_time",
+    "pg_us",
     "unowned_columns",
     "us_of",
     "whole_row",
@@ -70,6 +71,11 @@ pg_id = cast("Callable[[bytes], UUID]", pgproto.UUID)
 def pg_time(us: int) -> tuple[int]:
     """Give microseconds since 1970 as the tuple that asyncpg's codec takes for a timestamptz."""
     return (us - _Y2K,)
+
+
+def pg_us(us: int) -> int:
+    """Give microseconds since 1970 as microseconds since 2000, for statements that take times as numbers."""
+    return us - _Y2K
 
 
 def copy_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, ...]]:

@@ -14,9 +14,10 @@ def test_check_tells_what_the_app_declares(place: Directory) -> None:
     assert ended.code == 0 and "hello" in ended.err
     found = ended.data
     assert (found["app"], found["ok"], found["problems"], found["warnings"]) == ("loud:app", True, [], [])
+    common = {"processes": 1, "isolation": "process", "max_jobs_per_process": None, "max_memory": None}
     assert found["queues"] == [
-        {"name": "plain", "concurrency": 3, "processes": 1, "default": True, "workers": ["add", "block"]},
-        {"name": "async", "concurrency": 10, "processes": 1, "default": False, "workers": ["nap", "resume"]},
+        {"name": "plain", "concurrency": 3, "default": True, "workers": ["add", "block"], **common},
+        {"name": "async", "concurrency": 10, "default": False, "workers": ["nap", "resume"], **common},
     ]
     assert found["workers"][1] == {
         "name": "nap", "at": "shop:nap", "queue": "async", "kind": "async", "arguments": "(seconds: float)",
@@ -53,3 +54,21 @@ def test_a_worker_whose_queue_is_misspelt_is_warned_of(place: Directory) -> None
     assert ended.code == 0
     left_out, idle = ended.data["warnings"]
     assert 'Did you mean "mail"?' in left_out and "worker a" in left_out and '"idle"' in idle
+
+
+def test_a_queue_that_does_not_fit_is_told_with_what_is_legal(place: Directory) -> None:
+    """The declaration is refused when it is made; `check` names the queue and the field."""
+    (place.path / "bad.py").write_text(HEAD + "app = App([Queue('mail', max_memory='lots')])\n")
+    ended = place.run("check", "bad:app")
+    assert ended.code == 78 and "queue \"mail\": max_memory is 'lots'; give bytes" in ended.err
+
+
+def test_a_plain_worker_in_the_nodes_own_loop_is_a_problem(place: Directory) -> None:
+    """It would block the node; the sentence names the two ways out."""
+    (place.path / "inloop.py").write_text(
+        HEAD + "@worker\ndef a(): ...\n@worker\nasync def b(): ...\napp = App([Queue('q', isolation='task')], [a, b])\n"
+    )
+    ended = place.run("check", "inloop:app", "--json")
+    assert ended.code == 78
+    [problem] = ended.data["problems"]
+    assert "worker a is a plain function" in problem and "make it async" in problem and 'isolation="process"' in problem

@@ -93,6 +93,9 @@ def _queue(app: App, name: str, workers: list[WorkerDefinition]) -> dict[str, An
         "name": name,
         "concurrency": queue.concurrency,
         "processes": queue.processes,
+        "isolation": queue.isolation,
+        "max_jobs_per_process": queue.max_jobs_per_process,
+        "max_memory": queue.memory_limit,
         "default": name == app.defaults.queue,
         "workers": [definition.name for definition in workers if (definition.queue or app.defaults.queue) == name],
     }

@@ -1,9 +1,6 @@
 -- Unique keys, dependencies and batches. What the end of a job means for other jobs happens in the transaction that
 -- moves it to finished_jobs: a trigger sees to it, whoever moves it there.
 
-ALTER TABLE kathikon.jobs ALTER COLUMN guarded TYPE integer USING guarded::integer;
-ALTER TABLE kathikon.finished_jobs ALTER COLUMN guarded TYPE integer USING guarded::integer;
-
 CREATE TABLE kathikon.unique_keys (
     expires_at timestamptz,
     again_at timestamptz,
@@ -387,6 +384,31 @@ $$;
 
 CREATE TRIGGER after_end AFTER INSERT ON kathikon.finished_jobs REFERENCING NEW TABLE AS ended
     FOR EACH STATEMENT EXECUTE FUNCTION kathikon.after_end();
+
+-- Finished jobs that live again do not count as ended any more, in the batch that they are children of. What was purged
+-- goes on counting.
+CREATE FUNCTION kathikon.after_removal() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    one record;
+BEGIN
+    FOR one IN
+        SELECT r.batch_id, count(*) FILTER (WHERE r.state = 'completed') AS done,
+            count(*) FILTER (WHERE r.state = 'cancelled') AS gone,
+            count(*) FILTER (WHERE r.state = 'discarded') AS dead
+        FROM removed r JOIN kathikon.jobs j ON j.id = r.id
+        WHERE r.batch_id IS NOT NULL GROUP BY r.batch_id ORDER BY r.batch_id DESC
+    LOOP
+        UPDATE kathikon.batch_counts
+        SET completed = completed - one.done, cancelled = cancelled - one.gone, discarded = discarded - one.dead,
+            resolved_at = NULL, succeeded = NULL
+        WHERE id = one.batch_id;
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER after_removal AFTER DELETE ON kathikon.finished_jobs REFERENCING OLD TABLE AS removed
+    FOR EACH STATEMENT EXECUTE FUNCTION kathikon.after_removal();
 
 -- An insert meets the job that holds its key: replace what it may, put it off, or have it run once more.
 CREATE FUNCTION kathikon.meet(
