@@ -33,13 +33,25 @@ if TYPE_CHECKING:
     from kathikon_actors.actors.monitor import Monitor
     from kathikon_actors.actors.ref import ActorRef
     from kathikon_actors.actors.replies import ReplyTo, defer_reply
+    from kathikon_actors.actors.snapshots.keeper import NoSnapshotMethods
+    from kathikon_actors.actors.snapshots.sink import MemorySnapshots, SnapshotSink, SnapshotTooLarge, StoredSnapshot
+    from kathikon_actors.actors.snapshots.state import Snapshot, SnapshotUnreadable, StateNotEncodable
+    from kathikon_actors.actors.snapshots.writer import SnapshotEvent, SnapshotLost, SnapshotRejected
     from kathikon_actors.actors.spec import actor_spec
+    from kathikon_actors.actors.stages.consumer import Consumer
+    from kathikon_actors.actors.stages.consumer_supervisor import ConsumerSupervisor
+    from kathikon_actors.actors.stages.dispatcher import Dispatcher, SubscriptionRefused
+    from kathikon_actors.actors.stages.dispatchers import BroadcastDispatcher, DemandDispatcher, PartitionDispatcher
+    from kathikon_actors.actors.stages.messages import Subscription
+    from kathikon_actors.actors.stages.producer import Producer
+    from kathikon_actors.actors.stages.producer_consumer import ProducerConsumer
     from kathikon_actors.actors.statistics import ActorStatistics
     from kathikon_actors.actors.system import ActorSystem, open_actor_system
     from kathikon_actors.actors.timers import Timer
     from kathikon_actors.jobs.backoff import constant, exponential, linear
     from kathikon_actors.jobs.batch import Batch, at_least
     from kathikon_actors.jobs.batch_status import BatchStatus
+    from kathikon_actors.jobs.breaker import Breaker
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
@@ -65,6 +77,7 @@ if TYPE_CHECKING:
         WorkflowCycle,
     )
     from kathikon_actors.jobs.filters import Filter
+    from kathikon_actors.jobs.limits import Limit, Rate
     from kathikon_actors.jobs.middleware import CallNext, Middleware
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
@@ -87,6 +100,7 @@ _HOMES = {
         "ActorError",
         "ActorIgnored",
         "BadReturnValue",
+        "Breaker",
         "CallTimeout",
         "CallingSelf",
         "MailboxFull",
@@ -114,6 +128,37 @@ _HOMES = {
         "ReplyTo",
         "defer_reply",
     ),
+    "actors.snapshots.keeper": ("NoSnapshotMethods",),
+    "actors.snapshots.sink": (
+        "MemorySnapshots",
+        "SnapshotSink",
+        "SnapshotTooLarge",
+        "StoredSnapshot",
+    ),
+    "actors.snapshots.state": (
+        "Snapshot",
+        "SnapshotUnreadable",
+        "StateNotEncodable",
+    ),
+    "actors.snapshots.writer": (
+        "SnapshotEvent",
+        "SnapshotLost",
+        "SnapshotRejected",
+    ),
+    "actors.stages.consumer": ("Consumer",),
+    "actors.stages.consumer_supervisor": ("ConsumerSupervisor",),
+    "actors.stages.dispatcher": (
+        "Dispatcher",
+        "SubscriptionRefused",
+    ),
+    "actors.stages.dispatchers": (
+        "BroadcastDispatcher",
+        "DemandDispatcher",
+        "PartitionDispatcher",
+    ),
+    "actors.stages.messages": ("Subscription",),
+    "actors.stages.producer": ("Producer",),
+    "actors.stages.producer_consumer": ("ProducerConsumer",),
     "actors.spec": ("actor_spec",),
     "actors.statistics": ("ActorStatistics",),
     "actors.system": (
@@ -146,6 +191,8 @@ _HOMES = {
         "WaitTimeout",
         "WorkflowCycle",
     ),
+    "jobs.breaker": ("Breaker",),
+    "jobs.limits": ("Limit", "Rate"),
     "jobs.filters": ("Filter",),
     "jobs.middleware": ("CallNext", "Middleware"),
     "jobs.batch": ("Batch", "at_least"),
@@ -182,6 +229,8 @@ __all__ = [
     "BatchClosed",
     "BatchNotFound",
     "BatchStatus",
+    "Breaker",
+    "BroadcastDispatcher",
     "CallNext",
     "CallResults",
     "CallTimeout",
@@ -189,8 +238,12 @@ __all__ = [
     "Cancel",
     "ChangedMany",
     "Client",
+    "Consumer",
+    "ConsumerSupervisor",
+    "DemandDispatcher",
     "DependenciesNotFound",
     "Discard",
+    "Dispatcher",
     "Down",
     "EmptyFilter",
     "ExitSignal",
@@ -203,12 +256,15 @@ __all__ = [
     "JobNotFound",
     "KathikonError",
     "LeaseLost",
+    "Limit",
     "Mailbox",
     "MailboxFull",
+    "MemorySnapshots",
     "Middleware",
     "Monitor",
     "NewJob",
     "NoActorSystem",
+    "NoSnapshotMethods",
     "NoSuchActor",
     "Node",
     "NodeNameTaken",
@@ -216,15 +272,30 @@ __all__ = [
     "NotInACall",
     "OpenBatch",
     "OwnedElsewhere",
+    "PartitionDispatcher",
     "ProcessDied",
+    "Producer",
+    "ProducerConsumer",
     "Queue",
     "QueueFull",
     "QueuePaused",
+    "Rate",
     "RemoteError",
     "ReplyTo",
     "Retry",
+    "Snapshot",
+    "SnapshotEvent",
+    "SnapshotLost",
+    "SnapshotRejected",
+    "SnapshotSink",
+    "SnapshotTooLarge",
+    "SnapshotUnreadable",
     "Snooze",
+    "StateNotEncodable",
     "StoreUnavailable",
+    "StoredSnapshot",
+    "Subscription",
+    "SubscriptionRefused",
     "SyncClient",
     "Timeout",
     "Timer",

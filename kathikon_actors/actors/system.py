@@ -21,6 +21,9 @@ from kathikon_actors.actors.errors import ActorIgnored
 from kathikon_actors.actors.mailbox import Mailbox
 from kathikon_actors.actors.recipe import Isolation, Recipe
 from kathikon_actors.actors.ref import ActorRef
+from kathikon_actors.actors.snapshots.sink import MemorySnapshots, SnapshotSink
+from kathikon_actors.actors.snapshots.state import Snapshot
+from kathikon_actors.actors.snapshots.writer import SnapshotWriter
 from kathikon_actors.actors.spec import actor_spec
 from kathikon_actors.actors.systems import current_system, register_system
 from kathikon_actors.actors.timers import Timer
@@ -54,14 +57,19 @@ class ActorSystem:
         token: tells systems apart, also in other processes.
         registry: the names and who holds them.
         deadlines: the clock of its calls and timers.
+        snapshots: what is kept of its actors' states; `subscribe` to hear of those that are lost or refused, `delete`
+            to have an actor begin from scratch.
+        helpers: tasks that serve actors and end after them.
         closed: nothing can be started any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, store: SnapshotSink | None = None) -> None:
         self.token = secrets.token_hex(8)
         self.registry = Registry("unique")
         self.deadlines = Deadlines()
+        self.snapshots = SnapshotWriter(store or MemorySnapshots())
         self.closed = False
+        self.helpers: trio.Nursery | None = None
         self._supervisor: DynamicSupervisor | None = None
         self._numbers = count(1)
         self._cells: dict[int, Cell] = {}
@@ -84,7 +92,7 @@ class ActorSystem:
         shutdown: float | BrutalKill = 5.0,
         link: bool = False,
         mailbox: Mailbox | None = None,
-        snapshot: object = None,
+        snapshot: Snapshot | None = None,
         start_timeout: float | None = None,
         backoff: Backoff | None = None,
         child_intensity: tuple[int, float] | None = None,
@@ -101,7 +109,7 @@ class ActorSystem:
             shutdown: seconds that it has for the messages before the stop request and for `terminate`.
             link: link it to the actor that starts it, which is its parent: its end is a stop request.
             mailbox: a bound on what may wait for it.
-            snapshot: how its state is kept.
+            snapshot: when its state is kept; it needs a name then.
             start_timeout: seconds that `__init__` and `init` may take.
             backoff: delays between restarts.
             child_intensity: (restarts, seconds), a limit of its own besides the supervisor's.
@@ -243,6 +251,7 @@ async def open_actor_system(
     max_children: int | None = None,
     on_exceed: OnExceed = "escalate",
     name: str | None = "actors",
+    store: SnapshotSink | None = None,
 ) -> AsyncIterator[ActorSystem]:
     """Run an actor system round a block; leaving the block stops all actors, each within its `shutdown` seconds.
 
@@ -255,6 +264,7 @@ async def open_actor_system(
         on_exceed: beyond `max_restarts`: "escalate" ends the block with `RestartLimitReached`, "pause" waits
             `max_seconds` and goes on, "drop" leaves that actor stopped.
         name: of the supervisor, in events and trees.
+        store: who keeps snapshots; without one they last as long as the block (a node gives its own store).
 
     Raises:
         RestartLimitReached: actors died too often; after the ordered stop of all.
@@ -264,10 +274,12 @@ async def open_actor_system(
             counter = await system.start(Counter, 10)
             assert await counter.call(Counter.add, 5) == 15
     """
-    system = ActorSystem()
+    system = ActorSystem(store)
     error: BaseException | None = None
     async with trio.open_nursery() as helpers:
+        system.helpers = helpers
         helpers.start_soon(system.deadlines.run, name="actor deadlines")
+        helpers.start_soon(system.snapshots.run, name="actor snapshots")
         try:
             async with open_dynamic_supervisor(
                 max_restarts=max_restarts,
@@ -286,6 +298,7 @@ async def open_actor_system(
         except BaseException as exc:
             error = exc
         system.closed = True
+        await system.snapshots.close()
         helpers.cancel_scope.cancel()
     if error is not None:
         raise error

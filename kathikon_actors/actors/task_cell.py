@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -58,6 +60,7 @@ class TaskCell(Cell):
         "_held",
         "_idle",
         "_idle_timer",
+        "_keeper",
         "_mailbox",
         "_on_kill",
         "_owed",
@@ -65,6 +68,8 @@ class TaskCell(Cell):
         "_processed",
         "_scope",
         "_since",
+        "_snapshot_due",
+        "_snapshot_timer",
         "_up",
         "actor",
         "doom",
@@ -87,6 +92,9 @@ class TaskCell(Cell):
         self._owed: set[Reply] | None = None
         self._idle: float | None = None
         self._idle_timer: Scheduled | None = None
+        self._keeper = recipe.keeper(system.snapshots)
+        self._snapshot_due = False
+        self._snapshot_timer: Scheduled | None = None
         self._processed = 0
         self._dropped = 0
         self._busy = 0.0
@@ -229,6 +237,8 @@ class TaskCell(Cell):
         actor = self.actor
         cls = type(actor)
         actor.__init__(*recipe.args, **recipe.kwargs)  # type: ignore[misc]
+        if self._keeper is not None:
+            actor = self.actor = await self._keeper.restore(actor, partial(self._make_again, recipe))
         if cls.init is not Actor.init:
             value: object = await actor.init()  # type: ignore[func-returns-value]
             if value is IGNORE:
@@ -256,6 +266,9 @@ class TaskCell(Cell):
         while self.doom is None:
             if not mailbox:
                 streak = 0
+                if self._snapshot_due:
+                    await self._take_snapshot()
+                    continue
                 if self._idle is not None and self._idle_timer is None:
                     self._arm_idle()
                     if mailbox:
@@ -284,13 +297,15 @@ class TaskCell(Cell):
                     else:
                         reply.reply(value)
             elif kind == INFO:
-                returned: object = await actor.handle_info(what)  # type: ignore[func-returns-value]
+                returned: object = await actor._take_info(what)  # type: ignore[func-returns-value]  # noqa: SLF001
                 if returned is not None:
                     raise BadReturnValue("handle_info", returned)
             else:
                 self.doom = what
                 return
             self._note_done()
+            if self._keeper is not None:
+                await self._keep_state()
 
     def _note_done(self) -> None:
         self._processed += 1
@@ -300,6 +315,8 @@ class TaskCell(Cell):
     async def _terminate(self, reason: ExitReason) -> None:
         if type(self.actor).terminate is not Actor.terminate:
             await self.actor.terminate(reason)
+        if self._keeper is not None and not is_abnormal(reason):
+            await self._keeper.take_last(self.actor)
 
     def finish(self, reason: ExitReason) -> None:
         """Record the end, as its supervisor sees it; then tell everyone who waits for an answer."""
@@ -308,6 +325,8 @@ class TaskCell(Cell):
         super().finish(reason)
         self.task = None
         self._cancel_idle()
+        if self._snapshot_timer is not None:
+            self.system.deadlines.cancel(self._snapshot_timer)
         if self._current is not None:
             self._current.died(reason)
         for reply in tuple(self._owed or ()):
@@ -316,6 +335,37 @@ class TaskCell(Cell):
             if entry[4] is not None:
                 entry[4].died(reason)
         self._mailbox.clear()
+
+    def _make_again(self, recipe: Recipe) -> Actor:
+        """Make the user's object anew, for one that took half of a state."""
+        cls = type(self.actor)
+        actor = cls.__new__(cls)
+        actor._cell = self  # noqa: SLF001 its own half
+        actor.__init__(*recipe.args, **recipe.kwargs)  # type: ignore[misc]
+        return actor
+
+    async def _keep_state(self) -> None:
+        """A message was handled: take the state if that is due, else see that it is taken in time."""
+        keeper = self._keeper
+        assert keeper is not None
+        if keeper.message_handled():
+            await self._take_snapshot()
+        elif self._snapshot_timer is None and (seconds := keeper.due_in()) < math.inf:
+            self._snapshot_timer = self.system.deadlines.at(trio.current_time() + seconds, self._on_snapshot_due)
+
+    async def _take_snapshot(self) -> None:
+        self._snapshot_due = False
+        if self._snapshot_timer is not None:
+            self.system.deadlines.cancel(self._snapshot_timer)
+            self._snapshot_timer = None
+        assert self._keeper is not None
+        await self._keeper.take(self.actor)
+
+    def _on_snapshot_due(self) -> None:
+        self._snapshot_timer = None
+        self._snapshot_due = True
+        if self._parked:
+            self._wake()
 
     def _wake(self) -> None:
         self._parked = False

@@ -10,11 +10,14 @@ import inspect
 import math
 import types
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 from kathikon_actors.jobs.backoff import BackoffFunction
+from kathikon_actors.jobs.breaker import Breaker
 from kathikon_actors.jobs.errors import BadConfiguration
 from kathikon_actors.jobs.failures import FailureRules, check_discard_on, check_retry_on
+from kathikon_actors.jobs.limits import Limit, Rate, check_limit
 from kathikon_actors.jobs.middleware import Middleware, check_middleware
 from kathikon_actors.jobs.record import Job
 from kathikon_actors.jobs.unique import Unique
@@ -54,6 +57,9 @@ EXTRA_OPTIONS: Final[Mapping[str, tuple[Any, Callable[[str, Any], Any]]]] = type
         "middleware": ((), _check_chain),
         "on_discard": (None, _check_on_discard),
         "unique": (None, _check_unique),
+        "concurrency": (None, partial(check_limit, "concurrency")),
+        "rate_limit": (None, partial(check_limit, "rate_limit")),
+        "breaker": (None, partial(check_limit, "breaker")),
     }
 )
 """Options beyond those that every job has: their defaults, and what checks and keeps a value that was given."""
@@ -73,6 +79,9 @@ class WorkerDefinition:
         middleware: the worker's own chain.
         on_discard: called with the job when it was discarded by its own failure.
         unique: which of its jobs count as the same.
+        concurrency: how many of its jobs run at the same time, on all nodes together.
+        rate_limit: how many of them start in a time, on all nodes together.
+        breaker: when it is given a rest.
     """
 
     retry_on: Mapping[type[BaseException], BackoffFunction | None]
@@ -80,6 +89,9 @@ class WorkerDefinition:
     middleware: tuple[Middleware, ...]
     on_discard: Callable[[Job], object] | None
     unique: Unique | None
+    concurrency: Limit | None
+    rate_limit: Rate | None
+    breaker: Breaker | None
 
     def __init__(
         self,
@@ -152,6 +164,11 @@ class WorkerDefinition:
             else:
                 values[key] = value
         return values
+
+    @property
+    def mourns_async(self) -> bool:
+        """Whether `on_discard` is an async function."""
+        return inspect.iscoroutinefunction(self.on_discard)
 
     def _check(self, parameters: list[inspect.Parameter]) -> None:
         for parameter in parameters:

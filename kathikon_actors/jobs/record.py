@@ -16,6 +16,7 @@ import msgspec
 
 from kathikon_actors.jobs import json, runtime
 from kathikon_actors.jobs.extra import Extra, OnFailure
+from kathikon_actors.jobs.history import whole_history
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 
@@ -62,7 +63,8 @@ class Record(msgspec.Struct, gc=False, kw_only=True, array_like=True):
         args: a JSON object, encoded. `meta` likewise.
         inserted_at: microseconds since 1970; the other times likewise.
         finished_at: when it became completed, cancelled or discarded.
-        history: JSON arrays `[at, event, from, to]` or `[at, event, from, to, meta]`, joined by commas.
+        history: JSON arrays `[at, event, from, to]` or `[at, event, from, to, meta]`, joined by commas; empty while
+            the job's times say it all, see `jobs.history`.
         errors: JSON objects joined by commas.
         fence: the attempt as the store has it, -1 while the store has no row: each write compares it.
         dirty: waits in a lane of the journal.
@@ -251,7 +253,7 @@ class Job:
     def history(self) -> list[HistoryEntry]:
         """One entry per transition, in causal order."""
         entries: list[HistoryEntry] = []
-        for at, event, old, new, *meta in json.decode(b"[" + self._record.history + b"]"):
+        for at, event, old, new, *meta in json.decode(b"[" + whole_history(self._record) + b"]"):
             entries.append({"at": from_us(at), "event": event, "from": old, "to": new, "meta": meta[0] if meta else {}})
         return entries
 

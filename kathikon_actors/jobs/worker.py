@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from kathikon_actors.jobs.backoff import BackoffFunction
+from kathikon_actors.jobs.breaker import Breaker
 from kathikon_actors.jobs.definition import (
     DEFAULT_TIMEOUT,
     EXTRA_OPTIONS,
@@ -18,6 +19,7 @@ from kathikon_actors.jobs.definition import (
 )
 from kathikon_actors.jobs.errors import BadConfiguration, UnknownOption
 from kathikon_actors.jobs.failures import DiscardOn, RetryOn
+from kathikon_actors.jobs.limits import Limit, Rate
 from kathikon_actors.jobs.middleware import Middleware
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Job
@@ -106,6 +108,9 @@ def worker(
     middleware: Iterable[Middleware] = (),
     on_discard: Callable[[Job], object] | None = None,
     unique: Unique | None = None,
+    concurrency: Limit | None = None,
+    rate_limit: Rate | None = None,
+    breaker: Breaker | None = None,
 ) -> _Decorator: ...
 def worker(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Declare a function as a worker.
@@ -120,8 +125,9 @@ def worker(function: Callable[..., Any] | None = None, /, **options: Any) -> Any
             `(attempt, error) -> seconds`, `retry_on` (exception types worth another attempt, or those with seconds or
             a backoff each; any other exception discards at once), `discard_on` (exception types that discard at
             once), `middleware` (see `kathikon_actors.jobs.middleware`), `on_discard(job)` (called in a worker process
-            when the job was discarded by its own failure; what it raises is logged and changes nothing), `unique`
-            (which of its jobs count as the same).
+            when the job was discarded by its own failure; what it raises is logged and changes nothing),
+            `unique` (which of its jobs count as the same), `concurrency`
+            (a `Limit`), `rate_limit` (a `Rate`), `breaker` (a `Breaker`).
 
     Raises:
         UnknownOption: naming the nearest option.
@@ -184,6 +190,9 @@ class Worker:
     retry_on: ClassVar[RetryOn] = ()
     discard_on: ClassVar[DiscardOn] = ()
     middleware: ClassVar[Iterable[Middleware]] = ()
+    concurrency: ClassVar[Limit | None] = None
+    rate_limit: ClassVar[Rate | None] = None
+    breaker: ClassVar[Breaker | None] = None
 
     perform: Callable[..., Any | Awaitable[Any]]
     definition: ClassVar[WorkerDefinition]

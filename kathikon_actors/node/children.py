@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from functools import partial
 from typing import NoReturn
 
@@ -13,12 +14,15 @@ from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailab
 from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
 from kathikon_actors.node.intake import Intake
+from kathikon_actors.node.limiter import Limiter
 from kathikon_actors.node.manage import take_up_doubtful
+from kathikon_actors.node.mourning import Wake
 from kathikon_actors.node.rescuer import Rescuer
 from kathikon_actors.node.scheduler import Scheduler
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.processes.handle import Zygote
 from kathikon_actors.queue.crew import Crew
+from kathikon_actors.queue.gatekeeper import gatekeeper_of
 from kathikon_actors.queue.tree import queue_spec
 from kathikon_actors.store.border import Border
 from kathikon_actors.store.embedded import EmbeddedServer
@@ -62,12 +66,15 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         supervisor_spec("store", store, strategy="rest_for_one"),
         ChildSpec("zygote", _zygote, args=(state,)),
         supervisor_spec("queues", queues, max_restarts=10, max_seconds=5.0),
+        ChildSpec("mourners", _mourners, args=(state,)),
         ChildSpec("scheduler", _scheduler, args=(state,)),
         ChildSpec("claimer", _claimer, args=(state,)),
         ChildSpec("rescuer", _rescuer, args=(state,)),
         ChildSpec("commands", _commands, args=(state,)),
         ChildSpec("leadership", state.leadership.run, args=(state,)),
     ]
+    if gatekeeper_of(state.app.queues, state.definitions) is not None:
+        children.append(ChildSpec("limiter", _limiter, args=(state,)))
     if state.app.children:
         children.append(supervisor_spec("children", list(state.app.children)))
     children.append(ChildSpec("telemetry", state.bus.serve))
@@ -77,8 +84,10 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
 async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Hold the jobs. Its end ends everything that stands on it: the store gives up and the node starts again."""
     table = state.table = Table({name: Border(queue.max_in_memory) for name, queue in state.app.queues.items()})
-    table.on_stored = state.watch.inserted
+    table.on_stored, table.on_progress = state.watch.inserted, state.watch.progressed
+    table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
+    state.gatekeeper = gatekeeper_of(state.app.queues, state.definitions)
     state.lease_lost = trio.Event()
     try:
         task_status.started()
@@ -150,8 +159,10 @@ async def _membership(state: NodeState, *, task_status: trio.TaskStatus[int] = t
         await _take_up(state, membership)
     else:
         membership = state.membership
+        begun = time.monotonic()
         try:
             await store.renew(membership, lease)
+            state.hold_from(begun)
         except LeaseLost:
             # We left, or were replaced, while this child was down: all that works under that epoch starts again.
             task_status.started(membership.epoch)
@@ -161,12 +172,16 @@ async def _membership(state: NodeState, *, task_status: trio.TaskStatus[int] = t
     try:
         while True:
             await trio.sleep_until(renewed + lease / 3)
-            begun = trio.current_time()
+            begun, now = trio.current_time(), time.monotonic()
+            if now > state.held_until:
+                # We were stopped. What ran is dead, and others may have what we held: we are another life now.
+                await _start_again(state)
             try:
                 if faults.armed:
                     await faults.reach("membership.before_renew", node=state.name)
                 await store.renew(membership, lease)
                 renewed = begun
+                state.hold_from(now)
                 await take_up_doubtful(state)
             except StoreUnavailable:
                 # What runs must have stopped when the lease ends: others take the jobs then.
@@ -185,8 +200,11 @@ async def _membership(state: NodeState, *, task_status: trio.TaskStatus[int] = t
 
 async def _join(state: NodeState) -> Membership:
     while True:
+        begun = time.monotonic()
         try:
-            return await state.store.join(state.name, state.lease)
+            membership = await state.store.join(state.name, state.lease)
+            state.hold_from(begun)
+            return membership
         except NodeNameTaken as taken:
             if not state.joined_before:
                 raise
@@ -220,6 +238,7 @@ async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = 
 async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the fork server."""
     zygote = state.zygote = await Zygote.start(list(state.definitions.values()), middleware=state.app.middleware)
+    zygote.hold(state.held_until)
     try:
         task_status.started(zygote.pid)
         await zygote.serve()
@@ -239,8 +258,16 @@ def _crew(state: NodeState, name: str) -> Crew:
         bus=state.bus,
     )
     crew.draining = state.draining
+    if state.gatekeeper is not None and state.gatekeeper.concerns(name):
+        crew.gatekeeper = state.gatekeeper
     state.crews[name] = crew
     return crew
+
+
+async def _mourners(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Call `on_discard`."""
+    assert state.wake is not None
+    await state.wake.run(state.the_zygote, task_status=task_status)
 
 
 async def _scheduler(state: NodeState, *, task_status: trio.TaskStatus[Scheduler] = trio.TASK_STATUS_IGNORED) -> None:
@@ -253,6 +280,15 @@ async def _claimer(state: NodeState, *, task_status: trio.TaskStatus[Claimer] = 
     assert state.intake is not None
     try:
         await Claimer(state, state.intake).run(task_status=task_status)
+    except LeaseLost:
+        await _start_again(state)
+
+
+async def _limiter(state: NodeState, *, task_status: trio.TaskStatus[Limiter] = trio.TASK_STATUS_IGNORED) -> None:
+    """Speak with the store about limits."""
+    assert state.gatekeeper is not None
+    try:
+        await Limiter(state, state.gatekeeper).run(task_status=task_status)
     except LeaseLost:
         await _start_again(state)
 

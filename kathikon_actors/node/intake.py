@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
+from copy import copy
 
 from kathikon_actors import faults
 from kathikon_actors.jobs import machine
@@ -157,7 +158,7 @@ class Intake:
     def _admit(self, records: Iterable[Record]) -> None:
         """Put rows that the store has as ours into the table; nothing runs them but this node's processes."""
         table, now, node = self._table, self._clock(), self._membership.node
-        fresh = [record for record in records if record.id not in table.records]
+        fresh = [record for record in records if record.id not in table.records or table.is_old(record)]
         changed = []
         for record in fresh:
             if record.orphaned >= POISON:
@@ -173,6 +174,10 @@ class Intake:
                     self._strangers.append(record)
         table.adopt(fresh)
         table.changed(changed)
+        if table.mourners is not None:
+            for record in changed:
+                if record.state == "discarded" and table.mourners.mourns(record.worker):
+                    table.mourners.take(record, copy(record))
 
     async def _give_back(self, records: Iterable[Record]) -> list[Record]:
         gone = self._table.let_go(records)

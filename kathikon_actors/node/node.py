@@ -321,9 +321,11 @@ class Node(JobActions, Operations, Composition, Telemetry):
         for crew in self._state.crews.values():
             crew.drain()
         with trio.move_on_after(timeout):
-            while not all(crew.idle for crew in self._state.crews.values()):
+            while not (all(crew.idle for crew in self._state.crews.values()) and self._state.mourned):
                 await trio.sleep(0.01)
             return True
+        if self._state.wake is not None:
+            self._state.wake.give_up()
         return False
 
 

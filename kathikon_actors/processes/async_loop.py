@@ -28,7 +28,18 @@ from kathikon_actors.processes.execution import (
     report_value,
 )
 from kathikon_actors.processes.frames import FrameDecoder, encode_frames
-from kathikon_actors.processes.messages import FromWorker, Interrupt, Report, Run, Stop, ToWorker, Why
+from kathikon_actors.processes.messages import (
+    FromWorker,
+    Interrupt,
+    Mourn,
+    Report,
+    Run,
+    SabotagedRun,
+    Stop,
+    ToWorker,
+    Why,
+)
+from kathikon_actors.processes.sabotage import sabotaged
 from kathikon_actors.processes.shared import REVOKED_FROM, SharedPage
 
 __all__ = ["run_async_loop"]
@@ -81,7 +92,7 @@ class _AsyncLoop:
         self._words = page.words
         self._executables = executables
         self._free = [page.slot(index) for index in reversed(range(page.slots))]
-        self._queued: deque[Run] = deque()
+        self._queued: deque[Run | Mourn] = deque()
         self._running: dict[int, _Running] = {}
         self._waiting: list[FromWorker] = []
         self._filled = trio.Event()
@@ -121,7 +132,7 @@ class _AsyncLoop:
                 self._take(message)
 
     def _take(self, message: ToWorker) -> None:
-        if isinstance(message, Run):
+        if isinstance(message, Run | Mourn):
             if self._stopping:
                 self.put(Report(message.seq, "returned", 0.0))
             else:
@@ -137,16 +148,22 @@ class _AsyncLoop:
 
     def _start_queued(self) -> None:
         while self._queued and self._free:
-            self._start(self._queued.popleft())
+            run = self._queued.popleft()
+            if type(run) is SabotagedRun:
+                with sabotaged(self._executables.by_name, run):
+                    self._start(run)
+            else:
+                self._start(run)
 
-    def _start(self, run: Run) -> None:
+    def _start(self, run: Run | Mourn) -> None:
         """Begin a run in a free slot, unless it was revoked: the order of the two words is argued in `shared`."""
         seq = run.seq
         slot = self._free.pop()
         started = monotonic_ns()
         self._words[slot + 1] = started
         self._words[slot] = seq
-        executable = self._executables.by_name.get(run.record.worker)
+        table = self._executables.by_name if isinstance(run, Run) else self._executables.mourners
+        executable = table.get(run.record.worker)
         if seq >= self._words[REVOKED_FROM]:
             self._finish(slot, Report(seq, "returned", 0.0))
         elif executable is None:

@@ -12,10 +12,12 @@ __all__ = [
     "Forked",
     "FromZygote",
     "Hello",
+    "Hold",
     "Kind",
     "NotPreloaded",
     "Ready",
     "StartMethod",
+    "ToZygote",
     "WorkerRef",
 ]
 
@@ -67,6 +69,16 @@ class Fork(msgspec.Struct, array_like=True, tag="fork"):
     title: str
 
 
+class Hold(msgspec.Struct, array_like=True, tag="hold"):
+    """The node holds its lease until then; when nothing newer comes, every worker process is to be dead by that time.
+
+    Attributes:
+        until: seconds of the system's monotonic clock.
+    """
+
+    until: float
+
+
 class Ready(msgspec.Struct, array_like=True, tag="ready"):
     """The zygote takes requests."""
 
@@ -105,4 +117,5 @@ class Exited(msgspec.Struct, array_like=True, tag="exited"):
     out_of_memory: bool
 
 
+ToZygote = Fork | Hold
 FromZygote = Ready | NotPreloaded | Forked | Exited

@@ -65,6 +65,19 @@ def _performer(owner: type[Any], *, free_form: bool) -> Callable[..., Any]:
     return perform_free_form if free_form else perform
 
 
+def _mourner(definition: WorkerDefinition) -> Executable:
+    """Prepare `on_discard`: it takes the job alone."""
+    on_discard = definition.on_discard
+    assert on_discard is not None
+
+    def mourn(job: Job, /, **_in_the_job: Any) -> object:
+        return on_discard(job)
+
+    mourner = Executable(definition)
+    mourner.call, mourner.takes_job, mourner.awaits = mourn, True, definition.mourns_async
+    return mourner
+
+
 class Executables:
     """Every worker this process knows, by name, and why it does not know the others."""
 
@@ -75,6 +88,7 @@ class Executables:
         middleware: tuple[Middleware, ...] = (),
     ) -> None:
         self.by_name = {name: Executable(definition, middleware) for name, definition in definitions.items()}
+        self.mourners = {name: _mourner(d) for name, d in definitions.items() if d.on_discard is not None}
         self._failed = failed
 
     def report_unknown(self, seq: int, record: Record) -> Report:

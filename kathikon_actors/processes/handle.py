@@ -26,6 +26,7 @@ from kathikon_actors.processes.control import (
     Forked,
     FromZygote,
     Hello,
+    Hold,
     Kind,
     NotPreloaded,
     Ready,
@@ -106,7 +107,7 @@ class Zygote:
             chain = [refer_to_middleware(each) for each in middleware]
         except BadConfiguration as error:
             raise ZygoteFailed(str(error)) from error
-        has_async = any(definition.is_async for definition in definitions)
+        has_async = any(definition.is_async or definition.mourns_async for definition in definitions)
         hello = Hello(os.getpid(), refs, preload, has_async, start_method, chain)
         zygote = cls._launch(hello)
         try:
@@ -182,6 +183,16 @@ class Zygote:
             for descriptor in self._descriptors:
                 os.close(descriptor)
             self._descriptors.clear()
+
+    def hold(self, until: float) -> None:
+        """Have every worker process killed at this time, unless a later one is told before: the node's lease ends.
+
+        Args:
+            until: seconds of `time.monotonic`.
+        """
+        if not self._gone and not self._closed:
+            with suppress(OSError):  # gone, or its buffer is full: then the next renewal tells it
+                self._control.send(encode_frames([Hold(until)]))
 
     def kill(self) -> None:
         """Send SIGKILL; the kernel kills its workers with it. `serve` raises."""

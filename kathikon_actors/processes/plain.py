@@ -25,6 +25,7 @@ from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.runtime import CURRENT
 from kathikon_actors.processes.channel import ProgressThrottle, leave_forked_child, send_all
 from kathikon_actors.processes.execution import (
+    Executable,
     Executables,
     add_own_file,
     bind,
@@ -34,7 +35,18 @@ from kathikon_actors.processes.execution import (
     report_value,
 )
 from kathikon_actors.processes.frames import FrameDecoder
-from kathikon_actors.processes.messages import FromWorker, Progress, Report, Run, Stop, ToWorker, Why
+from kathikon_actors.processes.messages import (
+    FromWorker,
+    Mourn,
+    Progress,
+    Report,
+    Run,
+    SabotagedRun,
+    Stop,
+    ToWorker,
+    Why,
+)
+from kathikon_actors.processes.sabotage import sabotaged
 from kathikon_actors.processes.shared import REVOKED_FROM, SharedPage
 
 __all__ = ["PlainLoop"]
@@ -68,7 +80,7 @@ class PlainLoop:
             if executable.definition.is_async:
                 executable.call = _refuse_async
             elif executable.awaits:
-                executable.call = partial(_drive, executable.call)
+                executable.call, executable.awaits = partial(_drive, executable.call), False
         self._by_name = executables.by_name
         self._waiting: list[FromWorker] = []
         self._lock = threading.Lock()
@@ -94,7 +106,7 @@ class PlainLoop:
         self._context = copy_context()
         decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
         feed, recv = decoder.feed, self._sock.recv
-        execute = self._execute
+        execute, by_name = self._execute, self._by_name
         stopping = False
         while not stopping:
             try:
@@ -109,9 +121,14 @@ class PlainLoop:
                     if stopping:
                         self._waiting.append(Report(message.seq, "returned", 0.0))
                     else:
-                        execute(message)
+                        execute(message, by_name)
+                elif type(message) is Mourn:
+                    execute(message, self._executables.mourners)
                 elif type(message) is Stop:
                     stopping = True
+                elif type(message) is SabotagedRun and not stopping:
+                    with sabotaged(self._by_name, message):
+                        execute(message, by_name)
         self._flush()
 
     def report_progress(self, percent: int) -> None:
@@ -122,7 +139,7 @@ class PlainLoop:
         """Whether the node asked this job to stop because somebody cancelled it."""
         return self._page.interrupted() == (self._seq, "cancel")
 
-    def _execute(self, run: Run) -> None:
+    def _execute(self, run: Run | Mourn, by_name: dict[str, Executable]) -> None:
         seq = run.seq
         record = run.record
         words = self._words
@@ -134,7 +151,7 @@ class PlainLoop:
             words[slot] = 0
             self._waiting.append(Report(seq, "returned", 0.0))
             return
-        executable = self._by_name.get(record.worker)
+        executable = by_name.get(record.worker)
         if executable is None:
             words[slot] = 0
             self._waiting.append(self._executables.report_unknown(seq, record))

@@ -8,18 +8,31 @@ from __future__ import annotations
 
 import gc
 import importlib
+import math
 import os
 import select
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kathikon_actors.jobs.worker import WorkerDefinition
-from kathikon_actors.processes.control import Exited, Fork, Forked, FromZygote, Hello, Kind, NotPreloaded, Ready
+from kathikon_actors.processes.control import (
+    Exited,
+    Fork,
+    Forked,
+    FromZygote,
+    Hello,
+    Hold,
+    Kind,
+    NotPreloaded,
+    Ready,
+    ToZygote,
+)
 from kathikon_actors.processes.frames import FrameDecoder, encode_frames
 from kathikon_actors.processes.linux import die_with_parent, thread_count
 from kathikon_actors.processes.memory import oom_kills
@@ -69,12 +82,14 @@ class _Zygote:
     def __init__(self, hello: Hello, control: socket.socket) -> None:
         self._hello = hello
         self._control = control
-        self._decoder: FrameDecoder[Fork] = FrameDecoder(Fork)
+        self._decoder: FrameDecoder[ToZygote] = FrameDecoder(ToZygote)
         self._descriptors: deque[int] = deque()
         self._children: set[int] = set()
         self._loaded: dict[str, WorkerDefinition] = {}
         self._node_is_gone = False
         self._oom_kills = oom_kills()
+        self._hold_until: float | None = None
+        self._let_go: set[int] = set()
 
     def run(self) -> Assignment | None:
         problem = self._preload() if self._hello.preload and self._hello.start_method == "fork" else None
@@ -125,7 +140,7 @@ class _Zygote:
         poll.register(self._control, select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
         while not self._node_is_gone:
-            for descriptor, _events in poll.poll():
+            for descriptor, _events in poll.poll(self._patience()):
                 if descriptor == self._wake_read.fileno():
                     with suppress(BlockingIOError):
                         self._wake_read.recv(4096)
@@ -136,9 +151,30 @@ class _Zygote:
                 if not data:
                     return None
                 for request in self._decoder.feed(data):
+                    if isinstance(request, Hold):
+                        self._hold_until = request.until
+                        continue
                     assignment = self._fork(request, self._descriptors.popleft(), self._descriptors.popleft())
                     if assignment is not None:
                         return assignment
+        return None
+
+    def _patience(self) -> float | None:
+        """Give the milliseconds until the node's lease ends; a node that was stopped past that loses its workers.
+
+        Others may start its jobs from then on, and what they start must not meet what still runs here.
+        """
+        if self._hold_until is None:
+            return None
+        left = self._hold_until - time.monotonic()
+        if left > 0:
+            return math.ceil(left * 1000)
+        self._hold_until = None
+        for pid in self._children:
+            self._let_go.add(pid)
+            _kill_group(pid)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         return None
 
     def _fork(self, request: Fork, worker_socket: int, page: int) -> Assignment | None:
@@ -202,6 +238,9 @@ class _Zygote:
             self._tell(*reports)
 
     def _exited(self, pid: int, status: int) -> Exited:
+        if pid in self._let_go:
+            self._let_go.discard(pid)
+            return Exited(pid, None, None, out_of_memory=False)  # through no fault of what it ran
         if not os.WIFSIGNALED(status):
             return Exited(pid, os.waitstatus_to_exitcode(status), None, out_of_memory=False)
         number = os.WTERMSIG(status)

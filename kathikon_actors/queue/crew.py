@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from kathikon_actors.jobs.queue import Queue
+from kathikon_actors.queue.gatekeeper import Gatekeeper
 from kathikon_actors.queue.pace import Pace
 from kathikon_actors.queue.runner import Kind, Runner
 from kathikon_actors.queue.settle import Backoffs, Ending
@@ -30,6 +31,7 @@ class Crew:
         pool: the supervisor of the worker processes, while it runs.
         bus: what happens to the queue and its processes is told there.
         wake: lets the producer look again.
+        gatekeeper: of the node, when any job of the queue may be limited.
         ready: how many jobs wait in the producer's heap; `None` while there is no producer.
         failing: places of the pool whose processes die one after the other; each is tried again after a pause.
     """
@@ -59,6 +61,7 @@ class Crew:
         self.pool: DynamicSupervisor | None = None
         self.wake: Callable[[], None] = _nobody
         self.ready: Callable[[], int] | None = None
+        self.gatekeeper: Gatekeeper | None = None
         self.failing: set[object] = set()
 
     def join(self, runner: Runner) -> None:

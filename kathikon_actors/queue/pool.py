@@ -149,6 +149,7 @@ async def _serve(place: _Place, *, task_status: trio.TaskStatus[None] = trio.TAS
         crew.backoff,
         alone=place.use == "alone",
         limits=place.limits,
+        on_ended=None if crew.gatekeeper is None else crew.gatekeeper.ended,
         on_spent=spent.set,
     )
     died: WorkerDied | None = None

@@ -33,14 +33,23 @@ from kathikon_actors.store.rows import (
     wide_rows,
 )
 from kathikon_actors.store.statements import statement
+from kathikon_actors.store.usual import (
+    USUAL_COLUMNS,
+    ends_usually,
+    usual_ends,
+    usual_inserts,
+    usual_rows,
+    was_usual,
+)
 
 if TYPE_CHECKING:
     from kathikon_actors.store.connection import Connection, Raw
 
-__all__ = ["CommitLane", "claims_fence"]
+__all__ = ["CommitLane", "Fence", "claims_fence", "limits_fence"]
 
 _NUMBERS: Final[dict[Lane, int]] = {"inserts": 0, "outcomes": 1}
 _CLAIMS: Final = 2
+_LIMITS: Final = 3
 _COPY_COLUMNS: Final = ("owner", *COLUMNS)
 _WIDE_COLUMNS: Final = (*_COPY_COLUMNS, *SPARSE)
 
@@ -81,6 +90,11 @@ def claims_fence() -> Fence:
     return Fence(_CLAIMS)
 
 
+def limits_fence() -> Fence:
+    """Give the fence of bids for tokens and slots."""
+    return Fence(_LIMITS)
+
+
 class CommitLane:
     """Commits of one lane, one after another on one connection."""
 
@@ -102,18 +116,26 @@ class CommitLane:
         if may_conflict and records:
             free = [pg_id(job_id) for job_id in unowned]
             return await self.connection.run(self._insert_new, membership, batch, insert_columns(records), free)
-        make_rows = copy_rows if all(map(is_plain, records)) else wide_rows
+        usual = all(map(was_usual, records))
+        if 0 < len(records) <= SMALL_BATCH and not unowned:
+            name, arrays = ("insert_usual", usual_inserts) if usual else ("insert_rows", insert_columns)
+            await self.connection.run(self._insert_small, membership, batch, name, arrays(records))
+            return set()
+        columns: tuple[str, ...]
+        if usual:
+            columns, make_rows = USUAL_COLUMNS, usual_rows
+        elif all(map(is_plain, records)):
+            columns, make_rows = _COPY_COLUMNS, copy_rows
+        else:
+            columns, make_rows = _WIDE_COLUMNS, wide_rows
+        rows = make_rows(membership.node_id, records)
+        left: set[str] = set()
         if unowned:
-            rows = make_rows(membership.node_id, records)
             for number, record in enumerate(records):
                 if record.id in unowned:
                     rows[number] = (None, *rows[number][1:])
-            queues = {record.queue for record in records if record.id in unowned}
-            await self.connection.run(self._copy, membership, batch, rows, queues)
-        elif 0 < len(records) <= SMALL_BATCH:
-            await self.connection.run(self._insert_small, membership, batch, insert_columns(records))
-        else:
-            await self.connection.run(self._copy, membership, batch, make_rows(membership.node_id, records))
+                    left.add(record.queue)
+        await self.connection.run(self._copy, membership, batch, columns, rows, left)
         return set()
 
     async def insert_composed(
@@ -137,17 +159,23 @@ class CommitLane:
         self, membership: Membership, batch: int, records: Sequence[Record]
     ) -> tuple[set[bytes], list[Record]]:
         """See `Store.commit_outcomes`; give also the jobs that the commit made ready, and that are the node's own."""
+        usual = [record for record in records if ends_usually(record)]
+        others = [record for record in records if not ends_usually(record)] if len(usual) < len(records) else []
+        finished = [record for record in others if record.state in TERMINAL_STATES]
         # By id, as those who insert dependants lock them: nobody waits in a circle.
-        finished = sorted([record for record in records if record.state in TERMINAL_STATES], key=_by_id)
-        changed = [record for record in records if record.state not in TERMINAL_STATES]
+        usual.sort(key=_by_id)
+        finished.sort(key=_by_id)
+        changed = [record for record in others if record.state not in TERMINAL_STATES]
         aftermath = Aftermath.of(changed) if changed else None
         if aftermath is not None and aftermath.starting:
             # Nothing else of those has changed, and what is known of them may be old.
             changed = [record for record in changed if record.extra is None or record.extra.begun != 1]
         steps: list[tuple[str, Columns]] = []
+        if usual:
+            steps.append(("complete_rows", usual_ends(usual)))
         if finished:
             steps.append(("finish_rows", outcome_columns(finished)))
-        if changed or not finished:
+        if changed or not steps:
             steps.append(("change_rows", outcome_columns(changed)))
         return await self.connection.run(self._write, membership, batch, steps, aftermath)
 
@@ -158,20 +186,25 @@ class CommitLane:
     async def _last_batch(self, raw: Raw, membership: Membership) -> int:
         return await self._fence.attach(raw, membership)
 
-    async def _insert_small(self, raw: Raw, membership: Membership, batch: int, columns: Columns) -> None:
+    async def _insert_small(self, raw: Raw, membership: Membership, batch: int, name: str, columns: Columns) -> None:
         fence = await self._fence.key(raw, membership)
         try:
-            status = await raw.execute(statement("insert_rows"), *fence, batch, *columns)
+            status = await raw.execute(statement(name), *fence, batch, *columns)
         except asyncpg.UniqueViolationError as error:
             raise _already_exists(error) from None
         if status == "INSERT 0 0":
             raise LeaseLost(membership.node, membership.epoch)
 
     async def _copy(
-        self, raw: Raw, membership: Membership, batch: int, rows: list[tuple[Any, ...]], left: Collection[str] = ()
+        self,
+        raw: Raw,
+        membership: Membership,
+        batch: int,
+        columns: tuple[str, ...],
+        rows: list[tuple[Any, ...]],
+        left: Collection[str],
     ) -> None:
         await self._begin(raw, membership, batch)
-        columns = _COPY_COLUMNS if len(rows) == 0 or len(rows[0]) == len(_COPY_COLUMNS) else _WIDE_COLUMNS
         try:
             await raw.copy_records_to_table("jobs", schema_name="kathikon", columns=columns, records=rows)
         except asyncpg.UniqueViolationError as error:

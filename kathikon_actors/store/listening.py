@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kathikon_actors.store.connection import Connection, Raw
 
-__all__ = ["Ear"]
+__all__ = ["LIMITS", "Ear"]
 
 CHANNEL = "kathikon_unowned"
 """The payload names queues, joined by commas; an empty one means any."""
+
+LIMITS = "kathikon_limits"
+"""The payload is the tags of limits, joined by commas; an empty one means any."""
 
 CONTROL_CHANNEL = "kathikon_control"
 """The payload is the topic: what operators have changed."""
@@ -22,7 +25,10 @@ class Ear:
 
     Args:
         connection: used for nothing else.
-        own: gives the server's process ids of the connections whose notices of rows are our own.
+        own: gives the server's process ids of the connections whose notices of rows and limits are our own.
+
+    Attributes:
+        limits_changed: called with what other nodes tell of limits.
     """
 
     def __init__(self, connection: Connection, own: Callable[[], Collection[int]]) -> None:
@@ -31,6 +37,7 @@ class Ear:
         self._wake: Callable[[frozenset[str]], None] | None = None
         self._control: dict[str, Callable[[], None]] = {}
         self._heard_on: Raw | None = None
+        self.limits_changed: Callable[[frozenset[str]], None] | None = None
 
     async def listen(self, wake: Callable[[frozenset[str]], None]) -> None:
         """See `Store.listen`."""
@@ -51,6 +58,7 @@ class Ear:
         if raw is self._heard_on:  # the other one who listens was faster
             return
         await raw.add_listener(CHANNEL, self._told)
+        await raw.add_listener(LIMITS, self._told_of_limits)
         await raw.add_listener(CONTROL_CHANNEL, self._told_control)
         raw.add_termination_listener(self._lost)
         self._heard_on = raw
@@ -58,6 +66,10 @@ class Ear:
     def _told(self, _raw: object, pid: int, _channel: str, payload: Any) -> None:
         if self._wake is not None and pid not in self._own():
             self._wake(frozenset(str(payload).split(",")) if payload else frozenset())
+
+    def _told_of_limits(self, _raw: object, pid: int, _channel: str, payload: Any) -> None:
+        if self.limits_changed is not None and pid not in self._own():
+            self.limits_changed(frozenset(str(payload).split(",")) if payload else frozenset())
 
     def _told_control(self, _raw: object, _pid: int, _channel: str, payload: Any) -> None:
         wake = self._control.get(str(payload))

@@ -27,6 +27,7 @@ from kathikon_actors.jobs.states import TERMINAL_STATES, State
 from kathikon_actors.store.memory_batches import MemoryGraphStore
 from kathikon_actors.store.memory_commands import MemoryCommands
 from kathikon_actors.store.memory_data import MemoryData, MemoryNode, stored, wall_clock
+from kathikon_actors.store.memorylimits import MemoryLimits
 from kathikon_actors.store.protocol import (
     CLAIMABLE_STATES,
     MAX_PAGE,
@@ -63,6 +64,7 @@ class MemoryStore(MemoryCommands, MemoryGraphStore):
     def __init__(self, data: MemoryData | None = None) -> None:
         self.data = MemoryData() if data is None else data
         self._open = False
+        self.limits = MemoryLimits(self.data, self._begin, self._member)
         self.snapshots = MemorySnapshotStore(self.data, self._begin)
 
     async def open(self) -> None:
@@ -74,6 +76,7 @@ class MemoryStore(MemoryCommands, MemoryGraphStore):
         """Answer no more, and let go of the names that were joined through this store; the rows stay in `data`."""
         self._open = False
         self.data.listeners.pop(self, None)
+        self.data.limits.listeners.pop(self.limits, None)
         for listeners in self.data.control.values():
             listeners.pop(id(self), None)
         for node in self.data.nodes.values():

@@ -167,7 +167,7 @@ class MemoryGraph:
             holder.extra = msgspec.structs.replace(holder.extra, guarded=held.revision)
             data.give(holder, None)
             data.told.add(holder.queue)
-        elif due is not None and holder.state in ("available", "executing", "waiting"):
+        elif due is not None and held.begun and holder.id in data.live and holder.state != "retryable":
             held.again = due
 
     def _depend(self, data: MemoryData, record: Record, waits: tuple[bytes, ...], home: Home) -> None:

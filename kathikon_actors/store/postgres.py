@@ -16,6 +16,7 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.store import lanes, names
 from kathikon_actors.store.batches import PostgresBatches
 from kathikon_actors.store.connection import BY_INDEX, ONE_PLAN, Connection, Pool
+from kathikon_actors.store.granting import PostgresLimits
 from kathikon_actors.store.leading import lead, resign
 from kathikon_actors.store.listening import Ear
 from kathikon_actors.store.managing import change_row
@@ -74,6 +75,7 @@ class PostgresStore(PostgresOperations):
         self._fence = lanes.claims_fence()
         self._ear = Ear(Connection(parsed, timeout), self._own_backends)
         self._readers = Pool(parsed, timeout, _READERS)
+        self.limits = PostgresLimits(Connection(parsed, timeout, BY_INDEX), self._ear, self._check_open)
         self.snapshots = PostgresSnapshotStore(Pool(parsed, timeout, 1), self._check_open)
 
     async def open(self) -> None:
@@ -95,6 +97,7 @@ class PostgresStore(PostgresOperations):
             await connection.close()
         await self._readers.close()
         await self.snapshots.pool.close()
+        await self.limits.connection.close()
 
     async def join(self, node: str, lease: float) -> Membership:
         """See `Store.join`."""
@@ -246,7 +249,7 @@ class PostgresStore(PostgresOperations):
         return [*lanes, self._names.connection, self._claims, self._ear.connection]
 
     def _own_backends(self) -> set[int]:
-        own = (self._lanes["inserts"].connection.raw, self._claims.raw)
+        own = (self._lanes["inserts"].connection.raw, self._claims.raw, self.limits.connection.raw)
         return {raw.get_server_pid() for raw in own if raw is not None and not raw.is_closed()}
 
     def _check_open(self) -> None:

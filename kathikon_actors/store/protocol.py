@@ -18,6 +18,7 @@ from kathikon_actors.jobs.states import State
 from kathikon_actors.store.commands import CommandStore
 from kathikon_actors.store.graph import GraphStore
 from kathikon_actors.store.leading import LeaderStore
+from kathikon_actors.store.limits import LimitStore
 from kathikon_actors.store.snapshots import SnapshotStore
 
 __all__ = [
@@ -141,6 +142,11 @@ class Store(GraphStore, LeaderStore, CommandStore, Protocol):
 
     url: str
     """What the user gave, without secrets: for errors and the tree."""
+
+    @property
+    def limits(self) -> LimitStore:
+        """Where limits that hold across the cluster are kept."""
+        ...
 
     @property
     def snapshots(self) -> SnapshotStore:

@@ -21,6 +21,7 @@ from kathikon_actors.jobs.states import STATES
 __all__ = [
     "COLUMNS",
     "SPARSE",
+    "Y2K",
     "Columns",
     "array_literal",
     "copy_rows",
@@ -56,8 +57,9 @@ _NOTHING: Final = list(_NONE)
 
 Columns: TypeAlias = tuple[list[Any], ...]
 
-# Microseconds from 1970 to 2000, where Postgres counts from.
-_Y2K: Final = 946_684_800_000_000
+Y2K: Final = 946_684_800_000_000
+"""Microseconds from 1970 to 2000, where Postgres counts from."""
+
 _EARLIEST: Final = -62_135_596_800_000_000
 _LATEST: Final = 253_402_300_799_999_999
 
@@ -70,12 +72,12 @@ pg_id = cast("Callable[[bytes], UUID]", pgproto.UUID)
 
 def pg_time(us: int) -> tuple[int]:
     """Give microseconds since 1970 as the tuple that asyncpg's codec takes for a timestamptz."""
-    return (us - _Y2K,)
+    return (us - Y2K,)
 
 
 def pg_us(us: int) -> int:
     """Give microseconds since 1970 as microseconds since 2000, for statements that take times as numbers."""
-    return us - _Y2K
+    return us - Y2K
 
 
 def copy_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, ...]]:
@@ -84,10 +86,10 @@ def copy_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, .
     return [
         (
             owner,
-            (r.inserted_at - _Y2K,),
-            (r.scheduled_at - _Y2K,),
-            None if r.attempted_at is None else (r.attempted_at - _Y2K,),
-            None if r.finished_at is None else (r.finished_at - _Y2K,),
+            (r.inserted_at - Y2K,),
+            (r.scheduled_at - Y2K,),
+            None if r.attempted_at is None else (r.attempted_at - Y2K,),
+            None if r.finished_at is None else (r.finished_at - Y2K,),
             r.timeout,
             r.priority,
             r.max_attempts,
@@ -171,8 +173,8 @@ def unowned_columns(records: Sequence[Record]) -> Columns:
         records
     )
     return (
-        [r.inserted_at - _Y2K for r in records],
-        [r.scheduled_at - _Y2K for r in records],
+        [r.inserted_at - Y2K for r in records],
+        [r.scheduled_at - Y2K for r in records],
         [r.timeout for r in records],
         [r.priority for r in records],
         [r.max_attempts for r in records],
@@ -207,10 +209,10 @@ def outcome_columns(records: Sequence[Record]) -> Columns:
         _unless_all([r.state for r in records], "completed"),
         _unless_all(attempts, 1),
         _unless_all([r.max_attempts for r in records], 3),
-        [r.scheduled_at - _Y2K for r in records],
-        [None if r.attempted_at is None else r.attempted_at - _Y2K for r in records],
-        [None if r.finished_at is None else r.finished_at - _Y2K for r in records],
-        [r.history.decode() for r in records],
+        [r.scheduled_at - Y2K for r in records],
+        [None if r.attempted_at is None else r.attempted_at - Y2K for r in records],
+        [None if r.finished_at is None else r.finished_at - Y2K for r in records],
+        [r.history.decode() for r in records] if any(r.history for r in records) else [],
         [r.errors.decode() for r in records] if any(r.errors for r in records) else [],
         [None if r.result is None else r.result.decode() for r in records],
         _unless_all([r.progress for r in records], 100),
@@ -299,7 +301,7 @@ def _extra(
 
 def us_of(value: tuple[int]) -> int:
     """Give what asyncpg's codec made of a timestamptz as microseconds since 1970."""
-    us = value[0] + _Y2K
+    us = value[0] + Y2K
     if not _EARLIEST <= us <= _LATEST:
         raise ValueError("a time lies outside the years 1 to 9999")
     return us

@@ -21,6 +21,7 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import DUE_STATES, TERMINAL_STATES
 from kathikon_actors.store.border import Border
 from kathikon_actors.store.lane_queue import Insert, LaneQueue
+from kathikon_actors.store.mourners import Mourners
 
 __all__ = ["Table"]
 
@@ -52,7 +53,8 @@ class Table:
     Attributes:
         moving: held while rows change their owner between the store and this table.
         in_doubt: such a change was begun and nothing is known of its end.
-        on_stored: told of new jobs once they are committed.
+        on_stored: told of new jobs once they are committed; `on_progress` of jobs that tell how far they are.
+        mourners: call `on_discard` of jobs that are about to be discarded by their own failure.
     """
 
     def __init__(self, borders: Mapping[str, Border] | None = None) -> None:
@@ -62,6 +64,8 @@ class Table:
         self.in_doubt = False
         self._newcomers: set[bytes] | None = None
         self.on_stored: Callable[[list[Record]], None] | None = None
+        self.on_progress: Callable[[Record], None] | None = None
+        self.mourners: Mourners | None = None
         self.closed = False
         self.inserts: LaneQueue[Insert] = LaneQueue()
         self.outcomes: LaneQueue[Record] = LaneQueue()
@@ -113,12 +117,19 @@ class Table:
         for record in records:
             known = self.records.get(record.id)
             # One that has ended and comes back was retried before we were told that its end is committed.
-            if known is None or known.state in TERMINAL_STATES:
+            if known is None or known.state in TERMINAL_STATES or self.is_old(record):
                 if known is not None:
                     self._forget(known)
                 fresh.append(record)
         self._count(fresh, 1)
         self._take_in(fresh)
+
+    def is_old(self, record: Record) -> bool:
+        """Tell whether what is here of this job was changed by others since, and taken away from this node."""
+        known = self.records.get(record.id)
+        if known is None or known.extra is None or record.extra is None:
+            return False
+        return known.extra.guarded != record.extra.guarded
 
     def _take_in(self, fresh: list[Record]) -> None:
         for record in fresh:

@@ -158,9 +158,19 @@ def speaks(job: Job, path: str) -> None:
     logger.removeHandler(hear)
 
 
+@worker
+async def creep(job: Job, flag: str) -> None:
+    """Half done after a while, until the file is there."""
+    step = 1
+    while not await trio.Path(flag).exists():
+        await trio.sleep(0.05)
+        step = min(step + 1, 50)
+        job.report_progress(step)
+
+
 app = App(
     queues=[Queue("default", concurrency=4)],
-    workers=[wrapped, WrappedAsync, picky, final, Fragile, FragileAsync, hopeless, speaks],
+    workers=[wrapped, WrappedAsync, picky, final, Fragile, FragileAsync, hopeless, speaks, creep],
     middleware=[outer],
 )
 

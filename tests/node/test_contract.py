@@ -11,8 +11,9 @@ import pytest
 
 from kathikon_actors import App, BadConfiguration, Job, Node, Queue, open_node
 from kathikon_actors.jobs.new_job import NewJob
+from kathikon_actors.telemetry import JobProgress
 from tests.node import contract, workers
-from tests.support.waiting import lines_of
+from tests.support.waiting import eventually, lines_of
 
 WAIT = 30.0
 FORMS: list[Any] = [contract.wrapped, contract.WrappedAsync]
@@ -116,3 +117,92 @@ def test_a_chain_of_something_else_is_refused_when_declared() -> None:
     """With whose it is."""
     with pytest.raises(BadConfiguration, match="App: middleware"):
         App([Queue("default")], workers=[workers.add], middleware=[print])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        ("fail", "discarded 2 fail,fail"),
+        ("raise", "discarded 2 exception,exception"),
+        ("discard", "discarded 1 discard"),
+        ("crash", "discarded 2 crash,crash"),
+        ("spin", "discarded 2 timeout,timeout"),
+    ],
+)
+async def test_on_discard_is_called_once_with_the_errors_however_the_job_ended(
+    node: Node, tmp_path: Path, how: str, line: str
+) -> None:
+    """In a worker process, also after a crash or a timeout; the end is told when it has run."""
+    path = tmp_path / "lines"
+    done = await run(node, contract.Fragile.new(path=str(path), how=how))
+    assert done.state == "discarded"
+    assert [left for left in lines_of(path) if not left.startswith("app")] == [line]
+    assert (await node.get(done.id)).to_dict() == done.to_dict()
+
+
+async def test_on_discard_in_its_other_forms(node: Node, tmp_path: Path) -> None:
+    """An async method, and a function given to the decorator."""
+    path = tmp_path / "lines"
+    await run(node, contract.FragileAsync.new(path=str(path)))
+    await run(node, contract.hopeless.new(str(path)))
+    found = [left for left in lines_of(path) if not left.startswith("app")]
+    assert found == ["discarded ValueError: boom", "hopeless discarded"]
+
+
+@pytest.mark.parametrize("hook", ["raise", "crash", "spin"])
+async def test_a_broken_on_discard_is_logged_and_changes_nothing(
+    node: Node, tmp_path: Path, hook: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it raises, that it kills its process, that it does not end in the job's timeout."""
+    path = tmp_path / "lines"
+    done = await run(node, contract.Fragile.new(path=str(path), how="discard").options(meta={"hook": hook}))
+    assert (done.state, len(done.errors), done.errors[0]["kind"]) == ("discarded", 1, "discard")
+    word = {"raise": "the hook is broken too", "crash": "SIGKILL", "spin": "did not end within 0.4 s"}[hook]
+    assert any("on_discard of job" in record.getMessage() and word in record.getMessage() for record in caplog.records)
+    again = await run(node, contract.Fragile.new(path=str(path), how="discard"))
+    assert again.state == "discarded"
+
+
+async def test_on_discard_is_not_called_for_what_did_not_fail(node: Node, tmp_path: Path) -> None:
+    """A success, and a job that an operator discards."""
+    path = tmp_path / "lines"
+    assert (await run(node, contract.Fragile.new(path=str(path), how="fine"))).state == "completed"
+    later = await node.insert(contract.Fragile.new(path=str(path), how="fine").options(schedule_in=60))
+    assert (await node.discard(later.id)).state == "discarded"
+    assert not [left for left in lines_of(path) if not left.startswith("app")]
+
+
+async def test_progress_is_seen_live_told_and_stored(node: Node, tmp_path: Path) -> None:
+    """In the node's memory at once, as an event, and in the store as soon as the job is shown as executing."""
+    async with node.events(JobProgress) as events:
+        job = await node.insert(contract.creep.new(flag=str(tmp_path / "flag")))
+        await eventually(lambda: live(node, job, 10), "seen live")
+        await eventually(lambda: stored(node, job, 10), "stored")
+        (tmp_path / "flag").touch()
+        assert (await node.wait(job.id, timeout=WAIT)).progress == 100
+        event = await events.__anext__()
+    assert isinstance(event, JobProgress)
+    assert (event.job_id, event.worker, event.percent) == (job.id, "creep", 2)
+
+
+async def live(node: Node, job: Job, least: int) -> bool:
+    return (await node.get(job.id)).progress >= least
+
+
+async def stored(node: Node, job: Job, least: int) -> bool:
+    return any(found.progress >= least for found in await node.list(state="executing") if found.id == job.id)
+
+
+async def test_a_node_that_stops_lets_on_discard_run_first(store_url: str, tmp_path: Path) -> None:
+    """Within its shutdown timeout."""
+    path = tmp_path / "lines"
+    async with (
+        open_node(contract.app, store=store_url, name="n1", shutdown_timeout=20) as node,
+        node.events() as events,
+    ):
+        job = await node.insert(contract.Fragile.new(path=str(path), how="discard"))
+        async for event in events:
+            if getattr(event, "new", None) == "discarded":
+                break
+    assert [left for left in lines_of(path) if not left.startswith("app")] == ["discarded 1 discard"]
+    assert job.worker == "Fragile"

@@ -14,6 +14,7 @@ import trio.testing
 
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
+from kathikon_actors.jobs.history import whole_history
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store.connection import Connection, open_loop
@@ -358,7 +359,10 @@ async def test_the_view_shows_every_job_with_history_and_errors_as_json(store: P
     membership = await store.join("a", 60)
     live, done = new_record(tags=("x",)), new_record()
     await store.commit_inserts(membership, 1, [live, done], may_conflict=False)
-    await store.commit_outcomes(membership, 1, [completed(done)])
+    ended = completed(done)
+    await store.commit_outcomes(membership, 1, [ended])
+    [(history,)] = await admin.sql("SELECT history::text FROM kathikon.all_jobs WHERE state = 'completed'")
+    assert json.decode(history) == json.decode(b"[" + whole_history(ended) + b"]")
     assert await admin.sql(
         "SELECT id, state, node, tags, json_array_length(history), json_array_length(errors) "
         "FROM kathikon.all_jobs ORDER BY id"

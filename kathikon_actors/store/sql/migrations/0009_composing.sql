@@ -434,7 +434,9 @@ BEGIN
             state = CASE WHEN state = 'blocked' THEN 'blocked'
                 WHEN coalesce(debounce, new_scheduled_at, scheduled_at) > clock_timestamp() THEN 'scheduled'
                 ELSE 'available' END,
-            history = history || ',' || kathikon.line(CASE WHEN debounce IS NULL THEN 'replaced' ELSE 'put off' END,
+            history = coalesce(nullif(history, ''),
+                format('[%s,"inserted",null,"available"]', kathikon.microseconds(inserted_at)))
+                || ',' || kathikon.line(CASE WHEN debounce IS NULL THEN 'replaced' ELSE 'put off' END,
                 state, CASE WHEN state = 'blocked' THEN 'blocked'
                 WHEN coalesce(debounce, new_scheduled_at, scheduled_at) > clock_timestamp() THEN 'scheduled'
                 ELSE 'available' END)
@@ -447,11 +449,10 @@ BEGIN
             RETURN held.job_id;
         END IF;
     END IF;
-    IF debounce IS NOT NULL THEN
+    IF debounce IS NOT NULL AND held.begun THEN
+        -- One that failed runs again anyhow.
         UPDATE kathikon.unique_keys SET again_at = debounce
-        WHERE key = met AND EXISTS (
-            SELECT FROM kathikon.jobs WHERE id = held.job_id AND state IN ('available', 'executing', 'waiting')
-        );
+        WHERE key = met AND EXISTS (SELECT FROM kathikon.jobs WHERE id = held.job_id AND state <> 'retryable');
     END IF;
     RETURN held.job_id;
 END
