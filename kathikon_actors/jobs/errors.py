@@ -17,11 +17,13 @@ __all__ = [
     "JobNotFound",
     "KathikonError",
     "LeaseLost",
+    "NoNode",
     "NodeNameTaken",
     "NodeStopping",
     "OwnedElsewhere",
     "QueueFull",
     "QueuePaused",
+    "QueueTimeout",
     "StoreUnavailable",
     "UnknownOption",
     "UnknownQueue",
@@ -219,6 +221,25 @@ class QueuePaused(KathikonError):
     def __init__(self, queue: str) -> None:
         self.queue = queue
         super().__init__(f'queue "{queue}" is paused and runs nothing; resume it first')
+
+
+class QueueTimeout(KathikonError, TimeoutError):
+    """A queue was not drained or removed in the given time; it goes on."""
+
+    def __init__(self, queue: str, aim: str, seconds: float, reason: str) -> None:
+        self.queue = queue
+        self.aim = aim
+        self.seconds = seconds
+        super().__init__(f'queue "{queue}" was not {aim} within {seconds:g} s: {reason}; call again to wait on')
+
+
+class NoNode(KathikonError):
+    """No live node is there to do it."""
+
+    def __init__(self, queue: str | None) -> None:
+        self.queue = queue
+        what = "node lives on this store" if queue is None else f'live node runs queue "{queue}"'
+        super().__init__(f"no {what}; start one: python -m kathikon_actors node APP")
 
 
 class WaitTimeout(KathikonError, TimeoutError):

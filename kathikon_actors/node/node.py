@@ -39,6 +39,7 @@ from kathikon_actors.node.composition import Composition
 from kathikon_actors.node.listing import InsertedMany, job_of, new_jobs
 from kathikon_actors.node.manage import JobActions
 from kathikon_actors.node.operations import Operations
+from kathikon_actors.node.queue_operations import QueueOperations
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.node.telemetry import Telemetry, report_supervisors, telemetry_of
 from kathikon_actors.store.connection import open_loop
@@ -82,7 +83,7 @@ class NodeStatistics:
     degraded: tuple[str, ...] = ()
 
 
-class Node(JobActions, Operations, Composition, Telemetry):
+class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
     """A running node. Made by `open_node`."""
 
     def __init__(self, state: NodeState, tree: Supervisor, insert_timeout: float) -> None:
@@ -110,6 +111,17 @@ class Node(JobActions, Operations, Composition, Telemetry):
 
     def _operator(self) -> Store:
         return self._state.store
+
+    def _queue_store(self) -> Store:
+        return self._state.store
+
+    def _own_queues(self) -> Sequence[str]:
+        return list(self._state.queues)
+
+    async def _queues_changed(self) -> None:
+        keeper = self._state.queue_keeper
+        if keeper is not None:
+            await keeper.refresh()
 
     def _ids_and_now(self) -> tuple[IdSource, int]:
         return self._state.ids, self._state.clock()
@@ -217,8 +229,8 @@ class Node(JobActions, Operations, Composition, Telemetry):
         definition = state.definitions.get(new.worker)
         if definition is None:
             raise UnknownWorker(new.worker, state.definitions)
-        record = build_record(new, definition, state.app.defaults, state.ids, state.clock())
-        refusal = state.app.queues[record.queue].refusal(record.worker, is_async=definition.is_async)
+        record = build_record(new, definition, state.defaults, state.ids, state.clock())
+        refusal = state.queues[record.queue].refusal(record.worker, is_async=definition.is_async)
         if refusal is not None:
             raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
         record.node = state.name
@@ -308,7 +320,7 @@ class Node(JobActions, Operations, Composition, Telemetry):
 
     # -- stopping -----------------------------------------------------------------------------------------------
 
-    async def drain(self, timeout: float) -> bool:
+    async def _finish(self, timeout: float) -> bool:
         """Take no more work and let what runs finish; tell whether it all did within `timeout` seconds.
 
         All queues drain at the same time; what has not started is given back. There is no way back: the node is
@@ -418,7 +430,7 @@ async def open_node(
 
 
 async def _drain(node: Node, timeout: float) -> None:
-    if not await node.drain(timeout):
+    if not await node._finish(timeout):  # noqa: SLF001
         logger.warning("some jobs did not finish within %.0f s; they run again when the node is back", timeout)
 
 

@@ -20,7 +20,7 @@ from kathikon_actors.processes.shared import SharedPage
 
 __all__ = ["WorkerProcess"]
 
-_READ = 262_144
+_READ = 32_768
 _MAX_UNSENT = 256 * 1024 * 1024
 _CLOSED_BUT_ALIVE = 0.5
 _AFTER_TERM = 1.0

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Producer"]
 
-CHUNK = 512
+CHUNK = 128
 """Jobs given between two checkpoints, so that a long heap does not hold up the loop."""
 
 
@@ -71,8 +71,11 @@ class Producer:
                 while True:
                     await self._wake.wait()
                     self._wake = trio.Event()
-                    if crew.draining:
+                    if crew.draining or crew.paused:
                         continue
+                    if crew.rescaled:
+                        crew.rescaled = False
+                        self._wanted.clear()
                     while table.outcomes.rows >= MAX_PENDING_OUTCOMES:
                         # The store is cut off and results pile up; what runs goes on, nothing more is started.
                         await trio.sleep(0.05)

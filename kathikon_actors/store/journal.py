@@ -35,6 +35,9 @@ what a node holds at a p99 of 20 ms from 10,600 to 20,000 single inserts a secon
 SMALL = 256
 """Rows: a batch from here on is committed at once. A batch of one row is, too: it is alone."""
 
+MOST = 2_000
+"""Rows of one batch, unless a single insert brings more: while the server works on one, the node makes the next."""
+
 FLUSH_TIMEOUT = 10.0
 """Seconds that a stopping journal takes to commit what waits."""
 
@@ -144,7 +147,7 @@ class _LaneWriter(Generic[E]):
                     await trio.sleep_until(last_start + PACE)
                 if not queue.pending:  # what waited was taken back
                     continue
-                queue.take()
+                queue.take(MOST)
             last_start = trio.current_time()
             await self._settle()
 
@@ -152,7 +155,7 @@ class _LaneWriter(Generic[E]):
         queue = self._queue
         while queue.batch is not None or queue.pending:
             if queue.batch is None:
-                queue.take()
+                queue.take(MOST)
             await self._settle(stopping=True)
             if queue.batch is not None and self._given_up():
                 # The next journal on this table takes it up; without one, the node's next life loads it again.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from itertools import islice
 from typing import Generic, TypeVar
 
 import trio
@@ -99,9 +101,14 @@ class Batch(Generic[E]):
 
 
 class LaneQueue(Generic[E]):
-    """What waits for the journal in one lane."""
+    """What waits for the journal in one lane.
 
-    def __init__(self) -> None:
+    Args:
+        rows_of: gives the rows of an entry.
+    """
+
+    def __init__(self, rows_of: Callable[[E], int] = lambda _entry: 1) -> None:
+        self._rows_of = rows_of
         self.pending: list[E] = []
         self.pending_rows = 0
         self.batch: Batch[E] | None = None
@@ -116,14 +123,30 @@ class LaneQueue(Generic[E]):
         self.pending_rows += rows
         self._wake.set()
 
-    def take(self) -> Batch[E]:
-        """Make everything that waits the batch in flight."""
+    def take(self, most: float = math.inf) -> Batch[E]:
+        """Make what waits the batch in flight: all of it, or the first entries, of at most `most` rows in all."""
+        entries, rows = self.pending, self.pending_rows
+        if rows > most:
+            entries, rows = self._first(most)
+        self.pending = self.pending[len(entries) :]
+        self.pending_rows -= rows
+        if not self.pending:
+            self._wake = trio.Event()
         self._last_number += 1
-        self.batch = Batch(self._last_number, self.pending, self.pending_rows)
-        self.pending = []
-        self.pending_rows = 0
-        self._wake = trio.Event()
+        self.batch = Batch(self._last_number, entries, rows)
         return self.batch
+
+    def _first(self, most: float) -> tuple[list[E], int]:
+        """Give the first entry, and those after it that do not make it more than `most` rows."""
+        rows = self._rows_of(self.pending[0])
+        number = 1
+        for entry in islice(self.pending, 1, None):
+            more = self._rows_of(entry)
+            if rows + more > most:
+                break
+            rows += more
+            number += 1
+        return self.pending[:number], rows
 
     def finished(self) -> None:
         """The batch in flight is committed or refused."""

@@ -27,6 +27,7 @@ from kathikon_actors.jobs.states import TERMINAL_STATES, State
 from kathikon_actors.store.memory_batches import MemoryGraphStore
 from kathikon_actors.store.memory_commands import MemoryCommands
 from kathikon_actors.store.memory_data import MemoryData, MemoryNode, stored, wall_clock
+from kathikon_actors.store.memory_queues import MemoryQueues
 from kathikon_actors.store.memorylimits import MemoryLimits
 from kathikon_actors.store.protocol import (
     CLAIMABLE_STATES,
@@ -45,7 +46,7 @@ from kathikon_actors.store.snapshots import MemorySnapshotStore
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
 
 
-class MemoryStore(MemoryCommands, MemoryGraphStore):
+class MemoryStore(MemoryQueues, MemoryCommands, MemoryGraphStore):
     """A `Store` in this process' memory.
 
     Args:

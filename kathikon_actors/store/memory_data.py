@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kathikon_actors.store.memory import MemoryStore
     from kathikon_actors.store.memory_commands import MemoryCommand
     from kathikon_actors.store.protocol import Lane, Membership
+    from kathikon_actors.store.queue_store import QueueSettings, RunningQueue
 
 __all__ = ["MemoryData", "MemoryNode", "stored", "wall_clock"]
 
@@ -69,6 +70,8 @@ class MemoryData:
         listeners: told of queues in which rows were left unowned, by the store that listens.
         commands: what operators want of jobs that a node owns, by number.
         control: who is told of commands and the like, by topic and store.
+        queues: what operators have set.
+        node_queues: the queues that each node runs.
         graph: unique keys, dependencies and batches.
         told: queues in which rows became ready for anybody, and whose listeners are not told yet.
         snapshots: of actors, the newest first, by node_id and name.
@@ -84,6 +87,8 @@ class MemoryData:
     listeners: dict[MemoryStore, Callable[[frozenset[str]], None]] = field(default_factory=dict)
     commands: dict[int, MemoryCommand] = field(default_factory=dict)
     control: dict[str, dict[int, Callable[[], None]]] = field(default_factory=dict)
+    queues: dict[str, QueueSettings] = field(default_factory=dict)
+    node_queues: dict[str, list[RunningQueue]] = field(default_factory=dict)
     graph: MemoryGraph = field(default_factory=MemoryGraph)
     told: set[str] = field(default_factory=set)
     snapshots: dict[tuple[int, str], list[StoredSnapshot]] = field(default_factory=dict)
@@ -95,8 +100,12 @@ class MemoryData:
 
     def is_held(self, record: Record) -> bool:
         """Whether a live node owns this live row."""
-        holder = self.nodes.get(record.node) if record.node is not None else None
-        return holder is not None and holder.session is not None and holder.lease_until > self.clock()
+        return record.node is not None and self.is_alive(record.node)
+
+    def is_alive(self, name: str) -> bool:
+        """Whether a node of this name lives."""
+        node = self.nodes.get(name)
+        return node is not None and node.session is not None and node.lease_until > self.clock()
 
     def tell_control(self, topic: str) -> None:
         """Wake those who listen to a topic."""

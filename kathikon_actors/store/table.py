@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import msgspec
 import trio
@@ -57,9 +57,9 @@ class Table:
         mourners: call `on_discard` of jobs that are about to be discarded by their own failure.
     """
 
-    def __init__(self, borders: Mapping[str, Border] | None = None) -> None:
+    def __init__(self, borders: dict[str, Border] | None = None) -> None:
         self.records: dict[bytes, Record] = {}
-        self.borders: Mapping[str, Border] = {} if borders is None else borders
+        self.borders: dict[str, Border] = {} if borders is None else borders
         self.moving = trio.Lock()
         self.in_doubt = False
         self._newcomers: set[bytes] | None = None
@@ -67,7 +67,7 @@ class Table:
         self.on_progress: Callable[[Record], None] | None = None
         self.mourners: Mourners | None = None
         self.closed = False
-        self.inserts: LaneQueue[Insert] = LaneQueue()
+        self.inserts: LaneQueue[Insert] = LaneQueue(lambda insert: len(insert.records))
         self.outcomes: LaneQueue[Record] = LaneQueue()
         self._producers: dict[str, Callable[[list[Record]], None]] = {}
         self._scheduler: Callable[[Record], None] | None = None
