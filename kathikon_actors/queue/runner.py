@@ -160,6 +160,10 @@ class Runner:
         """Whether it is given nothing more and has ended all it had."""
         return self._retired and self.idle
 
+    def replace(self) -> None:
+        """Have it replaced: it is given nothing more, and ends what it has beside its successor."""
+        self._spend()
+
     def _spend(self) -> None:
         if not self._retired:
             self._retired = True
