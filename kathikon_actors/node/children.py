@@ -220,6 +220,7 @@ async def _take_up(state: NodeState, membership: Membership) -> None:
     assert table is not None
     intake = state.intake = Intake(table, state.store, membership, state.queues, state.clock)
     await load_queues(state)
+    state.store.attach_ready(state.queues, table.adopt)
     await intake.take_up()
     state.membership = membership
     state.joined_before = True
