@@ -46,13 +46,19 @@ if TYPE_CHECKING:
     from kathikon_actors.actors.stages.producer import Producer
     from kathikon_actors.actors.stages.producer_consumer import ProducerConsumer
     from kathikon_actors.actors.statistics import ActorStatistics
+    from kathikon_actors.actors.subtree import Subtree, subtree_spec
     from kathikon_actors.actors.system import ActorSystem, open_actor_system
     from kathikon_actors.actors.timers import Timer
     from kathikon_actors.jobs.backoff import constant, exponential, linear
+    from kathikon_actors.jobs.batch import Batch, at_least
+    from kathikon_actors.jobs.batch_status import BatchStatus
     from kathikon_actors.jobs.breaker import Breaker
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
+        BatchClosed,
+        BatchNotFound,
+        DependenciesNotFound,
         EmptyFilter,
         InvalidJob,
         InvalidState,
@@ -61,14 +67,17 @@ if TYPE_CHECKING:
         LeaseLost,
         NodeNameTaken,
         NodeStopping,
+        NoNode,
         OwnedElsewhere,
         QueueFull,
         QueuePaused,
+        QueueTimeout,
         StoreUnavailable,
         UnknownOption,
         UnknownQueue,
         UnknownWorker,
         WaitTimeout,
+        WorkflowCycle,
     )
     from kathikon_actors.jobs.filters import Filter
     from kathikon_actors.jobs.limits import Limit, Rate
@@ -76,15 +85,20 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
     from kathikon_actors.jobs.record import Job
+    from kathikon_actors.jobs.unique import Unique
     from kathikon_actors.jobs.worker import Worker, WorkerFunction, worker
+    from kathikon_actors.jobs.workflow import Workflow
     from kathikon_actors.node.app import App, Queue
     from kathikon_actors.node.client import Client
+    from kathikon_actors.node.composition import OpenBatch
     from kathikon_actors.node.listing import InsertedMany
     from kathikon_actors.node.node import Node, open_node
     from kathikon_actors.node.operations import ChangedMany
+    from kathikon_actors.node.queue_operations import QueueStatus
     from kathikon_actors.node.sync_client import SyncClient
 
 _HOMES = {
+    "node.queue_operations": ("QueueStatus",),
     "actors.actor": ("Actor",),
     "actors.errors": (
         "ActorDied",
@@ -152,6 +166,7 @@ _HOMES = {
     "actors.stages.producer_consumer": ("ProducerConsumer",),
     "actors.spec": ("actor_spec",),
     "actors.statistics": ("ActorStatistics",),
+    "actors.subtree": ("Subtree", "subtree_spec"),
     "actors.system": (
         "ActorSystem",
         "open_actor_system",
@@ -161,6 +176,9 @@ _HOMES = {
     "jobs.errors": (
         "AlreadyExists",
         "BadConfiguration",
+        "BatchClosed",
+        "BatchNotFound",
+        "DependenciesNotFound",
         "EmptyFilter",
         "InvalidJob",
         "InvalidState",
@@ -177,11 +195,19 @@ _HOMES = {
         "UnknownQueue",
         "UnknownWorker",
         "WaitTimeout",
+        "WorkflowCycle",
+        "NoNode",
+        "QueueTimeout",
     ),
     "jobs.breaker": ("Breaker",),
     "jobs.limits": ("Limit", "Rate"),
     "jobs.filters": ("Filter",),
     "jobs.middleware": ("CallNext", "Middleware"),
+    "jobs.batch": ("Batch", "at_least"),
+    "jobs.batch_status": ("BatchStatus",),
+    "jobs.unique": ("Unique",),
+    "jobs.workflow": ("Workflow",),
+    "node.composition": ("OpenBatch",),
     "jobs.new_job": ("NewJob",),
     "jobs.outcomes": ("Cancel", "Discard", "Fail", "Retry", "Snooze"),
     "jobs.record": ("Job",),
@@ -207,6 +233,10 @@ __all__ = [
     "App",
     "BadConfiguration",
     "BadReturnValue",
+    "Batch",
+    "BatchClosed",
+    "BatchNotFound",
+    "BatchStatus",
     "Breaker",
     "BroadcastDispatcher",
     "CallNext",
@@ -219,6 +249,7 @@ __all__ = [
     "Consumer",
     "ConsumerSupervisor",
     "DemandDispatcher",
+    "DependenciesNotFound",
     "Discard",
     "Dispatcher",
     "Down",
@@ -241,12 +272,14 @@ __all__ = [
     "Monitor",
     "NewJob",
     "NoActorSystem",
+    "NoNode",
     "NoSnapshotMethods",
     "NoSuchActor",
     "Node",
     "NodeNameTaken",
     "NodeStopping",
     "NotInACall",
+    "OpenBatch",
     "OwnedElsewhere",
     "PartitionDispatcher",
     "ProcessDied",
@@ -255,6 +288,8 @@ __all__ = [
     "Queue",
     "QueueFull",
     "QueuePaused",
+    "QueueStatus",
+    "QueueTimeout",
     "Rate",
     "RemoteError",
     "ReplyTo",
@@ -272,9 +307,11 @@ __all__ = [
     "StoredSnapshot",
     "Subscription",
     "SubscriptionRefused",
+    "Subtree",
     "SyncClient",
     "Timeout",
     "Timer",
+    "Unique",
     "UnknownMessage",
     "UnknownOption",
     "UnknownQueue",
@@ -283,7 +320,10 @@ __all__ = [
     "WaitTimeout",
     "Worker",
     "WorkerFunction",
+    "Workflow",
+    "WorkflowCycle",
     "actor_spec",
+    "at_least",
     "call_many",
     "constant",
     "defer_reply",
@@ -291,6 +331,7 @@ __all__ = [
     "linear",
     "open_actor_system",
     "open_node",
+    "subtree_spec",
     "worker",
 ]
 

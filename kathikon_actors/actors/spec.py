@@ -14,6 +14,7 @@ import trio
 from kathikon_actors.actors.actor import Actor
 from kathikon_actors.actors.cell import link_cells
 from kathikon_actors.actors.errors import NoActorSystem
+from kathikon_actors.actors.host import run_process_actor
 from kathikon_actors.actors.mailbox import Mailbox
 from kathikon_actors.actors.recipe import Isolation, Recipe
 from kathikon_actors.actors.snapshots.keeper import check_snapshot
@@ -112,7 +113,7 @@ async def run_actor(recipe: Recipe, *, task_status: trio.TaskStatus[Any] = trio.
     if system is None:
         raise NoActorSystem
     if recipe.isolation == "process":
-        await system.run_process(recipe, task_status)
+        await run_process_actor(system, recipe, task_status)
         return
     pid = self_pid()
     cell = TaskCell(system, system.new_uid(), recipe, pid.kill)

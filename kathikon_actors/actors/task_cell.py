@@ -48,6 +48,9 @@ class TaskCell(Cell):
     Attributes:
         actor: the user's object.
         doom: the reason with which it has to end now; None while it may go on.
+        parent: the number of the actor that it is linked to from its start.
+        page: called to publish its statistics where another process reads them.
+        received: messages that came from outside of the process.
     """
 
     __slots__ = (
@@ -73,12 +76,16 @@ class TaskCell(Cell):
         "_up",
         "actor",
         "doom",
+        "page",
         "parent",
+        "received",
     )
 
     def __init__(self, system: ActorSystem, uid: int, recipe: Recipe, on_kill: Callable[[], object]) -> None:
         super().__init__(system, uid, recipe.name, recipe.cls.__name__)
-        self.parent = recipe.parent
+        self.parent = None if recipe.parent is None else recipe.parent.uid
+        self.page: Callable[[], object] | None = None
+        self.received = 0
         self.doom: ExitReason | None = None
         self._handlers = messages_of(recipe.cls)
         self._bound: Mailbox | None = recipe.mailbox
@@ -149,7 +156,7 @@ class TaskCell(Cell):
         if not linked and isinstance(reason, Killed):
             self.kill()
         elif self.actor.trap_exit:
-            if linked and sender is not None and sender is self.parent:
+            if linked and sender is not None and sender.uid == self.parent:
                 self.stop(reason)
             else:
                 self.deliver(ExitSignal(None if sender is None else sender.ref, reason))
@@ -173,6 +180,12 @@ class TaskCell(Cell):
             busy=min(1.0, busy / max(now - self._since, 1e-9)),
             dropped=self._dropped,
         )
+
+    def counts(self) -> tuple[int, float, int, float, float, float, int]:
+        """Give length, arrival of the oldest, processed, busy seconds, busy since, start and dropped, as they are."""
+        mailbox = self._mailbox
+        oldest = mailbox[0][5] if mailbox else 0.0
+        return len(mailbox), oldest, self._processed, self._busy, self._busy_since, self._since, self._dropped
 
     def forget_message(self, message: object) -> None:
         """Take a message for `handle_info` that waits out of the mailbox."""
@@ -273,6 +286,8 @@ class TaskCell(Cell):
                     self._arm_idle()
                     if mailbox:
                         continue
+                if self.page is not None:
+                    self.page()
                 self._parked = True
                 await trio.lowlevel.wait_task_rescheduled(self._unpark)
                 continue
@@ -284,6 +299,8 @@ class TaskCell(Cell):
             if self._idle is not None:
                 self._cancel_idle()
             self._busy_since = monotonic()
+            if self.page is not None:
+                self.page()
             if kind <= CAST:
                 handler = handlers.get(what)
                 self._current = reply

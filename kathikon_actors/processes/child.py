@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
@@ -32,6 +33,9 @@ def work(hello: Hello, assignment: Assignment) -> None:
     page = SharedPage(assignment.page, assignment.slots)
     os.close(assignment.page)
     _settle(assignment, page)
+    if assignment.entry:
+        run_program(assignment, page)
+        return
     definitions = assignment.loaded
     failed: dict[str, str] = {}
     if not definitions:
@@ -52,6 +56,14 @@ def work(hello: Hello, assignment: Assignment) -> None:
             from kathikon_actors.processes.async_loop import run_async_loop
 
             run_async_loop(sock, page, executables)
+
+
+def run_program(assignment: Assignment, page: SharedPage) -> None:
+    """Hand the process to a function of another room."""
+    os.set_inheritable(assignment.socket, False)
+    module, _, function = assignment.entry.partition(":")
+    with socket.socket(fileno=assignment.socket) as sock:
+        getattr(importlib.import_module(module), function)(sock, page)
 
 
 def _settle(assignment: Assignment, page: SharedPage) -> None:

@@ -50,6 +50,7 @@ class Hello(msgspec.Struct, array_like=True):
         preload: import the workers' modules before forking.
         trio: some worker is async: have trio loaded before forking.
         middleware: the app's chain, which runs around every worker.
+        modules: what programs need, to be imported before forking too.
     """
 
     parent: int
@@ -58,15 +59,21 @@ class Hello(msgspec.Struct, array_like=True):
     trio: bool
     start_method: StartMethod
     middleware: list[WorkerRef] = msgspec.field(default_factory=list)
+    modules: list[str] = msgspec.field(default_factory=list)
 
 
 class Fork(msgspec.Struct, array_like=True, tag="fork"):
-    """Start a worker process. Beside it travel its socket and its shared page, in this order."""
+    """Start a worker process. Beside it travel its socket and its shared page, in this order.
+
+    Attributes:
+        entry: `module:function` of a program, which is called with the socket and the page; empty for workers.
+    """
 
     request: int
     kind: Kind
     slots: int
     title: str
+    entry: str = ""
 
 
 class Hold(msgspec.Struct, array_like=True, tag="hold"):

@@ -52,6 +52,7 @@ class Assignment:
     Attributes:
         zygote: the process id of its parent.
         loaded: the workers, where the zygote has loaded them.
+        entry: the function of a program.
     """
 
     kind: Kind
@@ -61,6 +62,7 @@ class Assignment:
     page: int
     zygote: int
     loaded: dict[str, WorkerDefinition] = field(default_factory=dict)
+    entry: str = ""
 
 
 def serve(hello: Hello, control: int) -> Assignment | None:
@@ -119,6 +121,8 @@ class _Zygote:
         gc.disable()
         try:
             for module in _LOOPS[: 1 + self._hello.trio]:
+                importlib.import_module(module)
+            for module in self._hello.modules:
                 importlib.import_module(module)
             for ref in self._hello.workers:
                 self._loaded[ref.name] = load_definition(ref)
@@ -179,7 +183,9 @@ class _Zygote:
 
     def _fork(self, request: Fork, worker_socket: int, page: int) -> Assignment | None:
         zygote = os.getpid()
-        assignment = Assignment(request.kind, request.slots, request.title, worker_socket, page, zygote, self._loaded)
+        assignment = Assignment(
+            request.kind, request.slots, request.title, worker_socket, page, zygote, self._loaded, request.entry
+        )
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
