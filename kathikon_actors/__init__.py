@@ -50,11 +50,16 @@ if TYPE_CHECKING:
     from kathikon_actors.actors.system import ActorSystem, open_actor_system
     from kathikon_actors.actors.timers import Timer
     from kathikon_actors.jobs.backoff import constant, exponential, linear
+    from kathikon_actors.jobs.batch import Batch, at_least
+    from kathikon_actors.jobs.batch_status import BatchStatus
     from kathikon_actors.jobs.breaker import Breaker
     from kathikon_actors.jobs.cron import Cron, CronEntry, CronExists, CronNotFound
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
+        BatchClosed,
+        BatchNotFound,
+        DependenciesNotFound,
         EmptyFilter,
         InvalidJob,
         InvalidState,
@@ -63,14 +68,17 @@ if TYPE_CHECKING:
         LeaseLost,
         NodeNameTaken,
         NodeStopping,
+        NoNode,
         OwnedElsewhere,
         QueueFull,
         QueuePaused,
+        QueueTimeout,
         StoreUnavailable,
         UnknownOption,
         UnknownQueue,
         UnknownWorker,
         WaitTimeout,
+        WorkflowCycle,
     )
     from kathikon_actors.jobs.filters import Filter
     from kathikon_actors.jobs.limits import Limit, Rate
@@ -78,15 +86,20 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
     from kathikon_actors.jobs.record import Job
+    from kathikon_actors.jobs.unique import Unique
     from kathikon_actors.jobs.worker import Worker, WorkerFunction, worker
+    from kathikon_actors.jobs.workflow import Workflow
     from kathikon_actors.node.app import App, Queue
     from kathikon_actors.node.client import Client
+    from kathikon_actors.node.composition import OpenBatch
     from kathikon_actors.node.listing import InsertedMany
     from kathikon_actors.node.node import Node, open_node
     from kathikon_actors.node.operations import ChangedMany
+    from kathikon_actors.node.queue_operations import QueueStatus
     from kathikon_actors.node.sync_client import SyncClient
 
 _HOMES = {
+    "node.queue_operations": ("QueueStatus",),
     "actors.actor": ("Actor",),
     "actors.errors": (
         "ActorDied",
@@ -164,6 +177,9 @@ _HOMES = {
     "jobs.errors": (
         "AlreadyExists",
         "BadConfiguration",
+        "BatchClosed",
+        "BatchNotFound",
+        "DependenciesNotFound",
         "EmptyFilter",
         "InvalidJob",
         "InvalidState",
@@ -180,12 +196,20 @@ _HOMES = {
         "UnknownQueue",
         "UnknownWorker",
         "WaitTimeout",
+        "WorkflowCycle",
+        "NoNode",
+        "QueueTimeout",
     ),
     "jobs.breaker": ("Breaker",),
     "jobs.limits": ("Limit", "Rate"),
     "jobs.filters": ("Filter",),
     "jobs.cron": ("Cron", "CronEntry", "CronExists", "CronNotFound"),
     "jobs.middleware": ("CallNext", "Middleware"),
+    "jobs.batch": ("Batch", "at_least"),
+    "jobs.batch_status": ("BatchStatus",),
+    "jobs.unique": ("Unique",),
+    "jobs.workflow": ("Workflow",),
+    "node.composition": ("OpenBatch",),
     "jobs.new_job": ("NewJob",),
     "jobs.outcomes": ("Cancel", "Discard", "Fail", "Retry", "Snooze"),
     "jobs.record": ("Job",),
@@ -211,6 +235,10 @@ __all__ = [
     "App",
     "BadConfiguration",
     "BadReturnValue",
+    "Batch",
+    "BatchClosed",
+    "BatchNotFound",
+    "BatchStatus",
     "Breaker",
     "BroadcastDispatcher",
     "CallNext",
@@ -227,6 +255,7 @@ __all__ = [
     "CronExists",
     "CronNotFound",
     "DemandDispatcher",
+    "DependenciesNotFound",
     "Discard",
     "Dispatcher",
     "Down",
@@ -249,12 +278,14 @@ __all__ = [
     "Monitor",
     "NewJob",
     "NoActorSystem",
+    "NoNode",
     "NoSnapshotMethods",
     "NoSuchActor",
     "Node",
     "NodeNameTaken",
     "NodeStopping",
     "NotInACall",
+    "OpenBatch",
     "OwnedElsewhere",
     "PartitionDispatcher",
     "ProcessDied",
@@ -263,6 +294,8 @@ __all__ = [
     "Queue",
     "QueueFull",
     "QueuePaused",
+    "QueueStatus",
+    "QueueTimeout",
     "Rate",
     "RemoteError",
     "ReplyTo",
@@ -284,6 +317,7 @@ __all__ = [
     "SyncClient",
     "Timeout",
     "Timer",
+    "Unique",
     "UnknownMessage",
     "UnknownOption",
     "UnknownQueue",
@@ -292,7 +326,10 @@ __all__ = [
     "WaitTimeout",
     "Worker",
     "WorkerFunction",
+    "Workflow",
+    "WorkflowCycle",
     "actor_spec",
+    "at_least",
     "call_many",
     "constant",
     "defer_reply",

@@ -38,7 +38,7 @@ MAX_CAUGHT_UP: Final = 100
 FRESH: Final = 15_000_000
 """Microseconds: a tick that is no older was not missed, it is taken up by the next leader. Each of these fires."""
 
-_REFUSED: Final = ("id", "schedule_at", "schedule_in")
+_REFUSED: Final = ("id", "schedule_at", "schedule_in", "depends_on", "batch")
 
 
 class CronExists(KathikonError):

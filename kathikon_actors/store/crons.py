@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kathikon_actors.jobs.cron import StoredCron
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store.cron_store import CronChange, Firing
-from kathikon_actors.store.outside import insert_rows
+from kathikon_actors.store.outside import insert_composed_rows, insert_rows
 from kathikon_actors.store.statements import statement
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class PostgresCrons:
 
     async def insert_job(self, job: Record) -> None:
         """See `CronStore.insert_job`."""
-        await self._run(insert_rows, [job])
+        await self._run(_insert, [job])
 
 
 async def _fetch_version(raw: Raw) -> int:
@@ -100,7 +100,7 @@ async def _fire(raw: Raw, firings: Sequence[Firing]) -> set[str]:
     )
     async with raw.transaction():
         settled = {row[0] for row in await raw.fetch(statement("fire_crons"), *columns)}
-        await insert_rows(raw, [job for firing in firings if firing.name in settled for job in firing.jobs])
+        await _insert(raw, [job for firing in firings if firing.name in settled for job in firing.jobs])
     return settled
 
 
@@ -110,3 +110,11 @@ async def _change(raw: Raw, name: str, *given: object) -> bool:
         if done:
             await raw.execute(statement("cron_raise_version"))
         return done
+
+
+async def _insert(raw: Raw, jobs: Sequence[Record]) -> None:
+    """Insert what may be unique, or belong to a fair queue, as any other insert would."""
+    if any(job.extra is not None for job in jobs):
+        await insert_composed_rows(raw, jobs)
+    else:
+        await insert_rows(raw, jobs)

@@ -25,6 +25,7 @@ from kathikon_actors import (
     Node,
     Queue,
     SyncClient,
+    Unique,
     UnknownQueue,
     open_node,
 )
@@ -126,6 +127,18 @@ async def test_what_does_not_fit_is_refused_and_nothing_is_stored(node: Node) ->
     with pytest.raises(BadConfiguration, match='cron entry "x": no queue "none"'):
         async with open_node(app_with(Cron("x", "@daily", workers.add.new(1).options(queue="none")))):
             raise AssertionError("it opens")
+
+
+async def test_a_unique_job_that_still_waits_is_not_made_twice(node: Node) -> None:
+    """The entry fires all the same."""
+    waiting = workers.add.new(3).options(unique=Unique(keys=("worker", "args")), queue="wide")
+    await node.crons.add(Cron("unique", "* * * * * *", waiting))
+    async with node.events(CronFired) as events:
+        await node.pause("wide")
+        await node.crons.run_now("unique")
+        for _ in range(2):
+            await events.__anext__()
+        assert len([job for job in await node.list() if job.meta.get("cron") == "unique"]) == 1
 
 
 async def test_one_call_schedules_in_three_ways(node: Node) -> None:
