@@ -31,6 +31,7 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 from kathikon_actors.store.memory_commands import MemoryCommand, MemoryCommands
 from kathikon_actors.store.memory_queues import MemoryQueues
+from kathikon_actors.store.memory_retention import MemoryRetention
 from kathikon_actors.store.memorylimits import LimitData, MemoryLimits
 from kathikon_actors.store.protocol import (
     CLAIMABLE_STATES,
@@ -93,6 +94,7 @@ class MemoryData:
         leader: node_id, term, and when its lease ends, as microseconds since 1970.
         commands: what operators want of jobs that a node owns, by number.
         control: who is told of commands and the like, by topic and store.
+        archived: what ended long ago.
         queues: what operators have set.
         node_queues: the queues that each node runs.
     """
@@ -108,6 +110,7 @@ class MemoryData:
     leader: tuple[int, int, int] = (0, 0, 0)
     commands: dict[int, MemoryCommand] = field(default_factory=dict)
     control: dict[str, dict[int, Callable[[], None]]] = field(default_factory=dict)
+    archived: dict[bytes, Record] = field(default_factory=dict)
     queues: dict[str, QueueSettings] = field(default_factory=dict)
     node_queues: dict[str, list[RunningQueue]] = field(default_factory=dict)
 
@@ -162,7 +165,7 @@ class MemoryData:
         return Changed(copy(self.row(job_id)), None if made is None else copy(self.row(made.id)))
 
 
-class MemoryStore(MemoryQueues, MemoryCommands):
+class MemoryStore(MemoryQueues, MemoryRetention, MemoryCommands):
     """A `Store` in this process' memory.
 
     Args:
@@ -436,7 +439,7 @@ class MemoryStore(MemoryQueues, MemoryCommands):
     async def get(self, job_id: bytes) -> Record | None:
         """See `Store.get`."""
         await self._begin()
-        record = self.data.live.get(job_id) or self.data.finished.get(job_id)
+        record = self.data.live.get(job_id) or self.data.finished.get(job_id) or self.data.archived.get(job_id)
         return None if record is None else copy(record)
 
     async def find(self, page: Page) -> list[Record]:
