@@ -50,10 +50,15 @@ if TYPE_CHECKING:
     from kathikon_actors.actors.system import ActorSystem, open_actor_system
     from kathikon_actors.actors.timers import Timer
     from kathikon_actors.jobs.backoff import constant, exponential, linear
+    from kathikon_actors.jobs.batch import Batch, at_least
+    from kathikon_actors.jobs.batch_status import BatchStatus
     from kathikon_actors.jobs.breaker import Breaker
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
+        BatchClosed,
+        BatchNotFound,
+        DependenciesNotFound,
         EmptyFilter,
         InvalidJob,
         InvalidState,
@@ -72,6 +77,7 @@ if TYPE_CHECKING:
         UnknownQueue,
         UnknownWorker,
         WaitTimeout,
+        WorkflowCycle,
     )
     from kathikon_actors.jobs.filters import Filter
     from kathikon_actors.jobs.limits import Limit, Rate
@@ -80,9 +86,12 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
     from kathikon_actors.jobs.record import Job
     from kathikon_actors.jobs.retention import Retention
+    from kathikon_actors.jobs.unique import Unique
     from kathikon_actors.jobs.worker import Worker, WorkerFunction, worker
+    from kathikon_actors.jobs.workflow import Workflow
     from kathikon_actors.node.app import App, Queue
     from kathikon_actors.node.client import Client
+    from kathikon_actors.node.composition import OpenBatch
     from kathikon_actors.node.listing import InsertedMany
     from kathikon_actors.node.node import Node, open_node
     from kathikon_actors.node.operations import ChangedMany
@@ -171,6 +180,9 @@ _HOMES = {
     "jobs.errors": (
         "AlreadyExists",
         "BadConfiguration",
+        "BatchClosed",
+        "BatchNotFound",
+        "DependenciesNotFound",
         "EmptyFilter",
         "InvalidJob",
         "InvalidState",
@@ -187,6 +199,7 @@ _HOMES = {
         "UnknownQueue",
         "UnknownWorker",
         "WaitTimeout",
+        "WorkflowCycle",
         "NoNode",
         "QueueTimeout",
     ),
@@ -194,6 +207,11 @@ _HOMES = {
     "jobs.limits": ("Limit", "Rate"),
     "jobs.filters": ("Filter",),
     "jobs.middleware": ("CallNext", "Middleware"),
+    "jobs.batch": ("Batch", "at_least"),
+    "jobs.batch_status": ("BatchStatus",),
+    "jobs.unique": ("Unique",),
+    "jobs.workflow": ("Workflow",),
+    "node.composition": ("OpenBatch",),
     "jobs.new_job": ("NewJob",),
     "jobs.outcomes": ("Cancel", "Discard", "Fail", "Retry", "Snooze"),
     "jobs.record": ("Job",),
@@ -219,6 +237,10 @@ __all__ = [
     "App",
     "BadConfiguration",
     "BadReturnValue",
+    "Batch",
+    "BatchClosed",
+    "BatchNotFound",
+    "BatchStatus",
     "Breaker",
     "BroadcastDispatcher",
     "CallNext",
@@ -231,6 +253,7 @@ __all__ = [
     "Consumer",
     "ConsumerSupervisor",
     "DemandDispatcher",
+    "DependenciesNotFound",
     "Discard",
     "Dispatcher",
     "Down",
@@ -260,6 +283,7 @@ __all__ = [
     "NodeNameTaken",
     "NodeStopping",
     "NotInACall",
+    "OpenBatch",
     "OwnedElsewhere",
     "PartitionDispatcher",
     "ProcessDied",
@@ -293,6 +317,7 @@ __all__ = [
     "SyncClient",
     "Timeout",
     "Timer",
+    "Unique",
     "UnknownMessage",
     "UnknownOption",
     "UnknownQueue",
@@ -301,7 +326,10 @@ __all__ = [
     "WaitTimeout",
     "Worker",
     "WorkerFunction",
+    "Workflow",
+    "WorkflowCycle",
     "actor_spec",
+    "at_least",
     "call_many",
     "constant",
     "defer_reply",

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 __all__ = [
     "AlreadyExists",
     "BadConfiguration",
+    "BatchClosed",
+    "BatchNotFound",
+    "DependenciesNotFound",
     "EmptyFilter",
     "InvalidJob",
     "InvalidState",
@@ -26,6 +29,7 @@ __all__ = [
     "UnknownQueue",
     "UnknownWorker",
     "WaitTimeout",
+    "WorkflowCycle",
     "did_you_mean",
 ]
 
@@ -99,6 +103,52 @@ class JobNotFound(KathikonError, LookupError):
     def __init__(self, job_id: object) -> None:
         self.job_id = job_id
         super().__init__(f"no job with id {job_id}; list jobs to see the ids there are")
+
+
+class DependenciesNotFound(KathikonError, LookupError):
+    """Jobs that a new one is to wait for do not exist; it was not stored.
+
+    Attributes:
+        worker: of the new job.
+        missing: the ids, as text.
+    """
+
+    def __init__(self, worker: str, missing: Sequence[str]) -> None:
+        self.worker = worker
+        self.missing = tuple(missing)
+        super().__init__(
+            f"job for {worker}: depends_on names jobs that do not exist: {', '.join(missing)}; "
+            "insert them first, or give them in the same Workflow"
+        )
+
+
+class BatchNotFound(KathikonError, LookupError):
+    """No batch has this id; nothing was stored."""
+
+    def __init__(self, batch_id: object) -> None:
+        self.batch_id = batch_id
+        super().__init__(f"no batch with id {batch_id}; open one with open_batch, or list the batches there are")
+
+
+class BatchClosed(KathikonError):
+    """The batch is sealed and takes no more jobs; nothing was stored."""
+
+    def __init__(self, batch_id: object) -> None:
+        self.batch_id = batch_id
+        super().__init__(f"batch {batch_id} is closed and takes no more jobs; append before its block ends")
+
+
+class WorkflowCycle(KathikonError, ValueError):
+    """Steps of a workflow wait for each other in a circle; nothing was stored.
+
+    Attributes:
+        members: the steps of the circle, each waiting for the next one, the last one for the first.
+    """
+
+    def __init__(self, members: Sequence[str]) -> None:
+        self.members = tuple(members)
+        circle = " -> ".join([*members, members[0]])
+        super().__init__(f"workflow: these steps wait for each other: {circle}; take one of these dependencies out")
 
 
 class InvalidState(KathikonError):

@@ -58,7 +58,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
     """
     store = [ChildSpec("table", _table, args=(state,), child_intensity=(0, 1.0))]
     if server is not None:
-        store.append(ChildSpec("server", _server, args=(server,), shutdown=STOP_SERVER_TIMEOUT + 2.0))
+        store.append(ChildSpec("server", _server, args=(state, server), shutdown=STOP_SERVER_TIMEOUT + 2.0))
     store += [
         ChildSpec("database", _database, args=(state,)),
         ChildSpec("membership", _membership, args=(state,)),
@@ -110,7 +110,9 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
         table.close()
 
 
-async def _server(server: EmbeddedServer, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+async def _server(
+    state: NodeState, server: EmbeddedServer, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
+) -> None:
     """Run the embedded Postgres."""
     await server.start()
     try:
@@ -118,6 +120,8 @@ async def _server(server: EmbeddedServer, *, task_status: trio.TaskStatus[int] =
         status = await server.wait_exit()
         raise StoreUnavailable(f"the embedded server {server.pid} ended by itself (status {status})")
     finally:
+        # It comes back only when everything that stands on it has stopped: nobody must wait for it meanwhile.
+        state.link.closed()
         with trio.move_on_after(STOP_SERVER_TIMEOUT, shield=True):
             await server.stop()
 
@@ -226,6 +230,7 @@ async def _take_up(state: NodeState, membership: Membership) -> None:
     assert table is not None
     intake = state.intake = Intake(table, state.store, membership, state.queues, state.clock)
     await load_queues(state)
+    state.store.attach_ready(state.queues, table.adopt)
     await intake.take_up()
     state.membership = membership
     state.joined_before = True

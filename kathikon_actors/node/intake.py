@@ -177,7 +177,7 @@ class Intake:
     def _admit(self, records: Iterable[Record], *, died: bool = False) -> None:
         """Put rows that the store has as ours into the table; nothing runs them but this node's processes."""
         table, now, node = self._table, self._clock(), self._membership.node
-        fresh = [record for record in records if record.id not in table.records]
+        fresh = [record for record in records if record.id not in table.records or table.is_old(record)]
         changed = []
         for record in fresh:
             if record.state != "executing":

@@ -144,6 +144,8 @@ class Producer:
                         break
                     if table.records.get(record.id) is not record:  # another node has it now
                         continue
+                    if not table.may_start(record):
+                        continue
                     if faults.armed:
                         faults.touch("producer.after_pop", **faults.about(record))
                     runner.give(record, at, now)
