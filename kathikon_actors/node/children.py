@@ -234,6 +234,7 @@ def _crew(state: NodeState, name: str) -> Crew:
         state.kind_of,
         state.backoff,
         bus=state.bus,
+        workers=state.definitions,
     )
     crew.draining = state.draining
     state.crews[name] = crew

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from kathikon_actors.jobs.queue import Queue
+from kathikon_actors.jobs.worker import WorkerDefinition
 from kathikon_actors.queue.pace import Pace
 from kathikon_actors.queue.runner import Kind, Runner
 from kathikon_actors.queue.settle import Backoffs, Ending
@@ -28,6 +30,7 @@ class Crew:
         quarantine: ids of jobs that run alone, because one of them killed a process that ran several.
         draining: give nothing more: the node is stopping.
         pool: the supervisor of the worker processes, while it runs.
+        workers: by name, for a queue that runs them in the node's own loop.
         bus: what happens to the queue and its processes is told there.
         wake: lets the producer look again.
         ready: how many jobs wait in the producer's heap; `None` while there is no producer.
@@ -44,12 +47,14 @@ class Crew:
         backoff: Backoffs,
         *,
         bus: Bus | None = None,
+        workers: Mapping[str, WorkerDefinition] = MappingProxyType({}),
     ) -> None:
         self.queue = queue
         self.table = table
         self.node = node
         self.clock = clock
-        self.kind_of = kind_of
+        self.kind_of = kind_of if queue.isolation != "task" else _always_async
+        self.workers = workers
         self.backoff = backoff
         self.bus = Bus(node) if bus is None else bus
         self.pace = Pace()
@@ -124,6 +129,11 @@ class Crew:
         """Give the async slots of worker process `index`, so that all of them add up to the concurrency."""
         share, rest = divmod(self.queue.concurrency, self.queue.processes)
         return max(1, share + (1 if index < rest else 0))
+
+
+def _always_async(_worker: str) -> Kind:
+    """In the node's own loop there is one place for all jobs; one that does not fit fails there."""
+    return "async"
 
 
 def _nobody() -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
-from kathikon_actors.processes.handle import WorkerDied, WorkerProcess
+from kathikon_actors.processes.exits import WorkerDied
 from kathikon_actors.processes.messages import FromWorker, Progress, Report, Run
 from kathikon_actors.processes.shared import SETTLE
 from kathikon_actors.queue.death import Death
@@ -18,13 +18,17 @@ from kathikon_actors.queue.given import Given
 from kathikon_actors.queue.pace import AHEAD, MAX_AHEAD, Pace
 from kathikon_actors.queue.recycling import Limits, MemoryWatch
 from kathikon_actors.queue.settle import Backoffs, Ending, end_by_hand, settle, settle_interrupted
+from kathikon_actors.queue.workplace import Workplace
 from kathikon_actors.store.table import Table
 
-__all__ = ["Kind", "Runner"]
+__all__ = ["TICK", "Kind", "Runner"]
 
 logger = logging.getLogger(__name__)
 
 Kind = Literal["plain", "async"]
+
+TICK = 0.02
+"""Seconds between two looks at what a busy process is doing: `watch`."""
 
 GRACE = 5.0
 """Seconds that an interrupted job has to give way before its process is killed."""
@@ -46,7 +50,7 @@ class Runner:
     """Gives runs to one worker process and settles what comes back.
 
     Args:
-        process: the worker process.
+        process: where the jobs run.
         table: where its records live.
         node: the node's name.
         pace: the queue's, shared by its runners.
@@ -60,7 +64,7 @@ class Runner:
 
     def __init__(
         self,
-        process: WorkerProcess,
+        process: Workplace,
         table: Table,
         node: str,
         pace: Pace,
@@ -115,7 +119,7 @@ class Runner:
         if self._retired or self._revoked or self._revoked_at is not None:
             return False
         if not self._given:
-            return True
+            return self.process.slots > 0
         if self.alone or self.jobs + len(self._given) >= self._max_jobs:
             return False
         if self.kind == "async":
@@ -239,9 +243,7 @@ class Runner:
             return
         for seq, given in self._given.items():
             if now > given.kill_at:
-                logger.warning(
-                    "job %s did not give way; its process %d is killed", given.record.id.hex(), self.process.pid
-                )
+                logger.warning("job %s did not give way, to be killed: %r", given.record.id.hex(), self.process)
                 self._killed_for = seq
                 self.process.kill()
                 return
