@@ -33,14 +33,33 @@ if TYPE_CHECKING:
     from kathikon_actors.actors.monitor import Monitor
     from kathikon_actors.actors.ref import ActorRef
     from kathikon_actors.actors.replies import ReplyTo, defer_reply
+    from kathikon_actors.actors.snapshots.keeper import NoSnapshotMethods
+    from kathikon_actors.actors.snapshots.sink import MemorySnapshots, SnapshotSink, SnapshotTooLarge, StoredSnapshot
+    from kathikon_actors.actors.snapshots.state import Snapshot, SnapshotUnreadable, StateNotEncodable
+    from kathikon_actors.actors.snapshots.writer import SnapshotEvent, SnapshotLost, SnapshotRejected
     from kathikon_actors.actors.spec import actor_spec
+    from kathikon_actors.actors.stages.consumer import Consumer
+    from kathikon_actors.actors.stages.consumer_supervisor import ConsumerSupervisor
+    from kathikon_actors.actors.stages.dispatcher import Dispatcher, SubscriptionRefused
+    from kathikon_actors.actors.stages.dispatchers import BroadcastDispatcher, DemandDispatcher, PartitionDispatcher
+    from kathikon_actors.actors.stages.messages import Subscription
+    from kathikon_actors.actors.stages.producer import Producer
+    from kathikon_actors.actors.stages.producer_consumer import ProducerConsumer
     from kathikon_actors.actors.statistics import ActorStatistics
+    from kathikon_actors.actors.subtree import Subtree, subtree_spec
     from kathikon_actors.actors.system import ActorSystem, open_actor_system
     from kathikon_actors.actors.timers import Timer
     from kathikon_actors.jobs.backoff import constant, exponential, linear
+    from kathikon_actors.jobs.batch import Batch, at_least
+    from kathikon_actors.jobs.batch_status import BatchStatus
+    from kathikon_actors.jobs.breaker import Breaker
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
+        BatchClosed,
+        BatchNotFound,
+        DependenciesNotFound,
+        EmptyFilter,
         InvalidJob,
         InvalidState,
         JobNotFound,
@@ -48,31 +67,45 @@ if TYPE_CHECKING:
         LeaseLost,
         NodeNameTaken,
         NodeStopping,
+        NoNode,
         OwnedElsewhere,
         QueueFull,
+        QueuePaused,
+        QueueTimeout,
         StoreUnavailable,
         UnknownOption,
         UnknownQueue,
         UnknownWorker,
         WaitTimeout,
+        WorkflowCycle,
     )
+    from kathikon_actors.jobs.filters import Filter
+    from kathikon_actors.jobs.limits import Limit, Rate
+    from kathikon_actors.jobs.middleware import CallNext, Middleware
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
     from kathikon_actors.jobs.record import Job
+    from kathikon_actors.jobs.unique import Unique
     from kathikon_actors.jobs.worker import Worker, WorkerFunction, worker
+    from kathikon_actors.jobs.workflow import Workflow
     from kathikon_actors.node.app import App, Queue
     from kathikon_actors.node.client import Client
+    from kathikon_actors.node.composition import OpenBatch
     from kathikon_actors.node.listing import InsertedMany
     from kathikon_actors.node.node import Node, open_node
+    from kathikon_actors.node.operations import ChangedMany
+    from kathikon_actors.node.queue_operations import QueueStatus
     from kathikon_actors.node.sync_client import SyncClient
 
 _HOMES = {
+    "node.queue_operations": ("QueueStatus",),
     "actors.actor": ("Actor",),
     "actors.errors": (
         "ActorDied",
         "ActorError",
         "ActorIgnored",
         "BadReturnValue",
+        "Breaker",
         "CallTimeout",
         "CallingSelf",
         "MailboxFull",
@@ -100,8 +133,40 @@ _HOMES = {
         "ReplyTo",
         "defer_reply",
     ),
+    "actors.snapshots.keeper": ("NoSnapshotMethods",),
+    "actors.snapshots.sink": (
+        "MemorySnapshots",
+        "SnapshotSink",
+        "SnapshotTooLarge",
+        "StoredSnapshot",
+    ),
+    "actors.snapshots.state": (
+        "Snapshot",
+        "SnapshotUnreadable",
+        "StateNotEncodable",
+    ),
+    "actors.snapshots.writer": (
+        "SnapshotEvent",
+        "SnapshotLost",
+        "SnapshotRejected",
+    ),
+    "actors.stages.consumer": ("Consumer",),
+    "actors.stages.consumer_supervisor": ("ConsumerSupervisor",),
+    "actors.stages.dispatcher": (
+        "Dispatcher",
+        "SubscriptionRefused",
+    ),
+    "actors.stages.dispatchers": (
+        "BroadcastDispatcher",
+        "DemandDispatcher",
+        "PartitionDispatcher",
+    ),
+    "actors.stages.messages": ("Subscription",),
+    "actors.stages.producer": ("Producer",),
+    "actors.stages.producer_consumer": ("ProducerConsumer",),
     "actors.spec": ("actor_spec",),
     "actors.statistics": ("ActorStatistics",),
+    "actors.subtree": ("Subtree", "subtree_spec"),
     "actors.system": (
         "ActorSystem",
         "open_actor_system",
@@ -111,6 +176,10 @@ _HOMES = {
     "jobs.errors": (
         "AlreadyExists",
         "BadConfiguration",
+        "BatchClosed",
+        "BatchNotFound",
+        "DependenciesNotFound",
+        "EmptyFilter",
         "InvalidJob",
         "InvalidState",
         "JobNotFound",
@@ -120,12 +189,25 @@ _HOMES = {
         "NodeStopping",
         "OwnedElsewhere",
         "QueueFull",
+        "QueuePaused",
         "StoreUnavailable",
         "UnknownOption",
         "UnknownQueue",
         "UnknownWorker",
         "WaitTimeout",
+        "WorkflowCycle",
+        "NoNode",
+        "QueueTimeout",
     ),
+    "jobs.breaker": ("Breaker",),
+    "jobs.limits": ("Limit", "Rate"),
+    "jobs.filters": ("Filter",),
+    "jobs.middleware": ("CallNext", "Middleware"),
+    "jobs.batch": ("Batch", "at_least"),
+    "jobs.batch_status": ("BatchStatus",),
+    "jobs.unique": ("Unique",),
+    "jobs.workflow": ("Workflow",),
+    "node.composition": ("OpenBatch",),
     "jobs.new_job": ("NewJob",),
     "jobs.outcomes": ("Cancel", "Discard", "Fail", "Retry", "Snooze"),
     "jobs.record": ("Job",),
@@ -134,6 +216,7 @@ _HOMES = {
     "node.client": ("Client",),
     "node.listing": ("InsertedMany",),
     "node.node": ("Node", "open_node"),
+    "node.operations": ("ChangedMany",),
     "node.sync_client": ("SyncClient",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -150,15 +233,30 @@ __all__ = [
     "App",
     "BadConfiguration",
     "BadReturnValue",
+    "Batch",
+    "BatchClosed",
+    "BatchNotFound",
+    "BatchStatus",
+    "Breaker",
+    "BroadcastDispatcher",
+    "CallNext",
     "CallResults",
     "CallTimeout",
     "CallingSelf",
     "Cancel",
+    "ChangedMany",
     "Client",
+    "Consumer",
+    "ConsumerSupervisor",
+    "DemandDispatcher",
+    "DependenciesNotFound",
     "Discard",
+    "Dispatcher",
     "Down",
+    "EmptyFilter",
     "ExitSignal",
     "Fail",
+    "Filter",
     "InsertedMany",
     "InvalidJob",
     "InvalidState",
@@ -166,28 +264,54 @@ __all__ = [
     "JobNotFound",
     "KathikonError",
     "LeaseLost",
+    "Limit",
     "Mailbox",
     "MailboxFull",
+    "MemorySnapshots",
+    "Middleware",
     "Monitor",
     "NewJob",
     "NoActorSystem",
+    "NoNode",
+    "NoSnapshotMethods",
     "NoSuchActor",
     "Node",
     "NodeNameTaken",
     "NodeStopping",
     "NotInACall",
+    "OpenBatch",
     "OwnedElsewhere",
+    "PartitionDispatcher",
     "ProcessDied",
+    "Producer",
+    "ProducerConsumer",
     "Queue",
     "QueueFull",
+    "QueuePaused",
+    "QueueStatus",
+    "QueueTimeout",
+    "Rate",
     "RemoteError",
     "ReplyTo",
     "Retry",
+    "Snapshot",
+    "SnapshotEvent",
+    "SnapshotLost",
+    "SnapshotRejected",
+    "SnapshotSink",
+    "SnapshotTooLarge",
+    "SnapshotUnreadable",
     "Snooze",
+    "StateNotEncodable",
     "StoreUnavailable",
+    "StoredSnapshot",
+    "Subscription",
+    "SubscriptionRefused",
+    "Subtree",
     "SyncClient",
     "Timeout",
     "Timer",
+    "Unique",
     "UnknownMessage",
     "UnknownOption",
     "UnknownQueue",
@@ -196,7 +320,10 @@ __all__ = [
     "WaitTimeout",
     "Worker",
     "WorkerFunction",
+    "Workflow",
+    "WorkflowCycle",
     "actor_spec",
+    "at_least",
     "call_many",
     "constant",
     "defer_reply",
@@ -204,6 +331,7 @@ __all__ = [
     "linear",
     "open_actor_system",
     "open_node",
+    "subtree_spec",
     "worker",
 ]
 

@@ -46,10 +46,10 @@ from supervisors._registry import AlreadyRegistered, NotOwner, NotUnique, Owner,
 from supervisors._run import run_supervisor
 from supervisors._specs import BRUTAL_KILL, IGNORE, ChildSpec, check_childspecs
 from supervisors._stream import TaskStream
-from supervisors._supervisor import Supervisor, open_supervisor, supervisor_spec
+from supervisors._supervisor import Supervisor, SupervisorOptions, open_supervisor, supervisor_spec
 from supervisors._task import Exited, LinkedTaskDied, Ok, Task, TaskError, TaskExited, TaskTimeout
 from supervisors._tasks import TaskSupervisor, open_task_supervisor, task_supervisor_spec
-from supervisors._tree import ChildCounts, ChildInfo, TreeNode
+from supervisors._tree import ChildCounts, ChildInfo, TreeNode, format_node
 
 __all__ = [
     "BRUTAL_KILL",
@@ -105,6 +105,7 @@ __all__ = [
     "StrayCancelled",
     "SupervisionError",
     "Supervisor",
+    "SupervisorOptions",
     "SupervisorStopped",
     "Task",
     "TaskError",
@@ -117,6 +118,7 @@ __all__ = [
     "check_childspecs",
     "cleanup_scope",
     "dynamic_supervisor_spec",
+    "format_node",
     "is_abnormal",
     "on_stop_request",
     "open_dynamic_supervisor",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypedDict, Unpack
@@ -41,6 +41,12 @@ class ChildRef:
     def __init__(self, child: Child, *, ignored: bool = False) -> None:
         self._child = child
         self._ignored = ignored
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ChildRef) and other._child is self._child
+
+    def __hash__(self) -> int:
+        return hash(id(self._child))
 
     def __repr__(self) -> str:
         return f"<ChildRef {self.id!r} {self.state}>"
@@ -86,6 +92,7 @@ class DynamicEngine(Engine):
         max_seconds: float,
         on_exceed: OnExceed,
         kill_timeout: float,
+        on_left: Callable[[ChildRef], object] | None = None,
     ) -> None:
         if max_children is not None and (
             not isinstance(max_children, int) or isinstance(max_children, bool) or max_children < 0
@@ -101,6 +108,7 @@ class DynamicEngine(Engine):
         self._max_children = max_children
         self._extra_args = tuple(extra_args)
         self._table: dict[int, Child] = {}
+        self._on_left = on_left
 
     def children(self) -> Iterable[Child]:
         return self._table.values()
@@ -112,7 +120,8 @@ class DynamicEngine(Engine):
         await self.keeper.stop_in_parallel(list(self._table.values()))
 
     def forget(self, child: Child) -> None:
-        self._table.pop(id(child), None)
+        if self._table.pop(id(child), None) is not None and self._on_left is not None:
+            self._on_left(ChildRef(child))
 
     def gone(self, child: Child) -> None:
         self.forget(child)
@@ -173,6 +182,7 @@ class DynamicOptions(TypedDict, total=False):
     name: str | None
     on_exceed: OnExceed
     kill_timeout: float
+    on_left: Callable[[ChildRef], object] | None
 
 
 class DynamicSupervisor(AnySupervisor[DynamicEngine]):
@@ -218,6 +228,7 @@ async def open_dynamic_supervisor(
     name: str | None = None,
     on_exceed: OnExceed = "escalate",
     kill_timeout: float = 1.0,
+    on_left: Callable[[ChildRef], object] | None = None,
 ) -> AsyncIterator[DynamicSupervisor]:
     """Run an empty supervisor round a block; children are started by `start_child` and all stop in parallel.
 
@@ -229,6 +240,8 @@ async def open_dynamic_supervisor(
         name: shown in events and trees; default is the place in the tree.
         on_exceed: as for `open_supervisor`.
         kill_timeout: as for `open_supervisor`.
+        on_left: called with each child that has ended and is not started again; must be short and not raise. The end
+            of the supervisor itself calls it for nobody.
 
     Raises:
         InvalidSpec: an option is not legal.
@@ -246,6 +259,7 @@ async def open_dynamic_supervisor(
         max_seconds=max_seconds,
         on_exceed=on_exceed,
         kill_timeout=kill_timeout,
+        on_left=on_left,
     )
     async with opened(engine, DynamicSupervisor(engine)) as supervisor:
         yield supervisor

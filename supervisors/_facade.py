@@ -125,7 +125,7 @@ class AnySupervisor(Generic[E]):
 def _node(child: Child, now: float) -> TreeNode:
     spec, info = child.spec, child.info
     up = child.state in {"running", "unkillable"} and child.started_at is not None
-    below = info.tree() if isinstance(info, AnySupervisor) else None
+    below = _below(spec.type, info)
     return TreeNode(
         id=spec.id,
         type=spec.type,
@@ -138,6 +138,16 @@ def _node(child: Child, now: float) -> TreeNode:
         last_exit=child.last_exit,
         children=below.children if below else (),
     )
+
+
+def _below(kind: str, info: object) -> TreeNode | None:
+    """Ask a child that is a supervisor, here or wherever its info knows of, what is below it."""
+    if isinstance(info, AnySupervisor):
+        return info.tree()
+    if kind == "supervisor" and callable(tree := getattr(info, "tree", None)):
+        node = tree()
+        return node if isinstance(node, TreeNode) else None
+    return None
 
 
 def _is_cancellation(exc: BaseException) -> bool:

@@ -2,11 +2,12 @@
 
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.postgres import postgres_dsn, postgres_server
+from kathikon_actors.testing.postgres import PostgresServer
 
-__all__ = ["postgres_dsn", "postgres_server"]
+pytest_plugins = ["kathikon_actors.testing.plugin", "pytester"]
 
 settings.register_profile("tests", database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
@@ -15,3 +16,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts us in the background has us ignore Ctrl-C, and what we start inherits that: give it back, so
     # that the tests which send it mean something.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(kathikon_postgres_server: PostgresServer) -> PostgresServer:
+    """The server of the run."""
+    return kathikon_postgres_server
+
+
+@pytest.fixture
+def postgres_dsn(kathikon_postgres: str) -> str:
+    """The address of a fresh, empty database."""
+    return kathikon_postgres

@@ -11,6 +11,8 @@ from kathikon_actors.actors.errors import ActorDied, CallingSelf, CallTimeout, N
 from supervisors import Crash, ExitReason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kathikon_actors.actors.cell import Cell
     from kathikon_actors.actors.deadlines import Deadlines, Expiring
 
@@ -31,9 +33,13 @@ class Reply(Protocol):
 
 
 class Slot:
-    """A task of this process that waits for an answer."""
+    """A task of this process that waits for an answer.
 
-    __slots__ = ("_bucket", "_cell", "_method", "_seconds", "_task")
+    Attributes:
+        on_drop: called when the task gives up: its timeout, or its cancellation.
+    """
+
+    __slots__ = ("_bucket", "_cell", "_method", "_seconds", "_task", "on_drop")
 
     def __init__(self, cell: Cell, method: str) -> None:
         self._cell = cell
@@ -43,6 +49,7 @@ class Slot:
             raise CallingSelf(cell.label, method)
         self._bucket: set[Expiring] | None = None
         self._seconds = 0.0
+        self.on_drop: Callable[[], object] | None = None
 
     async def wait(self, deadlines: Deadlines, seconds: float) -> Any:
         """Wait for the answer, `seconds` at most. To be called by the task that made the slot, at once."""
@@ -60,6 +67,8 @@ class Slot:
         self._task = None
         if self._bucket is not None:
             self._bucket.discard(self)
+        if self.on_drop is not None:
+            self.on_drop()
         return trio.lowlevel.Abort.SUCCEEDED
 
     def reply(self, value: Any) -> None:
@@ -90,6 +99,8 @@ class Slot:
 
     def expire(self) -> None:
         """Its time is over."""
+        if self.on_drop is not None:
+            self.on_drop()
         self.fail(CallTimeout(self._cell.label, self._method, self._seconds))
 
 

@@ -14,8 +14,11 @@ import trio
 from kathikon_actors.actors.actor import Actor
 from kathikon_actors.actors.cell import link_cells
 from kathikon_actors.actors.errors import NoActorSystem
+from kathikon_actors.actors.host import run_process_actor
 from kathikon_actors.actors.mailbox import Mailbox
 from kathikon_actors.actors.recipe import Isolation, Recipe
+from kathikon_actors.actors.snapshots.keeper import check_snapshot
+from kathikon_actors.actors.snapshots.state import Snapshot
 from kathikon_actors.actors.systems import current_system
 from kathikon_actors.actors.task_cell import TaskCell
 from supervisors import Backoff, ChildSpec, ExitReason, InvalidSpec, Probe, Shutdown, on_stop_request, self_pid
@@ -40,7 +43,7 @@ def actor_spec(  # type: ignore[valid-type]
     restart: Restart = "permanent",
     shutdown: float | BrutalKill = 5.0,
     mailbox: Mailbox | None = None,
-    snapshot: object = None,
+    snapshot: Snapshot | None = None,
     significant: bool = False,
     start_timeout: float | None = None,
     backoff: Backoff | None = None,
@@ -61,7 +64,7 @@ def actor_spec(  # type: ignore[valid-type]
         restart: as for any child.
         shutdown: seconds that it has for the messages before the stop request and for `terminate`; then it is killed.
         mailbox: a bound on what may wait for it.
-        snapshot: how its state is kept.
+        snapshot: when its state is kept, and how it is written; the actor needs a name, as its state goes by it.
         significant: as for any child, as are the next five.
         start_timeout: seconds that `__init__` and `init` may take.
         backoff: delays between restarts.
@@ -86,6 +89,8 @@ def actor_spec(  # type: ignore[valid-type]
         raise InvalidSpec("isolation", isolation, "'task' or 'process'")
     if mailbox is not None and not isinstance(mailbox, Mailbox):
         raise InvalidSpec("mailbox", mailbox, "a Mailbox or None")
+    if snapshot is not None:
+        check_snapshot(cls, name, snapshot)
     recipe = Recipe(cls, args, kwargs, name, isolation, mailbox, system, None, snapshot)
     return ChildSpec(
         id if id is not None else name if name is not None else cls.__name__,
@@ -108,7 +113,7 @@ async def run_actor(recipe: Recipe, *, task_status: trio.TaskStatus[Any] = trio.
     if system is None:
         raise NoActorSystem
     if recipe.isolation == "process":
-        await system.run_process(recipe, task_status)
+        await run_process_actor(system, recipe, task_status)
         return
     pid = self_pid()
     cell = TaskCell(system, system.new_uid(), recipe, pid.kill)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
@@ -18,9 +18,14 @@ from kathikon_actors.actors.actor import Actor
 from kathikon_actors.actors.cell import Cell, current_cell, link_cells, nobody, unlink_cells
 from kathikon_actors.actors.deadlines import Deadlines
 from kathikon_actors.actors.errors import ActorIgnored
+from kathikon_actors.actors.forker import Forker
 from kathikon_actors.actors.mailbox import Mailbox
+from kathikon_actors.actors.node_door import JobInserter, NoNode
 from kathikon_actors.actors.recipe import Isolation, Recipe
 from kathikon_actors.actors.ref import ActorRef
+from kathikon_actors.actors.snapshots.sink import MemorySnapshots, SnapshotSink
+from kathikon_actors.actors.snapshots.state import Snapshot
+from kathikon_actors.actors.snapshots.writer import SnapshotWriter
 from kathikon_actors.actors.spec import actor_spec
 from kathikon_actors.actors.systems import current_system, register_system
 from kathikon_actors.actors.timers import Timer
@@ -39,6 +44,9 @@ from supervisors import (
 
 if TYPE_CHECKING:
     from kathikon_actors.actors.monitor import Monitor
+    from kathikon_actors.actors.snapshots.remote import RemoteSnapshots
+    from kathikon_actors.actors.wire import Address
+    from kathikon_actors.processes.handle import Zygote
     from supervisors._specs import BrutalKill, OnExceed, Restart
 
 __all__ = ["ActorSystem", "open_actor_system"]
@@ -54,15 +62,22 @@ class ActorSystem:
         token: tells systems apart, also in other processes.
         registry: the names and who holds them.
         deadlines: the clock of its calls and timers.
+        snapshots: what is kept of its actors' states; `subscribe` to hear of those that are lost or refused, `delete`
+            to have an actor begin from scratch.
+        helpers: tasks that serve actors and end after them.
         closed: nothing can be started any more.
     """
 
-    def __init__(self) -> None:
-        self.token = secrets.token_hex(8)
+    def __init__(self, store: SnapshotSink | None = None, token: str | None = None) -> None:
+        self.token = token or secrets.token_hex(8)
         self.registry = Registry("unique")
         self.deadlines = Deadlines()
+        self.snapshots: SnapshotWriter | RemoteSnapshots = SnapshotWriter(store or MemorySnapshots())
+        self._node: JobInserter | None = None
         self.closed = False
+        self.helpers: trio.Nursery | None = None
         self._supervisor: DynamicSupervisor | None = None
+        self._forker: Forker | None = None
         self._numbers = count(1)
         self._cells: dict[int, Cell] = {}
         register_system(self)
@@ -72,6 +87,17 @@ class ActorSystem:
         """The supervisor of the actors that `start` starts."""
         assert self._supervisor is not None
         return self._supervisor
+
+    @property
+    def node(self) -> JobInserter:
+        """The node that the system belongs to: actors insert jobs by `await self.system.node.insert(...)`.
+
+        Raises:
+            NoNode: it belongs to none.
+        """
+        if self._node is None:
+            raise NoNode
+        return self._node
 
     async def start(  # type: ignore[valid-type]
         self,
@@ -84,7 +110,7 @@ class ActorSystem:
         shutdown: float | BrutalKill = 5.0,
         link: bool = False,
         mailbox: Mailbox | None = None,
-        snapshot: object = None,
+        snapshot: Snapshot | None = None,
         start_timeout: float | None = None,
         backoff: Backoff | None = None,
         child_intensity: tuple[int, float] | None = None,
@@ -101,7 +127,7 @@ class ActorSystem:
             shutdown: seconds that it has for the messages before the stop request and for `terminate`.
             link: link it to the actor that starts it, which is its parent: its end is a stop request.
             mailbox: a bound on what may wait for it.
-            snapshot: how its state is kept.
+            snapshot: when its state is kept; it needs a name then.
             start_timeout: seconds that `__init__` and `init` may take.
             backoff: delays between restarts.
             child_intensity: (restarts, seconds), a limit of its own besides the supervisor's.
@@ -116,25 +142,45 @@ class ActorSystem:
         Example:
             counter = await system.start(Counter, 10, name="counter", isolation="process")
         """
-        spec = actor_spec(
-            cls,
-            *args,
-            name=name,
-            isolation=isolation,
-            restart=restart,
-            shutdown=shutdown,
-            mailbox=mailbox,
-            snapshot=snapshot,
-            start_timeout=start_timeout,
-            backoff=backoff,
-            child_intensity=child_intensity,
-            system=self,
-            **kwargs,
-        )
-        parent = current_cell.get(None) if link else None
-        if link:
-            if parent is None:
-                raise InvalidSpec("link", link, "only inside an actor, which it is linked to")
+        if link and current_cell.get(None) is None:
+            raise InvalidSpec("link", link, "only inside an actor, which it is linked to")
+        options = {
+            "name": name,
+            "isolation": isolation,
+            "restart": restart,
+            "shutdown": shutdown,
+            "mailbox": mailbox,
+            "snapshot": snapshot,
+            "start_timeout": start_timeout,
+            "backoff": backoff,
+            "child_intensity": child_intensity,
+        }
+        ref: ActorRef[A] = await self.start_from(cls, args, kwargs, options, link=link)
+        return ref
+
+    async def start_from(
+        self,
+        cls: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: Mapping[str, Any],
+        *,
+        link: bool,
+    ) -> Any:
+        """Start an actor, linked to the present one or not."""
+        return await self.start_linked(current_cell.get(None) if link else None, cls, args, kwargs, options)
+
+    async def start_linked(
+        self,
+        parent: Cell | None,
+        cls: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Any:
+        """Start an actor, linked to `parent` if there is one."""
+        spec = actor_spec(cls, *args, system=self, **options, **kwargs)
+        if parent is not None:
             recipe = spec.args[0]
             assert isinstance(recipe, Recipe)
             spec = replace(spec, args=(replace(recipe, parent=parent),))
@@ -146,8 +192,7 @@ class ActorSystem:
             raise
         if child.info is IGNORE:
             raise ActorIgnored(str(spec.id))
-        ref: ActorRef[A] = child.info
-        return ref
+        return child.info
 
     def whereis(self, name: str) -> ActorRef[Any] | None:
         """Give the reference to the actor that holds `name` now, or None."""
@@ -178,6 +223,10 @@ class ActorSystem:
         Raises:
             AlreadyStarted: the name is held.
         """
+        self.claim_now(cell)
+
+    def claim_now(self, cell: Cell) -> None:
+        """As `claim`."""
         if cell.name is not None:
             try:
                 self.registry.register(cell.name, owner=cell)
@@ -194,12 +243,16 @@ class ActorSystem:
         """Make the reference that others get."""
         return ActorRef(self.token, cell.name, cell.uid if cell.name is None else None, cell)
 
+    def cell_at(self, address: Address) -> Cell | None:
+        """Give the living actor with this number or name."""
+        if isinstance(address, int):
+            return self._cells.get(address)
+        holder = self.registry.whereis(address)
+        return holder if isinstance(holder, Cell) else None
+
     def find(self, ref: ActorRef[Any]) -> Cell | None:
         """Give the living actor that a reference means now."""
-        if ref.name is None:
-            return None if ref.uid is None else self._cells.get(ref.uid)
-        holder = self.registry.whereis(ref.name)
-        return holder if isinstance(holder, Cell) else None
+        return self.cell_at(ref.uid if ref.name is None else ref.name)
 
     def is_alive(self, ref: ActorRef[Any]) -> bool:
         """Whether a reference means a living actor now."""
@@ -230,9 +283,16 @@ class ActorSystem:
         if first is not None and second is not None:
             unlink_cells(first, second)
 
-    async def run_process(self, recipe: Recipe, task_status: trio.TaskStatus[Any]) -> None:  # noqa: ARG002
-        """Be one life of an actor in a process of its own."""
-        raise InvalidSpec("isolation", recipe.isolation, "'task': this system has no processes")
+    @property
+    def forker(self) -> Forker:
+        """Where processes come from.
+
+        Raises:
+            InvalidSpec: this system is itself in an actor's process, which starts no others.
+        """
+        if self._forker is None:
+            raise InvalidSpec("isolation", "process", "'task' inside an actor's process")
+        return self._forker
 
 
 @asynccontextmanager
@@ -243,6 +303,9 @@ async def open_actor_system(
     max_children: int | None = None,
     on_exceed: OnExceed = "escalate",
     name: str | None = "actors",
+    preload: Sequence[str] = (),
+    zygote: Zygote | None = None,
+    store: SnapshotSink | None = None,
 ) -> AsyncIterator[ActorSystem]:
     """Run an actor system round a block; leaving the block stops all actors, each within its `shutdown` seconds.
 
@@ -255,6 +318,9 @@ async def open_actor_system(
         on_exceed: beyond `max_restarts`: "escalate" ends the block with `RestartLimitReached`, "pause" waits
             `max_seconds` and goes on, "drop" leaves that actor stopped.
         name: of the supervisor, in events and trees.
+        preload: modules that process actors need: imported once, before their processes are forked.
+        zygote: the process that forks them; default is one of the system's own, started with the first process actor.
+        store: who keeps snapshots; without one they last as long as the block (a node gives its own store).
 
     Raises:
         RestartLimitReached: actors died too often; after the ordered stop of all.
@@ -264,10 +330,14 @@ async def open_actor_system(
             counter = await system.start(Counter, 10)
             assert await counter.call(Counter.add, 5) == 15
     """
-    system = ActorSystem()
+    system = ActorSystem(store)
     error: BaseException | None = None
     async with trio.open_nursery() as helpers:
+        system.helpers = helpers
         helpers.start_soon(system.deadlines.run, name="actor deadlines")
+        system._forker = Forker(helpers, zygote, preload)  # noqa: SLF001 its own half
+        assert isinstance(system.snapshots, SnapshotWriter)
+        helpers.start_soon(system.snapshots.run, name="actor snapshots")
         try:
             async with open_dynamic_supervisor(
                 max_restarts=max_restarts,
@@ -286,6 +356,7 @@ async def open_actor_system(
         except BaseException as exc:
             error = exc
         system.closed = True
+        await system.snapshots.close()
         helpers.cancel_scope.cancel()
     if error is not None:
         raise error

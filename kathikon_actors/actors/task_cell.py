@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -46,6 +48,9 @@ class TaskCell(Cell):
     Attributes:
         actor: the user's object.
         doom: the reason with which it has to end now; None while it may go on.
+        parent: the number of the actor that it is linked to from its start.
+        page: called to publish its statistics where another process reads them.
+        received: messages that came from outside of the process.
     """
 
     __slots__ = (
@@ -58,6 +63,7 @@ class TaskCell(Cell):
         "_held",
         "_idle",
         "_idle_timer",
+        "_keeper",
         "_mailbox",
         "_on_kill",
         "_owed",
@@ -65,15 +71,21 @@ class TaskCell(Cell):
         "_processed",
         "_scope",
         "_since",
+        "_snapshot_due",
+        "_snapshot_timer",
         "_up",
         "actor",
         "doom",
+        "page",
         "parent",
+        "received",
     )
 
     def __init__(self, system: ActorSystem, uid: int, recipe: Recipe, on_kill: Callable[[], object]) -> None:
         super().__init__(system, uid, recipe.name, recipe.cls.__name__)
-        self.parent = recipe.parent
+        self.parent = None if recipe.parent is None else recipe.parent.uid
+        self.page: Callable[[], object] | None = None
+        self.received = 0
         self.doom: ExitReason | None = None
         self._handlers = messages_of(recipe.cls)
         self._bound: Mailbox | None = recipe.mailbox
@@ -87,6 +99,9 @@ class TaskCell(Cell):
         self._owed: set[Reply] | None = None
         self._idle: float | None = None
         self._idle_timer: Scheduled | None = None
+        self._keeper = recipe.keeper(system.snapshots)
+        self._snapshot_due = False
+        self._snapshot_timer: Scheduled | None = None
         self._processed = 0
         self._dropped = 0
         self._busy = 0.0
@@ -141,7 +156,7 @@ class TaskCell(Cell):
         if not linked and isinstance(reason, Killed):
             self.kill()
         elif self.actor.trap_exit:
-            if linked and sender is not None and sender is self.parent:
+            if linked and sender is not None and sender.uid == self.parent:
                 self.stop(reason)
             else:
                 self.deliver(ExitSignal(None if sender is None else sender.ref, reason))
@@ -165,6 +180,12 @@ class TaskCell(Cell):
             busy=min(1.0, busy / max(now - self._since, 1e-9)),
             dropped=self._dropped,
         )
+
+    def counts(self) -> tuple[int, float, int, float, float, float, int]:
+        """Give length, arrival of the oldest, processed, busy seconds, busy since, start and dropped, as they are."""
+        mailbox = self._mailbox
+        oldest = mailbox[0][5] if mailbox else 0.0
+        return len(mailbox), oldest, self._processed, self._busy, self._busy_since, self._since, self._dropped
 
     def forget_message(self, message: object) -> None:
         """Take a message for `handle_info` that waits out of the mailbox."""
@@ -229,6 +250,8 @@ class TaskCell(Cell):
         actor = self.actor
         cls = type(actor)
         actor.__init__(*recipe.args, **recipe.kwargs)  # type: ignore[misc]
+        if self._keeper is not None:
+            actor = self.actor = await self._keeper.restore(actor, partial(self._make_again, recipe))
         if cls.init is not Actor.init:
             value: object = await actor.init()  # type: ignore[func-returns-value]
             if value is IGNORE:
@@ -256,10 +279,15 @@ class TaskCell(Cell):
         while self.doom is None:
             if not mailbox:
                 streak = 0
+                if self._snapshot_due:
+                    await self._take_snapshot()
+                    continue
                 if self._idle is not None and self._idle_timer is None:
                     self._arm_idle()
                     if mailbox:
                         continue
+                if self.page is not None:
+                    self.page()
                 self._parked = True
                 await trio.lowlevel.wait_task_rescheduled(self._unpark)
                 continue
@@ -271,6 +299,8 @@ class TaskCell(Cell):
             if self._idle is not None:
                 self._cancel_idle()
             self._busy_since = monotonic()
+            if self.page is not None:
+                self.page()
             if kind <= CAST:
                 handler = handlers.get(what)
                 self._current = reply
@@ -284,13 +314,15 @@ class TaskCell(Cell):
                     else:
                         reply.reply(value)
             elif kind == INFO:
-                returned: object = await actor.handle_info(what)  # type: ignore[func-returns-value]
+                returned: object = await actor._take_info(what)  # type: ignore[func-returns-value]  # noqa: SLF001
                 if returned is not None:
                     raise BadReturnValue("handle_info", returned)
             else:
                 self.doom = what
                 return
             self._note_done()
+            if self._keeper is not None:
+                await self._keep_state()
 
     def _note_done(self) -> None:
         self._processed += 1
@@ -300,6 +332,8 @@ class TaskCell(Cell):
     async def _terminate(self, reason: ExitReason) -> None:
         if type(self.actor).terminate is not Actor.terminate:
             await self.actor.terminate(reason)
+        if self._keeper is not None and not is_abnormal(reason):
+            await self._keeper.take_last(self.actor)
 
     def finish(self, reason: ExitReason) -> None:
         """Record the end, as its supervisor sees it; then tell everyone who waits for an answer."""
@@ -308,6 +342,8 @@ class TaskCell(Cell):
         super().finish(reason)
         self.task = None
         self._cancel_idle()
+        if self._snapshot_timer is not None:
+            self.system.deadlines.cancel(self._snapshot_timer)
         if self._current is not None:
             self._current.died(reason)
         for reply in tuple(self._owed or ()):
@@ -316,6 +352,37 @@ class TaskCell(Cell):
             if entry[4] is not None:
                 entry[4].died(reason)
         self._mailbox.clear()
+
+    def _make_again(self, recipe: Recipe) -> Actor:
+        """Make the user's object anew, for one that took half of a state."""
+        cls = type(self.actor)
+        actor = cls.__new__(cls)
+        actor._cell = self  # noqa: SLF001 its own half
+        actor.__init__(*recipe.args, **recipe.kwargs)  # type: ignore[misc]
+        return actor
+
+    async def _keep_state(self) -> None:
+        """A message was handled: take the state if that is due, else see that it is taken in time."""
+        keeper = self._keeper
+        assert keeper is not None
+        if keeper.message_handled():
+            await self._take_snapshot()
+        elif self._snapshot_timer is None and (seconds := keeper.due_in()) < math.inf:
+            self._snapshot_timer = self.system.deadlines.at(trio.current_time() + seconds, self._on_snapshot_due)
+
+    async def _take_snapshot(self) -> None:
+        self._snapshot_due = False
+        if self._snapshot_timer is not None:
+            self.system.deadlines.cancel(self._snapshot_timer)
+            self._snapshot_timer = None
+        assert self._keeper is not None
+        await self._keeper.take(self.actor)
+
+    def _on_snapshot_due(self) -> None:
+        self._snapshot_timer = None
+        self._snapshot_due = True
+        if self._parked:
+            self._wake()
 
     def _wake(self) -> None:
         self._parked = False

@@ -16,6 +16,8 @@ __all__ = ["MAX_DELAY", "Change", "check_delay"]
 MAX_DELAY: Final = 100 * 365 * 86_400.0
 """Seconds: no retry is put off further."""
 
+_EVENTS: Final[dict[Action, bytes]] = {"cancel": b"cancelled", "discard": b"discarded", "retry": b"retried"}
+
 
 @dataclass(frozen=True)
 class Change:
@@ -45,11 +47,23 @@ class Change:
             case "rerun":
                 return "available"
 
+    def is_done(self, record: Record) -> bool:
+        """Whether this very change was applied already: its line, of its time, is in the history."""
+        event = _EVENTS.get(self.action)
+        return event is not None and b'[%d,"%b"' % (self.now, event) in record.history
+
+    def is_fulfilled_by(self, state: str) -> bool:
+        """Whether a job that is found in `state` is where this change was to bring it."""
+        return self.action in ("cancel", "discard") and state == self.target
+
     def check(self, record: Record) -> None:
         """Raise `InvalidState` unless the action is one of those that the job's state offers."""
-        possible = actions_for(record.state)
-        if self.action not in possible:
-            raise InvalidState(as_uuid(record.id), record.state, self.target, action=self.action, legal=possible)
+        if self.action not in actions_for(record.state):
+            raise self.refused(as_uuid(record.id), record.state)
+
+    def refused(self, job_id: object, state: State) -> InvalidState:
+        """Give the error of a job that is in a state which does not offer the action."""
+        return InvalidState(job_id, state, self.target, action=self.action, legal=actions_for(state))
 
     def apply(self, record: Record) -> Record | None:
         """Change the record; give the new one that a rerun makes.

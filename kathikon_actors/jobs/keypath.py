@@ -23,7 +23,7 @@ _encoder = msgspec.json.Encoder(order="sorted")
 
 def partition_of(record: Record) -> str | None:
     """Give the partition of a job in a fair queue; `None` is one that all jobs without a key share."""
-    extra: Any = getattr(record, "extra", None)
+    extra = record.extra
     return None if extra is None else extra.partition_key
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Final
+from typing import Any, Final
 
+from kathikon_actors.jobs.breaker import Breaker
 from kathikon_actors.jobs.errors import BadConfiguration
 from kathikon_actors.jobs.gcra import NS, Pacing
 from kathikon_actors.jobs.keypath import KeyPath
 
-__all__ = ["Limit", "Rate"]
+__all__ = ["Limit", "Rate", "check_limit", "check_queue_rate"]
 
 _MOST: Final = 1_000_000_000
 
@@ -84,6 +85,34 @@ class Rate:
         interval = max(1, math.ceil(per * NS / self.n))
         object.__setattr__(self, "path", _path(self.by, "Rate"))
         object.__setattr__(self, "pacing", Pacing(interval, min((self.burst - 1) * interval, 2**62)))
+
+
+_EXAMPLES: Final[dict[str, tuple[type, str]]] = {
+    "concurrency": (Limit, "Limit(5)"),
+    "rate_limit": (Rate, "Rate(100, per=60)"),
+    "breaker": (Breaker, "Breaker()"),
+}
+
+
+def check_limit(option: str, worker: str, value: Any) -> Any:
+    """Give the value of a worker's option back.
+
+    Raises:
+        BadConfiguration: it is something else.
+    """
+    return _check(f"worker {worker}", option, value)
+
+
+def check_queue_rate(queue: str, value: object) -> None:
+    """Raise `BadConfiguration` unless a queue's `rate_limit` is a `Rate` or `None`."""
+    _check(f'queue "{queue}"', "rate_limit", value)
+
+
+def _check(where: str, option: str, value: Any) -> Any:
+    kind, example = _EXAMPLES[option]
+    if value is not None and not isinstance(value, kind):
+        raise BadConfiguration(f"{where}: {option} is {value!r}; give {example}")
+    return value
 
 
 def _path(by: object, where: str) -> KeyPath | None:

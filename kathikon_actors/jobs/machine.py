@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.errors import InvalidState
+from kathikon_actors.jobs.history import USUAL, whole_history
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State, check_transition
@@ -18,17 +19,20 @@ from kathikon_actors.jobs.states import TERMINAL_STATES, State, check_transition
 __all__ = [
     "Before",
     "Observer",
+    "become",
     "before",
     "begin",
     "cancel",
     "complete",
     "discard",
+    "end_waiting",
     "fail",
     "inserted",
     "never_began",
     "observe",
     "promote",
     "quote_error",
+    "replaced",
     "rerun",
     "retried",
     "snooze",
@@ -43,6 +47,18 @@ _EDGES: dict[tuple[str, State, State], bytes] = {}
 """The constant part of a line of history, for every change that was found legal once."""
 
 _OBSERVERS: tuple[Observer, ...] = ()
+
+_STATE_FIELDS = (
+    "state",
+    "attempt",
+    "attempted_at",
+    "finished_at",
+    "scheduled_at",
+    "history",
+    "errors",
+    "result",
+    "progress",
+)
 
 _MAX_MESSAGE = 4_000
 _MAX_TRACEBACK = 16_000
@@ -66,13 +82,52 @@ def unobserve(observer: Observer) -> None:
 
 
 def inserted(record: Record) -> None:
-    """Write the first line of the history."""
-    record.history = b'[%d,"inserted",null,"%s"]' % (record.inserted_at, record.state.encode())
+    """Write the first line of the history, unless the record is on the usual way."""
+    if record.state != "available":
+        record.history = whole_history(record)
 
 
 def promote(record: Record, now: int) -> None:
     """A scheduled or retryable job is due: it becomes available."""
     _move(record, "available", "due", now)
+
+
+def unblock(record: Record, now: int) -> None:
+    """All that it waited for has ended: it is available, or scheduled when it is due later."""
+    _move(record, "scheduled" if record.scheduled_at > now else "available", "unblocked", now)
+
+
+def wait(record: Record, now: int, result: bytes | None) -> None:
+    """`perform` has ended, the children of its batch have not: it ends with the last of them.
+
+    Args:
+        record: an executing job.
+        now: microseconds since 1970.
+        result: the value that `perform` returned, as JSON, kept unless the job says `result="discard"`.
+    """
+    _move(record, "waiting", "waiting", now)
+    if record.keep_result:
+        record.result = result
+
+
+def end_waiting(record: Record, now: int, *, succeeded: bool) -> None:
+    """The last child has ended."""
+    if succeeded:
+        _move(record, "completed", "completed", now)
+        record.progress = 100
+    else:
+        _move(record, "discarded", "discarded", now, {"reason": "its batch failed"})
+
+
+def replaced(record: Record, now: int, event: str) -> None:
+    """An insert that met this job has overwritten some of it, `scheduled_at` maybe; it has not started."""
+    if record.attempt or record.state not in ("scheduled", "available", "blocked"):
+        raise InvalidState(as_uuid(record.id), record.state, record.state)
+    old, history = record.state, whole_history(record)
+    if old != "blocked":
+        record.state = "scheduled" if record.scheduled_at > now else "available"
+    line = b',[%d,"%s","%s","%s"]' % (now, event.encode(), old.encode(), record.state.encode())
+    record.history = history + line
 
 
 def begin(record: Record, now: int) -> None:
@@ -102,6 +157,12 @@ def never_began(record: Record, was: Before) -> None:
     record.attempt -= 1
     for observer in _OBSERVERS:
         observer(record, "never began", old, record.state, attempted_at or 0, None)
+
+
+def become(record: Record, other: Record) -> None:
+    """Take over what a copy of the same job has become; what the store has of it (`fence`, `dirty`) stays."""
+    for name in _STATE_FIELDS:
+        setattr(record, name, getattr(other, name))
 
 
 def complete(record: Record, now: int, result: bytes | None, *, note: str | None = None) -> None:
@@ -190,7 +251,7 @@ def rerun(record: Record, now: int, new_id: bytes) -> Record:
     if record.state not in TERMINAL_STATES:
         raise InvalidState(as_uuid(record.id), record.state, "available", action="rerun")
     entry = json.encode([now, "rerun", record.state, record.state, {"job": str(as_uuid(new_id))}])
-    record.history = record.history + b"," + entry if record.history else entry
+    record.history = whole_history(record) + b"," + entry
     new = Record(
         id=new_id,
         queue=record.queue,
@@ -241,9 +302,10 @@ def _move(record: Record, new: State, event: str, now: int, meta: dict[str, Any]
     if edge is None:
         check_transition(as_uuid(record.id), old, new)
         edge = _EDGES[event, old, new] = b',"%s","%s","%s"' % (event.encode(), old.encode(), new.encode())
+    if record.history or meta is not None or (event, old, new) not in USUAL:
+        entry = b"[%d%b]" % (now, edge) if meta is None else b"[%d%b,%b]" % (now, edge, json.encode(meta))
+        record.history = whole_history(record) + b"," + entry
     record.state = new
-    entry = b"[%d%b]" % (now, edge) if meta is None else b"[%d%b,%b]" % (now, edge, json.encode(meta))
-    record.history = record.history + b"," + entry if record.history else entry
     if new in TERMINAL_STATES:
         record.finished_at = now
     for observer in _OBSERVERS:

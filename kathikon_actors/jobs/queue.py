@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Literal, get_args
 
 from kathikon_actors.jobs.errors import BadConfiguration, did_you_mean
+from kathikon_actors.jobs.limits import Rate, check_queue_rate
 from kathikon_actors.jobs.sizes import parse_size
 
 __all__ = ["Isolation", "Queue"]
@@ -38,6 +39,9 @@ class Queue:
             fails with kind `memory`. What a job starts itself is not counted. Default: no limit.
         max_in_memory: jobs of this queue that one node holds in memory, default 100,000, at least 10; the rest waits
             in the store and is claimed when its turn comes.
+        fair: the partitions (`partition_key` of the insert) take turns, one job each; within a partition the best comes
+            first. Jobs without a key share one partition.
+        rate_limit: how many of its jobs start in a time, on all nodes together.
 
     Raises:
         BadConfiguration: naming the queue, the field and what is legal.
@@ -55,6 +59,8 @@ class Queue:
     concurrency: int = 10
     processes: int = 1
     max_in_memory: int = 100_000
+    fair: bool = False
+    rate_limit: Rate | None = None
     isolation: Isolation = "process"
     max_jobs_per_process: int | None = None
     max_memory: int | str | None = None
@@ -71,6 +77,9 @@ class Queue:
         held = self.max_in_memory
         if isinstance(held, bool) or not isinstance(held, int) or held < 10:
             raise BadConfiguration(f'queue "{self.name}": max_in_memory is {held!r}; give a whole number from 10')
+        if not isinstance(self.fair, bool):
+            raise BadConfiguration(f'queue "{self.name}": fair is {self.fair!r}; give True or False')
+        check_queue_rate(self.name, self.rate_limit)
         self._check_isolation()
 
     def _check_isolation(self) -> None:

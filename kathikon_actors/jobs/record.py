@@ -7,6 +7,7 @@ encoded until somebody looks at it. It holds no reference cycles, so the garbage
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 from uuid import UUID
@@ -15,6 +16,7 @@ import msgspec
 
 from kathikon_actors.jobs import json, runtime
 from kathikon_actors.jobs.extra import Extra, OnFailure
+from kathikon_actors.jobs.history import whole_history
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 
@@ -61,7 +63,8 @@ class Record(msgspec.Struct, gc=False, kw_only=True, array_like=True):
         args: a JSON object, encoded. `meta` likewise.
         inserted_at: microseconds since 1970; the other times likewise.
         finished_at: when it became completed, cancelled or discarded.
-        history: JSON arrays `[at, event, from, to]` or `[at, event, from, to, meta]`, joined by commas.
+        history: JSON arrays `[at, event, from, to]` or `[at, event, from, to, meta]`, joined by commas; empty while
+            the job's times say it all, see `jobs.history`.
         errors: JSON objects joined by commas.
         fence: the attempt as the store has it, -1 while the store has no row: each write compares it.
         dirty: waits in a lane of the journal.
@@ -250,7 +253,7 @@ class Job:
     def history(self) -> list[HistoryEntry]:
         """One entry per transition, in causal order."""
         entries: list[HistoryEntry] = []
-        for at, event, old, new, *meta in json.decode(b"[" + self._record.history + b"]"):
+        for at, event, old, new, *meta in json.decode(b"[" + whole_history(self._record) + b"]"):
             entries.append({"at": from_us(at), "event": event, "from": old, "to": new, "meta": meta[0] if meta else {}})
         return entries
 
@@ -338,6 +341,19 @@ class Job:
     def is_cancelled(self) -> bool:
         """Whether somebody cancelled the job that runs here; a long loop may look and stop by itself."""
         return runtime.of(self._record.id).is_cancelled()
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger named after the worker, whose lines carry `job_id`, `worker`, `queue` and `attempt`.
+
+        Example:
+            ```python
+            job.log.info("charged %d cents", cents)
+            ```
+        """
+        record = self._record
+        context = {"job_id": str(self.id), "worker": record.worker, "queue": record.queue, "attempt": record.attempt}
+        return logging.LoggerAdapter(logging.getLogger(f"kathikon_actors.job.{record.worker}"), context)
 
     def to_dict(self) -> dict[str, Any]:
         """Give every field by name, times as ISO 8601: what `--json` prints."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heapreplace
 
-__all__ = ["Holder", "fair_shares", "hand_out"]
+__all__ = ["Holder", "Settled", "fair_shares", "hand_out", "settle"]
 
 
 @dataclass
@@ -81,3 +81,44 @@ def _fill(free: int, waiting: list[tuple[int, int, Holder]]) -> list[tuple[Holde
         free -= step
         heapreplace(levels, (level + step, served, node, needs - step))
     return [(holders[node], number) for node, number in got.items()]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a request for tokens came to.
+
+    Attributes:
+        held: tokens that the node has now.
+        share: what it may keep when its jobs end: less than it holds when others wait.
+        nudge: others have got tokens, or are to give some back: they should ask again.
+    """
+
+    held: int
+    share: int
+    nudge: bool
+
+
+def settle(capacity: int, holders: list[Holder], node: int, known: int, kept: int, wanted: int) -> Settled:
+    """A node says what it keeps and what it wants; free tokens are handed out.
+
+    Args:
+        capacity: of the limit.
+        holders: of all nodes that live; changed, and the node's own is added when it is missing.
+        node: who asks.
+        known: tokens that it had by the last answer; what is there above that was given to it since.
+        kept: those of them that it goes on holding; the rest comes back.
+        wanted: tokens that it could use, from `kept` up.
+    """
+    mine = next((holder for holder in holders if holder.node == node), None)
+    if mine is None:
+        mine = Holder(node)
+        holders.append(mine)
+    waited = mine.wanted > mine.held
+    mine.held = min(mine.held, kept + max(0, mine.held - known))
+    mine.wanted = max(wanted, mine.held)
+    lucky = hand_out(capacity, holders)
+    waits = mine.wanted > mine.held
+    others = len(holders) > 1
+    nudge = any(holder is not mine for holder in lucky) or (others and waits and not waited)
+    share = fair_shares(capacity, holders).get(node, 0) if others else mine.held
+    return Settled(mine.held, share, nudge)

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import inspect
-import math
 import types
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, get_type_hints, overload
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from kathikon_actors.jobs.backoff import BackoffFunction
+from kathikon_actors.jobs.breaker import Breaker
+from kathikon_actors.jobs.definition import (
+    DEFAULT_TIMEOUT,
+    EXTRA_OPTIONS,
+    LARGEST,
+    SMALLEST,
+    WorkerDefinition,
+    is_tag,
+)
 from kathikon_actors.jobs.errors import BadConfiguration, UnknownOption
+from kathikon_actors.jobs.failures import DiscardOn, RetryOn
+from kathikon_actors.jobs.limits import Limit, Rate
+from kathikon_actors.jobs.middleware import Middleware
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.unique import Unique
 
 __all__ = [
     "DEFAULT_TIMEOUT",
@@ -26,167 +38,10 @@ __all__ = [
     "worker",
 ]
 
-DEFAULT_TIMEOUT = 300.0
-"""Seconds one attempt may take when nobody says otherwise."""
-
-SMALLEST, LARGEST = -(2**31), 2**31 - 1
-"""Of a priority and of `max_attempts`: what a Postgres integer holds."""
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _REGISTRY: dict[tuple[str, str], WorkerDefinition] = {}
-
-
-class WorkerDefinition:
-    """What a worker is: its function, its defaults, the signature that arguments are bound against.
-
-    Attributes:
-        name: what jobs call it; unique in an app.
-        module: where it was defined, with `qualname`: how another process finds it.
-        is_async: whether it runs as one of many on a trio loop, or alone as a plain function.
-        takes_job: whether `perform` wants the `Job` first.
-        free_form: the class form whose `perform` takes the job alone: any arguments by name are accepted.
-        owner: the class form's class, of which each run makes an instance.
-    """
-
-    def __init__(
-        self,
-        target: Callable[..., Any],
-        *,
-        name: str,
-        module: str,
-        qualname: str,
-        drop_self: bool = False,
-        owner: type[Worker] | None = None,
-        queue: str | None = None,
-        max_attempts: int | None = None,
-        timeout: float | None = None,
-        priority: int = 0,
-        tags: Iterable[str] = (),
-        backoff: BackoffFunction | None = None,
-    ) -> None:
-        self.target = target
-        self.name = name
-        self.module = module
-        self.qualname = qualname
-        self.owner = owner
-        self.queue = queue
-        self.max_attempts = max_attempts
-        self.timeout = timeout
-        self.priority = priority
-        self.tags = _tags(name, tags)
-        self.backoff = backoff
-        self.is_async = inspect.iscoroutinefunction(target)
-        every = list(inspect.signature(target).parameters.values())
-        parameters = every[1:] if drop_self else every
-        self.takes_job = bool(parameters) and _is_job(target, parameters[0])
-        if self.takes_job:
-            parameters = parameters[1:]
-        self._taken = {p.name for p in every[: len(every) - len(parameters)]}
-        self.free_form = drop_self and self.takes_job and not parameters
-        self.signature = inspect.Signature(parameters)
-        self._names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
-        self._simple = len(self._names) == len(parameters) and all(p.default is p.empty for p in parameters)
-        self._check(parameters)
-
-    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the arguments by name.
-
-        Raises:
-            TypeError: naming the worker and what is wrong or missing.
-        """
-        if self.free_form:
-            if args:
-                raise TypeError(f"{self.name} takes its arguments by name; give {self.name}.new(name=value)")
-            return dict(kwargs)
-        if self._simple and not kwargs and len(args) == len(self._names):
-            return dict(zip(self._names, args, strict=True))
-        try:
-            bound = self.signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{self.name}{self.signature}: {error}") from None
-        values: dict[str, Any] = {}
-        for key, value in bound.arguments.items():
-            if self.signature.parameters[key].kind is inspect.Parameter.VAR_KEYWORD:
-                for taken in self._taken.intersection(value):
-                    raise TypeError(f"{self.name}{self.signature}: '{taken}' is given by the queue, not by the caller")
-                values.update(value)
-            else:
-                values[key] = value
-        return values
-
-    def _check(self, parameters: list[inspect.Parameter]) -> None:
-        for parameter in parameters:
-            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
-                raise BadConfiguration(
-                    f"worker {self.name}: parameter {parameter} cannot be given by name; jobs keep arguments by name"
-                )
-        if not isinstance(self.name, str) or not self.name.isprintable():
-            raise BadConfiguration(f"worker {self.name!r}: its name is not a string of printable characters")
-        if self.queue is not None and not isinstance(self.queue, str):
-            raise BadConfiguration(f"worker {self.name}: queue is {self.queue!r}; give a queue's name")
-        if self.max_attempts is not None and not _is_whole(self.max_attempts, 1):
-            raise BadConfiguration(
-                f"worker {self.name}: max_attempts is {self.max_attempts!r}; give a whole number from 1 to {LARGEST}"
-            )
-        if self.timeout is not None and not _is_seconds(self.timeout):
-            raise BadConfiguration(f"worker {self.name}: timeout is {self.timeout!r}; give seconds above 0")
-        if not _is_whole(self.priority, SMALLEST):
-            raise BadConfiguration(
-                f"worker {self.name}: priority is {self.priority!r}; give a whole number from {SMALLEST} to {LARGEST}"
-            )
-        if self.backoff is not None and not callable(self.backoff):
-            raise BadConfiguration(
-                f"worker {self.name}: backoff is {self.backoff!r}; give a function of (attempt, error)"
-            )
-
-    def __repr__(self) -> str:
-        return f"<WorkerDefinition {self.name} ({self.module}:{self.qualname})>"
-
-
-def is_tag(value: object) -> bool:
-    """Tell whether `value` can be a tag: a non-empty string that UTF-8 and Postgres can hold."""
-    if not isinstance(value, str) or not value or "\0" in value:
-        return False
-    return not any("\ud800" <= character <= "\udfff" for character in value)
-
-
-def _tags(worker: str, value: Any) -> tuple[str, ...]:
-    tags = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else None
-    if tags is None or not all(is_tag(tag) for tag in tags):
-        raise BadConfiguration(f"worker {worker}: tags is {value!r}; give a list of non-empty strings")
-    return tags
-
-
-def _is_whole(value: object, smallest: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and smallest <= value <= LARGEST
-
-
-def _is_seconds(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return not math.isnan(value) and float(value) > 0
-    except OverflowError:
-        return False
-
-
-def _is_job(target: Callable[..., Any], first: inspect.Parameter) -> bool:
-    """Tell whether the first parameter is the job: annotated with `Job`, or named `job` without another annotation."""
-    if first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD):
-        return False
-    annotation = first.annotation
-    if annotation is first.empty:
-        return first.name == "job"
-    if isinstance(annotation, str):
-        names = getattr(inspect.unwrap(target), "__globals__", {})
-        alone = types.SimpleNamespace(__annotations__={first.name: annotation})
-        try:
-            annotation = get_type_hints(alone, names)[first.name]
-        except Exception:  # an annotation that names what is imported for type checkers only
-            return first.name == "job" and str(annotation).split(".")[-1] == "Job"
-    return annotation is Job
 
 
 class WorkerFunction(Generic[P, R]):
@@ -231,7 +86,7 @@ class _Decorator:
         return _declare(function, self._options)
 
 
-_OPTIONS = ("name", "queue", "max_attempts", "timeout", "priority", "tags", "backoff")
+_OPTIONS = ("name", "queue", "max_attempts", "timeout", "priority", "tags", "backoff", *EXTRA_OPTIONS)
 
 
 @overload
@@ -248,6 +103,14 @@ def worker(
     priority: int = 0,
     tags: Iterable[str] = (),
     backoff: BackoffFunction | None = None,
+    retry_on: RetryOn = (),
+    discard_on: DiscardOn = (),
+    middleware: Iterable[Middleware] = (),
+    on_discard: Callable[[Job], object] | None = None,
+    unique: Unique | None = None,
+    concurrency: Limit | None = None,
+    rate_limit: Rate | None = None,
+    breaker: Breaker | None = None,
 ) -> _Decorator: ...
 def worker(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Declare a function as a worker.
@@ -259,7 +122,12 @@ def worker(function: Callable[..., Any] | None = None, /, **options: Any) -> Any
         function: the function, when used without parentheses.
         **options: `name` (default: the function's), `queue` (default: the app's), `max_attempts` (default 3),
             `timeout` in seconds per attempt (default 300), `priority` (higher first, default 0), `tags`, `backoff`
-            `(attempt, error) -> seconds`.
+            `(attempt, error) -> seconds`, `retry_on` (exception types worth another attempt, or those with seconds or
+            a backoff each; any other exception discards at once), `discard_on` (exception types that discard at
+            once), `middleware` (see `kathikon_actors.jobs.middleware`), `on_discard(job)` (called in a worker process
+            when the job was discarded by its own failure; what it raises is logged and changes nothing),
+            `unique` (which of its jobs count as the same), `concurrency`
+            (a `Limit`), `rate_limit` (a `Rate`), `breaker` (a `Breaker`).
 
     Raises:
         UnknownOption: naming the nearest option.
@@ -306,6 +174,9 @@ class Worker:
 
             def backoff(self, attempt: int, error: BaseException) -> float:
                 return 10.0 * attempt
+
+            async def on_discard(self, job: Job) -> None:
+                job.log.error("given up: %s", job.errors[-1]["message"])
         ```
     """
 
@@ -315,6 +186,13 @@ class Worker:
     timeout: ClassVar[float | None] = None
     priority: ClassVar[int] = 0
     tags: ClassVar[Iterable[str]] = ()
+    unique: ClassVar[Unique | None] = None
+    retry_on: ClassVar[RetryOn] = ()
+    discard_on: ClassVar[DiscardOn] = ()
+    middleware: ClassVar[Iterable[Middleware]] = ()
+    concurrency: ClassVar[Limit | None] = None
+    rate_limit: ClassVar[Rate | None] = None
+    breaker: ClassVar[Breaker | None] = None
 
     perform: Callable[..., Any | Awaitable[Any]]
     definition: ClassVar[WorkerDefinition]
@@ -342,6 +220,7 @@ class Worker:
             priority=cls.priority,
             tags=cls.tags,
             backoff=None if backoff is None else lambda attempt, error: cls().backoff(attempt, error),  # type: ignore[attr-defined]
+            **{option: _class_option(cls, option) for option in EXTRA_OPTIONS if hasattr(cls, option)},
         )
         _REGISTRY[cls.__module__, cls.__qualname__] = cls.definition
 
@@ -354,6 +233,24 @@ class Worker:
         """
         definition = definition_of(cls)
         return NewJob(definition.name, definition.bind(args, kwargs), definition)
+
+
+def _class_option(cls: type[Worker], option: str) -> object:
+    """Give an option as the class has it; a method becomes a function of what follows `self`."""
+    method = inspect.getattr_static(cls, option)
+    if not isinstance(method, types.FunctionType):
+        return getattr(cls, option)
+    if inspect.iscoroutinefunction(method):
+
+        async def call_async(*args: Any) -> object:
+            return await getattr(cls(), option)(*args)
+
+        return call_async
+
+    def call(*args: Any) -> object:
+        return getattr(cls(), option)(*args)
+
+    return call
 
 
 def definition_of(target: object) -> WorkerDefinition:

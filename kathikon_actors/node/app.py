@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from kathikon_actors.jobs.build import Defaults
 from kathikon_actors.jobs.errors import BadConfiguration, UnknownQueue
+from kathikon_actors.jobs.middleware import Middleware, check_middleware
 from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, WorkerDefinition, definition_of, registered
 
@@ -25,6 +26,7 @@ class App:
         queues: at least one.
         workers: functions made by `@worker` and subclasses of `Worker`. Empty means every worker that was declared in
             this process when the node opens.
+        middleware: runs around every worker's own chain; see `kathikon_actors.jobs.middleware`.
         children: your own `ChildSpec`s, run in the node's supervision tree beside the queues.
         telemetry: handlers of events, called in a thread from the node's start to its end: `LogLines()`, `Metrics()`
             or any function of one event.
@@ -47,6 +49,7 @@ class App:
         queues: Iterable[Queue],
         workers: Iterable[object] = (),
         *,
+        middleware: Iterable[Middleware] = (),
         children: Sequence[ChildSpec] = (),
         telemetry: Sequence[Handler] = (),
         default_queue: str | None = None,
@@ -71,6 +74,7 @@ class App:
             raise BadConfiguration(f"App: max_attempts is {max_attempts!r}; give a whole number from 1")
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
             raise BadConfiguration(f"App: timeout is {timeout!r}; give seconds above 0")
+        self.middleware = check_middleware("App", middleware)
         self.children = tuple(children)
         self.telemetry = tuple(telemetry)
         for handler in self.telemetry:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import logging
+import time
+from dataclasses import replace
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import trio
 
 from kathikon_actors import faults
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
 from kathikon_actors.node.claimer import Claimer
+from kathikon_actors.node.commands import Commands
 from kathikon_actors.node.intake import Intake
+from kathikon_actors.node.limiter import Limiter
 from kathikon_actors.node.manage import take_up_doubtful
+from kathikon_actors.node.mourning import Wake
+from kathikon_actors.node.queue_keeper import QueueKeeper, load_queues
 from kathikon_actors.node.rescuer import Rescuer
 from kathikon_actors.node.scheduler import Scheduler
 from kathikon_actors.node.state import NodeState
+from kathikon_actors.processes.execution import Executables
 from kathikon_actors.processes.handle import Zygote
 from kathikon_actors.queue.crew import Crew
+from kathikon_actors.queue.gatekeeper import gatekeeper_of
 from kathikon_actors.queue.tree import queue_spec
 from kathikon_actors.store.border import Border
 from kathikon_actors.store.embedded import EmbeddedServer
@@ -25,7 +33,7 @@ from kathikon_actors.store.journal import FLUSH_TIMEOUT, Journal
 from kathikon_actors.store.protocol import Membership
 from kathikon_actors.store.table import Table
 from kathikon_actors.telemetry.events import NodeChanged, Recovered, StoreCut, StoreReopened
-from supervisors import ChildSpec, supervisor_spec
+from supervisors import ChildSpec, Supervisor, supervisor_spec
 
 __all__ = ["node_children"]
 
@@ -50,22 +58,26 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
     """
     store = [ChildSpec("table", _table, args=(state,), child_intensity=(0, 1.0))]
     if server is not None:
-        store.append(ChildSpec("server", _server, args=(server,), shutdown=STOP_SERVER_TIMEOUT + 2.0))
+        store.append(ChildSpec("server", _server, args=(state, server), shutdown=STOP_SERVER_TIMEOUT + 2.0))
     store += [
         ChildSpec("database", _database, args=(state,)),
         ChildSpec("membership", _membership, args=(state,)),
         ChildSpec("journal", _journal, args=(state,), shutdown=FLUSH_TIMEOUT + 2.0),
     ]
-    queues = [queue_spec(partial(_crew, state, name), name, state.the_zygote) for name in state.app.queues]
     children = [
         supervisor_spec("store", store, strategy="rest_for_one"),
         ChildSpec("zygote", _zygote, args=(state,)),
-        supervisor_spec("queues", queues, max_restarts=10, max_seconds=5.0),
+        _queues_spec(state),
+        ChildSpec("mourners", _mourners, args=(state,)),
         ChildSpec("scheduler", _scheduler, args=(state,)),
         ChildSpec("claimer", _claimer, args=(state,)),
         ChildSpec("rescuer", _rescuer, args=(state,)),
+        ChildSpec("queue keeper", _queue_keeper, args=(state,)),
+        ChildSpec("commands", _commands, args=(state,)),
         ChildSpec("leadership", state.leadership.run, args=(state,)),
     ]
+    if gatekeeper_of(state.app.queues, state.definitions) is not None:
+        children.append(ChildSpec("limiter", _limiter, args=(state,)))
     if state.app.children:
         children.append(supervisor_spec("children", list(state.app.children)))
     children.append(ChildSpec("telemetry", state.bus.serve))
@@ -74,9 +86,11 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
 
 async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Hold the jobs. Its end ends everything that stands on it: the store gives up and the node starts again."""
-    table = state.table = Table({name: Border(queue.max_in_memory) for name, queue in state.app.queues.items()})
-    table.on_stored = state.watch.inserted
+    table = state.table = Table({name: Border(queue.max_in_memory) for name, queue in state.queues.items()})
+    table.on_stored, table.on_progress = state.watch.inserted, state.watch.progressed
+    table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
+    state.gatekeeper = gatekeeper_of(state.app.queues, state.definitions)
     state.lease_lost = trio.Event()
     try:
         task_status.started()
@@ -91,7 +105,9 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
         table.close()
 
 
-async def _server(server: EmbeddedServer, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+async def _server(
+    state: NodeState, server: EmbeddedServer, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
+) -> None:
     """Run the embedded Postgres."""
     await server.start()
     try:
@@ -99,6 +115,8 @@ async def _server(server: EmbeddedServer, *, task_status: trio.TaskStatus[int] =
         status = await server.wait_exit()
         raise StoreUnavailable(f"the embedded server {server.pid} ended by itself (status {status})")
     finally:
+        # It comes back only when everything that stands on it has stopped: nobody must wait for it meanwhile.
+        state.link.closed()
         with trio.move_on_after(STOP_SERVER_TIMEOUT, shield=True):
             await server.stop()
 
@@ -148,8 +166,10 @@ async def _membership(state: NodeState, *, task_status: trio.TaskStatus[int] = t
         await _take_up(state, membership)
     else:
         membership = state.membership
+        begun = time.monotonic()
         try:
             await store.renew(membership, lease)
+            state.hold_from(begun)
         except LeaseLost:
             # We left, or were replaced, while this child was down: all that works under that epoch starts again.
             task_status.started(membership.epoch)
@@ -159,12 +179,16 @@ async def _membership(state: NodeState, *, task_status: trio.TaskStatus[int] = t
     try:
         while True:
             await trio.sleep_until(renewed + lease / 3)
-            begun = trio.current_time()
+            begun, now = trio.current_time(), time.monotonic()
+            if now > state.held_until:
+                # We were stopped. What ran is dead, and others may have what we held: we are another life now.
+                await _start_again(state)
             try:
                 if faults.armed:
                     await faults.reach("membership.before_renew", node=state.name)
                 await store.renew(membership, lease)
                 renewed = begun
+                state.hold_from(now)
                 await take_up_doubtful(state)
             except StoreUnavailable:
                 # What runs must have stopped when the lease ends: others take the jobs then.
@@ -183,8 +207,11 @@ async def _membership(state: NodeState, *, task_status: trio.TaskStatus[int] = t
 
 async def _join(state: NodeState) -> Membership:
     while True:
+        begun = time.monotonic()
         try:
-            return await state.store.join(state.name, state.lease)
+            membership = await state.store.join(state.name, state.lease)
+            state.hold_from(begun)
+            return membership
         except NodeNameTaken as taken:
             if not state.joined_before:
                 raise
@@ -196,7 +223,9 @@ async def _take_up(state: NodeState, membership: Membership) -> None:
     """Load the rows that this name owns; what was running when its last life ended is available again."""
     table = state.table
     assert table is not None
-    intake = state.intake = Intake(table, state.store, membership, state.app.queues, state.clock)
+    intake = state.intake = Intake(table, state.store, membership, state.queues, state.clock)
+    await load_queues(state)
+    state.store.attach_ready(state.queues, table.adopt)
     await intake.take_up()
     state.membership = membership
     state.joined_before = True
@@ -216,7 +245,8 @@ async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = 
 
 async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the fork server."""
-    zygote = state.zygote = await Zygote.start(list(state.definitions.values()))
+    zygote = state.zygote = await Zygote.start(list(state.definitions.values()), middleware=state.app.middleware)
+    zygote.hold(state.held_until)
     try:
         task_status.started(zygote.pid)
         await zygote.serve()
@@ -227,18 +257,27 @@ async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.
 
 def _crew(state: NodeState, name: str) -> Crew:
     crew = Crew(
-        state.app.queues[name],
+        state.queues[name],
         state.the_table(),
         state.name,
         state.clock,
         state.kind_of,
         state.backoff,
         bus=state.bus,
-        workers=state.definitions,
+        executables=lambda: Executables(dict(state.definitions), {}, state.app.middleware),
     )
     crew.draining = state.draining
+    crew.paused = name in state.paused
+    if state.gatekeeper is not None and state.gatekeeper.concerns(name):
+        crew.gatekeeper = state.gatekeeper
     state.crews[name] = crew
     return crew
+
+
+async def _mourners(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Call `on_discard`."""
+    assert state.wake is not None
+    await state.wake.run(state.the_zygote, task_status=task_status)
 
 
 async def _scheduler(state: NodeState, *, task_status: trio.TaskStatus[Scheduler] = trio.TASK_STATUS_IGNORED) -> None:
@@ -255,6 +294,15 @@ async def _claimer(state: NodeState, *, task_status: trio.TaskStatus[Claimer] = 
         await _start_again(state)
 
 
+async def _limiter(state: NodeState, *, task_status: trio.TaskStatus[Limiter] = trio.TASK_STATUS_IGNORED) -> None:
+    """Speak with the store about limits."""
+    assert state.gatekeeper is not None
+    try:
+        await Limiter(state, state.gatekeeper).run(task_status=task_status)
+    except LeaseLost:
+        await _start_again(state)
+
+
 async def _rescuer(state: NodeState, *, task_status: trio.TaskStatus[Rescuer] = trio.TASK_STATUS_IGNORED) -> None:
     """Take over what dead nodes left."""
     assert state.intake is not None
@@ -262,6 +310,39 @@ async def _rescuer(state: NodeState, *, task_status: trio.TaskStatus[Rescuer] = 
         await Rescuer(state, state.intake).run(task_status=task_status)
     except LeaseLost:
         await _start_again(state)
+
+
+def _queues_spec(state: NodeState) -> ChildSpec:
+    """Give the supervisor of the queues; started again it runs those that the node runs then."""
+    spec = supervisor_spec(
+        "queues", lambda: [_queue_spec(state, name) for name in state.queues], max_restarts=10, max_seconds=5.0
+    )
+
+    async def run(*args: Any, task_status: trio.TaskStatus[Supervisor] = trio.TASK_STATUS_IGNORED) -> None:
+        class Introduce:
+            def started(self, tree: Supervisor) -> None:
+                state.queue_tree = tree
+                task_status.started(tree)
+
+        await spec.start(*args, task_status=Introduce())
+
+    return replace(spec, start=run)
+
+
+def _queue_spec(state: NodeState, name: str) -> ChildSpec:
+    return queue_spec(partial(_crew, state, name), name, state.the_zygote)
+
+
+async def _queue_keeper(
+    state: NodeState, *, task_status: trio.TaskStatus[QueueKeeper] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Keep the queues as operators want them."""
+    await QueueKeeper(state, partial(_queue_spec, state)).run(task_status=task_status)
+
+
+async def _commands(state: NodeState, *, task_status: trio.TaskStatus[Commands] = trio.TASK_STATUS_IGNORED) -> None:
+    """Carry out what operators ask for from elsewhere."""
+    await Commands(state).run(task_status=task_status)
 
 
 async def _start_again(state: NodeState) -> NoReturn:

@@ -1,8 +1,8 @@
 """What an operator does to single jobs of a node: cancel, discard, retry, rerun.
 
-A job that this node owns changes in its table, by the state machine, and the journal commits it. Any other job is a
-row that nobody alive owns, and the store changes it. A job may go from the one to the other while this happens, in
-both directions, so each function looks again until it has met the job in one place.
+A job that this node owns changes in its table, by the state machine, and the journal commits it. A row that nobody
+alive owns is changed by the store, and the owner of any other is asked by a command. A job may go from the one place
+to the other while this happens, in both directions, so each function looks again until it has met the job in one.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from uuid import UUID
 import trio
 
 from kathikon_actors.jobs.actions import Change, check_delay
-from kathikon_actors.jobs.errors import InvalidState, LeaseLost, OwnedElsewhere, StoreUnavailable
+from kathikon_actors.jobs.errors import LeaseLost, OwnedElsewhere, StoreUnavailable
 from kathikon_actors.jobs.ids import as_uuid, raw_id
 from kathikon_actors.jobs.record import Job
-from kathikon_actors.jobs.states import TERMINAL_STATES, Action, actions_for
+from kathikon_actors.jobs.states import TERMINAL_STATES, Action
+from kathikon_actors.node.asking import ask_owner
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from kathikon_actors.queue.settle import Ending
     from kathikon_actors.store.table import Table
 
-__all__ = ["JobActions", "take_up_doubtful"]
+__all__ = ["JobActions", "change_job", "take_up_doubtful"]
 
 LOOK_AGAIN: Final = 0.01
 """Seconds between two looks at a job that is on its way from the store into the table or back."""
@@ -51,7 +52,7 @@ class JobActions:
         Raises:
             JobNotFound: there is none with this id.
             InvalidState: it has ended already, or ended by itself before it could be stopped.
-            OwnedElsewhere: another live node owns it.
+            OwnedElsewhere: another live node owns it and did not answer in time; it does it when it can.
             StoreUnavailable: the store did not answer; the job may or may not be cancelled.
 
         Example:
@@ -115,10 +116,14 @@ class JobActions:
     async def _change(self, action: Action, job_id: UUID | str, delay: float = 0.0) -> Job:
         state = self._state
         now = state.clock()
-        return Job(await _change(state, Change(action, now, delay, state.ids.next(now)), raw_id(job_id)))
+        change, raw = Change(action, now, delay, state.ids.next(now)), raw_id(job_id)
+        try:
+            return Job(await change_job(state, change, raw))
+        except OwnedElsewhere as error:
+            return await ask_owner(state.store, change, error, trio.sleep)
 
 
-async def _change(state: NodeState, change: Change, job_id: bytes) -> Record:
+async def change_job(state: NodeState, change: Change, job_id: bytes) -> Record:
     """Apply an action, wherever the job is, and wait until that is committed.
 
     Gives the job as that left it, or its rerun.
@@ -164,6 +169,8 @@ async def _change_here(state: NodeState, table: Table, record: Record, change: C
         # It has ended, and only the commit of that is missing.
         await table.wait_ended(record.id)
         return None
+    if change.is_done(record):  # a command that is tried again
+        return copy(record)
     change.check(record)
     if record.state == "executing":
         return await _stop(state, table, record, change)
@@ -184,9 +191,7 @@ async def _stop(state: NodeState, table: Table, record: Record, change: Change) 
         return None
     ended = await table.wait_ended(record.id)
     if ended is not None and ended.state != change.target:
-        raise InvalidState(
-            as_uuid(record.id), ended.state, change.target, action=change.action, legal=actions_for(ended.state)
-        )
+        raise change.refused(as_uuid(record.id), ended.state)
     return copy(ended) if ended is not None else None
 
 
@@ -194,7 +199,7 @@ async def _change_stored(
     state: NodeState, table: Table, change: Change, job_id: bytes, *, patient: bool
 ) -> Record | None:
     """Change a row that is not in the table; `None` when it is on its way there."""
-    membership, queues = state.the_membership(), state.app.queues
+    membership, queues = state.the_membership(), state.queues
     try:
         async with _doubtful(state, change.new_id if change.action == "rerun" else job_id):
             changed = await state.store.change(job_id, change, membership=membership, queues=queues)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -22,22 +24,35 @@ from kathikon_actors.telemetry.jobs import JobWatch
 if TYPE_CHECKING:
     from kathikon_actors.node.app import App
     from kathikon_actors.node.intake import Intake
+    from kathikon_actors.node.mourning import Wake
+    from kathikon_actors.node.queue_keeper import QueueKeeper
     from kathikon_actors.processes.handle import Zygote
     from kathikon_actors.queue.crew import Crew
+    from kathikon_actors.queue.gatekeeper import Gatekeeper
     from kathikon_actors.queue.runner import Kind
     from kathikon_actors.store.journal import Journal
     from kathikon_actors.store.protocol import Membership, Store
     from kathikon_actors.store.table import Table
+    from supervisors import Supervisor
 
 __all__ = ["NodeState"]
 
 logger = logging.getLogger(__name__)
 
 
+HELD: Final = 0.95
+"""Of the lease: worker processes that are still there then are killed."""
+
+
 class NodeState:
     """The running parts of one node.
 
     Attributes:
+        queues: those that run here, as operators have scaled them; the same object for the node's whole life.
+        defaults: of the app, with these queues.
+        paused: names of queues of which nothing is started.
+        queue_tree: the supervisor of the queues.
+        queue_keeper: applies what operators set, `None` while it is not there.
         store: the driver behind the journal; one object for the node's whole life.
         lease: seconds.
         bus: what happens in the node is told there; `watch` tells of the jobs.
@@ -47,6 +62,8 @@ class NodeState:
         crews: by queue.
         started_before: the store was open once: from then on a cut is waited out, not reported as a failed start.
         draining: nothing new is taken or started.
+        gatekeeper: of the node's limits; `None` when its app declares none.
+        held_until: seconds of `time.monotonic`: the lease, as this node knows it.
         doubtful: ids of rows that the store may have given to this node, its answer was lost.
         lease_lost: set when the store refused our epoch: everything that stands on it starts again.
         joined_before: a name that is taken now was ours: it is waited for.
@@ -56,6 +73,11 @@ class NodeState:
         self, app: App, definitions: Mapping[str, WorkerDefinition], store: Store, name: str, lease: float
     ) -> None:
         self.app = app
+        self.queues = dict(app.queues)
+        self.defaults = replace(app.defaults, queues=self.queues)
+        self.paused: set[str] = set()
+        self.queue_tree: Supervisor | None = None
+        self.queue_keeper: QueueKeeper | None = None
         self.definitions = definitions
         self.store = store
         self.name = name
@@ -70,12 +92,26 @@ class NodeState:
         self.intake: Intake | None = None
         self.journal: Journal | None = None
         self.zygote: Zygote | None = None
+        self.wake: Wake | None = None
         self.crews: dict[str, Crew] = {}
         self.started_before = False
         self.draining = False
         self.lease_lost = trio.Event()
         self.joined_before = False
         self.doubtful: set[bytes] = set()
+        self.gatekeeper: Gatekeeper | None = None
+        self.held_until = math.inf
+
+    def hold_from(self, begun: float) -> None:
+        """The lease was given or renewed by a request that was sent at `begun`, seconds of `time.monotonic`.
+
+        Nothing runs at its end: others may have the node's jobs and tokens from then on.
+        """
+        self.held_until = begun + self.lease * HELD
+        if self.gatekeeper is not None:
+            self.gatekeeper.valid_until = self.held_until
+        if self.zygote is not None:
+            self.zygote.hold(self.held_until)
 
     @staticmethod
     def clock() -> int:
@@ -86,6 +122,18 @@ class NodeState:
         """Tell which kind of process a worker runs in; a name nobody knows is reported by a plain one."""
         definition = self.definitions.get(worker)
         return "async" if definition is not None and definition.is_async else "plain"
+
+    @property
+    def mourned(self) -> bool:
+        """Whether every `on_discard` that is due has run."""
+        return self.wake is None or not len(self.wake)
+
+    def mourned_as(self, worker: str) -> Kind | None:
+        """Tell which kind of process calls a worker's `on_discard`; `None` when it has none."""
+        definition = self.definitions.get(worker)
+        if definition is None or definition.on_discard is None:
+            return None
+        return "async" if definition.mourns_async else "plain"
 
     def backoff(self, worker: str, attempt: int, error: BaseException) -> float:
         """Give the seconds until a worker's next attempt, after a crash or a timeout: its code was not there to say.

@@ -10,11 +10,15 @@ from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from kathikon_actors.jobs.errors import StoreUnavailable
+from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.new_job import NewJob
-from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.queue import Queue
+from kathikon_actors.jobs.record import ErrorEntry, HistoryEntry, Job
 from kathikon_actors.jobs.states import State
 from kathikon_actors.node.client import Client
 from kathikon_actors.node.listing import InsertedMany
+from kathikon_actors.node.operations import ChangedMany
+from kathikon_actors.node.queue_operations import QueueStatus
 from kathikon_actors.store.protocol import Counts
 
 __all__ = ["SyncClient"]
@@ -89,30 +93,81 @@ class SyncClient:
         """See `Client.get`."""
         return self._call(self._open().get(job_id))
 
-    def list(
-        self,
-        *,
-        worker: str | None = None,
-        queue: str | None = None,
-        state: State | Iterable[State] | None = None,
-        tags: Iterable[str] = (),
-        after: UUID | str | None = None,
-        newest_first: bool = True,
-        limit: int = 100,
-    ) -> Sequence[Job]:
+    def list(self, wanted: Filter | None = None, **options: Any) -> Sequence[Job]:
         """See `Client.list`."""
-        client = self._open()
-        return self._call(
-            client.list(
-                worker=worker,
-                queue=queue,
-                state=state,
-                tags=tags,
-                after=after,
-                newest_first=newest_first,
-                limit=limit,
-            )
-        )
+        return self._call(self._open().list(wanted, **options))
+
+    def count_by(self, wanted: Filter | None = None, **options: Any) -> int:
+        """See `Client.count_by`."""
+        return self._call(self._open().count_by(wanted, **options))
+
+    def cancel_by(self, wanted: Filter | None = None, **options: Any) -> ChangedMany:
+        """See `Client.cancel_by`."""
+        return self._call(self._open().cancel_by(wanted, **options))
+
+    def discard_by(self, wanted: Filter | None = None, **options: Any) -> ChangedMany:
+        """See `Client.discard_by`."""
+        return self._call(self._open().discard_by(wanted, **options))
+
+    def retry_by(self, wanted: Filter | None = None, **options: Any) -> ChangedMany:
+        """See `Client.retry_by`."""
+        return self._call(self._open().retry_by(wanted, **options))
+
+    def purge_by(self, wanted: Filter | None = None, **options: Any) -> ChangedMany:
+        """See `Client.purge_by`."""
+        return self._call(self._open().purge_by(wanted, **options))
+
+    def purge(self, job_id: UUID | str) -> None:
+        """See `Client.purge`."""
+        self._call(self._open().purge(job_id))
+
+    def status(self, job_id: UUID | str) -> State:
+        """See `Client.status`."""
+        return self._call(self._open().status(job_id))
+
+    def result(self, job_id: UUID | str) -> Any:
+        """See `Client.result`."""
+        return self._call(self._open().result(job_id))
+
+    def history(self, job_id: UUID | str) -> Sequence[HistoryEntry]:
+        """See `Client.history`."""
+        return self._call(self._open().history(job_id))
+
+    def errors(self, job_id: UUID | str) -> Sequence[ErrorEntry]:
+        """See `Client.errors`."""
+        return self._call(self._open().errors(job_id))
+
+    def queues(self) -> Sequence[QueueStatus]:
+        """See `Client.queues`."""
+        return self._call(self._open().queues())
+
+    def queue_status(self, queue: str) -> QueueStatus:
+        """See `Client.queue_status`."""
+        return self._call(self._open().queue_status(queue))
+
+    def pause(self, queue: str) -> None:
+        """See `Client.pause`."""
+        self._call(self._open().pause(queue))
+
+    def resume(self, queue: str) -> None:
+        """See `Client.resume`."""
+        self._call(self._open().resume(queue))
+
+    def scale(self, queue: str, concurrency: int | None) -> None:
+        """See `Client.scale`."""
+        self._call(self._open().scale(queue, concurrency))
+
+    def drain(self, queue: str | None = None, timeout: float = 300.0) -> None:
+        """See `Client.drain`."""
+        self._call(self._open().drain(queue, timeout))
+
+    def add_queue(self, queue: Queue) -> None:
+        """See `Client.add_queue`."""
+        self._call(self._open().add_queue(queue))
+
+    def remove_queue(self, queue: str, timeout: float = 300.0) -> None:
+        """See `Client.remove_queue`."""
+        self._call(self._open().remove_queue(queue, timeout))
 
     def counts(self) -> Sequence[Counts]:
         """See `Client.counts`."""

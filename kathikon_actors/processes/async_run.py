@@ -9,7 +9,7 @@ from typing import Any
 import trio
 
 from kathikon_actors.jobs.record import Job, Record
-from kathikon_actors.jobs.runtime import CURRENT
+from kathikon_actors.jobs.runtime import CURRENT, SideChannel
 from kathikon_actors.processes.channel import ProgressThrottle
 from kathikon_actors.processes.execution import (
     Executable,
@@ -32,22 +32,29 @@ class AsyncRun:
 
     Args:
         seq: names it.
-        job_id: 16 bytes.
+        record: of the job; must not change while it runs.
         put: takes what the node should hear.
+        side: the way to the node's actors; `None` in the node itself.
 
     Attributes:
         started: in ns of `time.monotonic_ns()`.
         why: it was asked to stop, and for this.
     """
 
-    __slots__ = ("_put", "_scope", "_throttle", "job_id", "seq", "started", "why")
+    __slots__ = ("_put", "_scope", "_throttle", "job_id", "record", "seq", "side", "started", "why")
 
-    def __init__(self, seq: int, job_id: bytes, put: Callable[[FromWorker], None]) -> None:
+    is_async = True
+
+    def __init__(
+        self, seq: int, record: Record, put: Callable[[FromWorker], None], side: SideChannel | None = None
+    ) -> None:
         self._put = put
         self._throttle: ProgressThrottle | None = None
         self._scope = trio.CancelScope()
         self.seq = seq
-        self.job_id = job_id
+        self.job_id = record.id
+        self.record: Record | None = record
+        self.side = side
         self.started = monotonic_ns()
         self.why: Why | None = None
 
@@ -74,7 +81,7 @@ class AsyncRun:
         """Call the worker; give how it ended.
 
         Args:
-            record: of the job; must not change meanwhile.
+            record: of the job.
             executable: the worker.
             returned: called as soon as its code has ended, with what it raised.
         """
@@ -108,4 +115,4 @@ class AsyncRun:
 async def _call(executable: Executable, record: Record, args: dict[str, Any]) -> object:
     """Call the worker; a plain function runs right here, on the loop."""
     result = executable.call(Job(record), **args) if executable.takes_job else executable.call(**args)
-    return await result if executable.definition.is_async else result
+    return await result if executable.awaits else result

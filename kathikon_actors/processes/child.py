@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
 import sys
+import traceback
 from contextlib import suppress
 from types import FrameType
 
 from kathikon_actors.processes.control import Hello
 from kathikon_actors.processes.execution import Executables
 from kathikon_actors.processes.linux import die_with_parent, prefer_for_oom_kill, set_process_name
-from kathikon_actors.processes.refs import load_table
+from kathikon_actors.processes.refs import load_middleware, load_table
 from kathikon_actors.processes.shared import TERMINATE, SharedPage
 from kathikon_actors.processes.zygote import Assignment
 
@@ -31,11 +33,19 @@ def work(hello: Hello, assignment: Assignment) -> None:
     page = SharedPage(assignment.page, assignment.slots)
     os.close(assignment.page)
     _settle(assignment, page)
+    if assignment.entry:
+        run_program(assignment, page)
+        return
     definitions = assignment.loaded
     failed: dict[str, str] = {}
     if not definitions:
         definitions, failed = load_table(hello.workers)
-    executables = Executables(definitions, failed)
+    try:
+        middleware = load_middleware(hello.middleware)
+    except BaseException as error:  # a module may raise anything; without the chain no worker may run
+        trace = "".join(traceback.format_exception(error))
+        definitions, failed, middleware = {}, dict.fromkeys((ref.name for ref in hello.workers), trace), ()
+    executables = Executables(definitions, failed, middleware)
     os.set_inheritable(assignment.socket, False)
     with socket.socket(fileno=assignment.socket) as sock, suppress(BrokenPipeError, ConnectionResetError):
         if assignment.kind == "plain":
@@ -46,6 +56,14 @@ def work(hello: Hello, assignment: Assignment) -> None:
             from kathikon_actors.processes.async_loop import run_async_loop
 
             run_async_loop(sock, page, executables)
+
+
+def run_program(assignment: Assignment, page: SharedPage) -> None:
+    """Hand the process to a function of another room."""
+    os.set_inheritable(assignment.socket, False)
+    module, _, function = assignment.entry.partition(":")
+    with socket.socket(fileno=assignment.socket) as sock:
+        getattr(importlib.import_module(module), function)(sock, page)
 
 
 def _settle(assignment: Assignment, page: SharedPage) -> None:

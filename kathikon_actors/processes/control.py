@@ -12,10 +12,12 @@ __all__ = [
     "Forked",
     "FromZygote",
     "Hello",
+    "Hold",
     "Kind",
     "NotPreloaded",
     "Ready",
     "StartMethod",
+    "ToZygote",
     "WorkerRef",
 ]
 
@@ -47,6 +49,8 @@ class Hello(msgspec.Struct, array_like=True):
         parent: the node's process id.
         preload: import the workers' modules before forking.
         trio: some worker is async: have trio loaded before forking.
+        middleware: the app's chain, which runs around every worker.
+        modules: what programs need, to be imported before forking too.
     """
 
     parent: int
@@ -54,15 +58,32 @@ class Hello(msgspec.Struct, array_like=True):
     preload: bool
     trio: bool
     start_method: StartMethod
+    middleware: list[WorkerRef] = msgspec.field(default_factory=list)
+    modules: list[str] = msgspec.field(default_factory=list)
 
 
 class Fork(msgspec.Struct, array_like=True, tag="fork"):
-    """Start a worker process. Beside it travel its socket and its shared page, in this order."""
+    """Start a worker process. Beside it travel its socket and its shared page, in this order.
+
+    Attributes:
+        entry: `module:function` of a program, which is called with the socket and the page; empty for workers.
+    """
 
     request: int
     kind: Kind
     slots: int
     title: str
+    entry: str = ""
+
+
+class Hold(msgspec.Struct, array_like=True, tag="hold"):
+    """The node holds its lease until then; when nothing newer comes, every worker process is to be dead by that time.
+
+    Attributes:
+        until: seconds of the system's monotonic clock.
+    """
+
+    until: float
 
 
 class Ready(msgspec.Struct, array_like=True, tag="ready"):
@@ -103,4 +124,5 @@ class Exited(msgspec.Struct, array_like=True, tag="exited"):
     out_of_memory: bool
 
 
+ToZygote = Fork | Hold
 FromZygote = Ready | NotPreloaded | Forked | Exited

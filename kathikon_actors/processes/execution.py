@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import traceback
@@ -10,7 +11,8 @@ from types import TracebackType
 from typing import Any
 
 from kathikon_actors.jobs import json
-from kathikon_actors.jobs.backoff import usable_delay
+from kathikon_actors.jobs.backoff import BackoffFunction, usable_delay
+from kathikon_actors.jobs.middleware import Chain, Middleware
 from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Outcome, Retry, Snooze
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.worker import WorkerDefinition
@@ -25,7 +27,7 @@ MAX_TRACEBACK = 16_000
 MAX_RESULT = 32 * 1024 * 1024
 LONGEST_SNOOZE = 100 * 365.25 * 86_400.0
 
-_OUR_FILES = frozenset({__file__})
+_OUR_FILES = frozenset({__file__, inspect.getfile(Chain)})
 
 
 class Executable:
@@ -33,18 +35,24 @@ class Executable:
 
     Attributes:
         call: takes the job first when `takes_job`, then the arguments by name.
+        awaits: whether `call` gives a coroutine.
         last_ns: how long the last run took; the plain loop sends waiting reports before a run that may be long.
     """
 
-    __slots__ = ("call", "definition", "last_ns", "takes_job")
+    __slots__ = ("awaits", "call", "definition", "last_ns", "takes_job")
 
-    def __init__(self, definition: WorkerDefinition) -> None:
+    def __init__(self, definition: WorkerDefinition, middleware: tuple[Middleware, ...] = ()) -> None:
         self.definition = definition
         self.takes_job = definition.takes_job
+        self.awaits = definition.is_async
         self.last_ns = 2**62
         self.call: Callable[..., Any] = definition.target
         if definition.owner is not None:
             self.call = _performer(definition.owner, free_form=definition.free_form)
+        chain = (*middleware, *definition.middleware)
+        if chain:
+            self.call = Chain(chain, self.call, takes_job=self.takes_job)
+            self.takes_job = self.awaits = True
 
 
 def _performer(owner: type[Any], *, free_form: bool) -> Callable[..., Any]:
@@ -57,11 +65,30 @@ def _performer(owner: type[Any], *, free_form: bool) -> Callable[..., Any]:
     return perform_free_form if free_form else perform
 
 
+def _mourner(definition: WorkerDefinition) -> Executable:
+    """Prepare `on_discard`: it takes the job alone."""
+    on_discard = definition.on_discard
+    assert on_discard is not None
+
+    def mourn(job: Job, /, **_in_the_job: Any) -> object:
+        return on_discard(job)
+
+    mourner = Executable(definition)
+    mourner.call, mourner.takes_job, mourner.awaits = mourn, True, definition.mourns_async
+    return mourner
+
+
 class Executables:
     """Every worker this process knows, by name, and why it does not know the others."""
 
-    def __init__(self, definitions: dict[str, WorkerDefinition], failed: dict[str, str]) -> None:
-        self.by_name = {name: Executable(definition) for name, definition in definitions.items()}
+    def __init__(
+        self,
+        definitions: dict[str, WorkerDefinition],
+        failed: dict[str, str],
+        middleware: tuple[Middleware, ...] = (),
+    ) -> None:
+        self.by_name = {name: Executable(definition, middleware) for name, definition in definitions.items()}
+        self.mourners = {name: _mourner(d) for name, d in definitions.items() if d.on_discard is not None}
         self._failed = failed
 
     def report_unknown(self, seq: int, record: Record) -> Report:
@@ -120,14 +147,17 @@ def report_error(seq: int, seconds: float, record: Record, executable: Executabl
         return _report_outcome(seq, seconds, record, executable, outcome)
     if type(error) is TypeError and (problem := _misfit(record, executable, error)):
         return report_bad_args(seq, record, problem)
+    cause = _alone(error)
+    ruling = executable.definition.rules.rule(cause)
+    discarded = ruling.verdict == "discard"
     return Report(
         seq,
-        "failed",
+        "discarded" if discarded else "failed",
         seconds,
         kind="exit" if isinstance(error, SystemExit) else "exception",
         message=_cut(f"{name_of(error)}: {text_of(error)}"),
         traceback=_trace_of(error),
-        delay=_own_backoff(record, executable, error),
+        delay=None if discarded else _own_backoff(record, executable, cause, ruling.backoff),
     )
 
 
@@ -161,9 +191,15 @@ def _report_outcome(seq: int, seconds: float, record: Record, executable: Execut
 
 def _outcome_in(error: BaseException) -> Outcome | None:
     """Find an outcome that was raised, also when nurseries wrapped it in groups of one."""
+    error = _alone(error)
+    return error if isinstance(error, Outcome) else None
+
+
+def _alone(error: BaseException) -> BaseException:
+    """Give what groups of one hold."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
-    return error if isinstance(error, Outcome) else None
+    return error
 
 
 def _misfit(record: Record, executable: Executable, error: TypeError) -> str | None:
@@ -178,9 +214,11 @@ def _misfit(record: Record, executable: Executable, error: TypeError) -> str | N
     return None
 
 
-def _own_backoff(record: Record, executable: Executable, error: BaseException) -> float | None:
-    """Ask the worker's own backoff; `None`, the default, when it has none or is of no use."""
-    backoff = executable.definition.backoff
+def _own_backoff(
+    record: Record, executable: Executable, error: BaseException, backoff: BackoffFunction | None = None
+) -> float | None:
+    """Ask `backoff` or the worker's own; `None`, the default, when there is none or it is of no use."""
+    backoff = backoff or executable.definition.backoff
     if backoff is None:
         return None
     try:

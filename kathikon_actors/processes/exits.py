@@ -36,7 +36,7 @@ class ExitStatus:
 
     @property
     def lost(self) -> bool:
-        """Whether it went with the process that forks workers: through no fault of what it was running."""
+        """Whether it went with the process that forks workers or the node's lease: by no fault of what it ran."""
         return self.code is None and self.signal is None
 
     @property
@@ -48,7 +48,7 @@ class ExitStatus:
             return f"killed by {_signal_name(self.signal)}"
         if self.code is not None:
             return f"exit status {self.code}"
-        return "lost with the process that forks workers"
+        return "lost with the process that forks workers or the node's lease"
 
     def __str__(self) -> str:
         return self.text

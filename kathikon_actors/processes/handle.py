@@ -12,12 +12,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import msgspec
 import trio
 
 from kathikon_actors.jobs.errors import BadConfiguration
+from kathikon_actors.jobs.middleware import Middleware
 from kathikon_actors.jobs.worker import WorkerDefinition
 from kathikon_actors.processes.control import (
     Exited,
@@ -25,6 +26,7 @@ from kathikon_actors.processes.control import (
     Forked,
     FromZygote,
     Hello,
+    Hold,
     Kind,
     NotPreloaded,
     Ready,
@@ -32,12 +34,15 @@ from kathikon_actors.processes.control import (
 )
 from kathikon_actors.processes.exits import ExitStatus, WorkerDied, ZygoteDied, ZygoteFailed
 from kathikon_actors.processes.frames import BadFrame, FrameDecoder, encode_frames
-from kathikon_actors.processes.refs import refer_to
+from kathikon_actors.processes.program_process import ProgramProcess
+from kathikon_actors.processes.refs import refer_to, refer_to_middleware
 from kathikon_actors.processes.shared import SharedPage, create_shared_file
 from kathikon_actors.processes.start import BOOTSTRAP, interpreter
 from kathikon_actors.processes.worker_process import WorkerProcess
 
-__all__ = ["ExitStatus", "WorkerDied", "WorkerProcess", "Zygote", "ZygoteDied", "ZygoteFailed"]
+__all__ = ["ExitStatus", "ProgramProcess", "WorkerDied", "WorkerProcess", "Zygote", "ZygoteDied", "ZygoteFailed"]
+
+W = TypeVar("W", bound=WorkerProcess)
 
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _CLOSE_GRACE = 2.0
@@ -85,6 +90,8 @@ class Zygote:
         *,
         preload: bool = True,
         start_method: StartMethod = "fork",
+        middleware: Sequence[Middleware] = (),
+        modules: Sequence[str] = (),
     ) -> Zygote:
         """Start it and wait until it takes requests.
 
@@ -93,6 +100,8 @@ class Zygote:
             preload: import the workers' modules before forking: a worker is ready in milliseconds. When an import
                 starts threads this is given up, and `note` says so.
             start_method: `fork`, or `spawn`: each worker is a fresh interpreter.
+            middleware: the app's chain, which runs around every worker.
+            modules: what programs need, imported before forking too.
 
         Raises:
             ZygoteFailed: a module could not be imported (with its traceback), a worker cannot be sent by value, or
@@ -100,10 +109,11 @@ class Zygote:
         """
         try:
             refs = [refer_to(definition) for definition in definitions]
+            chain = [refer_to_middleware(each) for each in middleware]
         except BadConfiguration as error:
             raise ZygoteFailed(str(error)) from error
-        has_async = any(definition.is_async for definition in definitions)
-        hello = Hello(os.getpid(), refs, preload, has_async, start_method)
+        has_async = any(definition.is_async or definition.mourns_async for definition in definitions)
+        hello = Hello(os.getpid(), refs, preload, has_async or bool(modules), start_method, chain, list(modules))
         zygote = cls._launch(hello)
         try:
             answer = await zygote._greeting()  # noqa: SLF001 our own
@@ -134,14 +144,31 @@ class Zygote:
         """
         if kind == "plain" and slots != 1:
             raise ValueError(f"a plain worker process has 1 slot, not {slots}")
+        return await self._fork(WorkerProcess, kind, slots, title, "")
+
+    async def fork_program(self, entry: str, title: str, words: int) -> ProgramProcess:
+        """Start a process that is handed to a function.
+
+        Args:
+            entry: `module:function`; it is called with its end of the socket and the shared page.
+            title: shown by `ps -o comm` (15 bytes).
+            words: how many words of the shared page are for the program, see `ProgramProcess.word`.
+
+        Raises:
+            ZygoteDied: there is nobody to fork it.
+            OSError: the system cannot start another process.
+        """
+        return await self._fork(ProgramProcess, "async", (words + 1) // 2, title, entry)
+
+    async def _fork(self, kind_of: type[W], kind: Kind, slots: int, title: str, entry: str) -> W:
         ours, theirs = socket.socketpair()
         with theirs:
             ours.setblocking(False)
             page_file = create_shared_file(slots)
             try:
-                worker = WorkerProcess(ours, SharedPage(page_file, slots), kind, title, self._until, self._forget)
+                worker = kind_of(ours, SharedPage(page_file, slots), kind, title, self._until, self._forget)
                 try:
-                    request = await self._ask(worker, theirs.fileno(), page_file)
+                    request = await self._ask(worker, theirs.fileno(), page_file, entry)
                 except BaseException:
                     worker.close()
                     raise
@@ -179,6 +206,16 @@ class Zygote:
                 os.close(descriptor)
             self._descriptors.clear()
 
+    def hold(self, until: float) -> None:
+        """Have every worker process killed at this time, unless a later one is told before: the node's lease ends.
+
+        Args:
+            until: seconds of `time.monotonic`.
+        """
+        if not self._gone and not self._closed:
+            with suppress(OSError):  # gone, or its buffer is full: then the next renewal tells it
+                self._control.send(encode_frames([Hold(until)]))
+
     def kill(self) -> None:
         """Send SIGKILL; the kernel kills its workers with it. `serve` raises."""
         self._process.kill()
@@ -213,12 +250,12 @@ class Zygote:
         assert self._hello is not None
         return self._hello
 
-    async def _ask(self, worker: WorkerProcess, theirs: int, page: int) -> _Request:
+    async def _ask(self, worker: WorkerProcess, theirs: int, page: int, entry: str) -> _Request:
         self._last_request += 1
         number = self._last_request
         request = self._requests[number] = _Request(worker)
         self._handles.add(worker)
-        frame = encode_frames([Fork(number, worker.kind, worker.slots, worker.title)])
+        frame = encode_frames([Fork(number, worker.kind, worker.slots, worker.title, entry)])
         sent = 0
         try:
             while True:

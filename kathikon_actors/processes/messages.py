@@ -8,7 +8,21 @@ import msgspec
 
 from kathikon_actors.jobs.record import Record
 
-__all__ = ["FromWorker", "Interrupt", "Progress", "Report", "Run", "Stop", "ToWorker", "Verdict", "Why"]
+__all__ = [
+    "ActorFrame",
+    "FaultOrder",
+    "FromWorker",
+    "Interrupt",
+    "Mourn",
+    "Progress",
+    "Report",
+    "Run",
+    "SabotagedRun",
+    "Stop",
+    "ToWorker",
+    "Verdict",
+    "Why",
+]
 
 Verdict = Literal["completed", "failed", "snoozed", "discarded", "cancelled", "interrupted", "returned"]
 """How a run ended. `interrupted`: the node asked for it (timeout, cancel) and the code gave way. `returned`: it never
@@ -24,6 +38,28 @@ class Run(msgspec.Struct, array_like=True, tag="run", gc=False):
     record: Record
 
 
+class Mourn(msgspec.Struct, array_like=True, tag="mourn", gc=False):
+    """Call the worker's `on_discard` for this job, which was discarded. Reported as a run is."""
+
+    seq: int
+    record: Record
+
+
+class FaultOrder(msgspec.Struct, array_like=True, gc=False):
+    """What a test wants to go wrong at a point of the worker process; `raises` is a pickled exception."""
+
+    point: str
+    kill: bool
+    delay: float
+    raises: bytes | None
+
+
+class SabotagedRun(Run, array_like=True, tag="sabotaged", gc=False):
+    """Run this job, and let these faults strike (see `faults`). Only a node under test sends it."""
+
+    orders: list[FaultOrder]
+
+
 class Interrupt(msgspec.Struct, array_like=True, tag="interrupt", gc=False):
     """Stop that run if it can be stopped; the node kills the process when it does not give way."""
 
@@ -35,7 +71,13 @@ class Stop(msgspec.Struct, array_like=True, tag="stop", gc=False):
     """Start nothing more, give back what has not started, finish what runs, then exit with status 0."""
 
 
-ToWorker = Run | Interrupt | Stop
+class ActorFrame(msgspec.Struct, array_like=True, tag="actors", gc=False):
+    """What a job and the node's actors say to each other, in either direction; its bytes are for the room of actors."""
+
+    data: bytes
+
+
+ToWorker = Run | SabotagedRun | Mourn | Interrupt | Stop | ActorFrame
 
 
 class Report(msgspec.Struct, array_like=True, tag="report", gc=False):
@@ -68,4 +110,4 @@ class Progress(msgspec.Struct, array_like=True, tag="progress", gc=False):
     percent: int
 
 
-FromWorker = Report | Progress
+FromWorker = Report | Progress | ActorFrame

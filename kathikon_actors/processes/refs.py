@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from operator import attrgetter
 
 from kathikon_actors.jobs.errors import BadConfiguration
+from kathikon_actors.jobs.middleware import Middleware
 from kathikon_actors.jobs.worker import WorkerDefinition, definition_of
 from kathikon_actors.processes.control import WorkerRef
 
-__all__ = ["load_definition", "load_table", "refer_to"]
+__all__ = ["load_definition", "load_middleware", "load_table", "refer_to", "refer_to_middleware"]
 
 
 def refer_to(definition: WorkerDefinition) -> WorkerRef:
@@ -38,6 +39,40 @@ def refer_to(definition: WorkerDefinition) -> WorkerRef:
             f"{type(error).__name__}: {error}; define it at the top level of a module"
         ) from error
     return WorkerRef(name, module, qualname, pickled)
+
+
+def refer_to_middleware(middleware: Middleware) -> WorkerRef:
+    """Say where another process finds a middleware of the app.
+
+    Raises:
+        BadConfiguration: it has no importable name and cannot be pickled.
+    """
+    module, qualname = getattr(middleware, "__module__", ""), getattr(middleware, "__qualname__", "")
+    name = qualname or repr(middleware)
+    try:
+        if module != "__main__" and attrgetter(qualname)(sys.modules[module]) is middleware:
+            return WorkerRef(name, module, qualname)
+    except (KeyError, AttributeError):
+        pass
+    import cloudpickle
+
+    try:
+        return WorkerRef(name, module, qualname, cloudpickle.dumps(middleware))
+    except Exception as error:  # whatever the user's own objects raise while they are pickled
+        raise BadConfiguration(
+            f"middleware {name} cannot be imported by name, and not be sent by value either: "
+            f"{type(error).__name__}: {error}; define it at the top level of a module"
+        ) from error
+
+
+def load_middleware(refs: Iterable[WorkerRef]) -> tuple[Middleware, ...]:
+    """Find the app's chain in this process; whatever its modules raise when imported is raised."""
+    return tuple(
+        pickle.loads(ref.pickled)  # noqa: S301 the node's own bytes, over a descriptor only it holds
+        if ref.pickled is not None
+        else attrgetter(ref.qualname)(importlib.import_module(ref.module))
+        for ref in refs
+    )
 
 
 def load_definition(ref: WorkerRef) -> WorkerDefinition:

@@ -13,14 +13,14 @@ import trio
 
 from kathikon_actors.processes.control import Kind
 from kathikon_actors.processes.exits import ExitStatus, WorkerDied
-from kathikon_actors.processes.frames import FrameDecoder, encode_frames
+from kathikon_actors.processes.frames import BadFrame, FrameDecoder, encode_frames
 from kathikon_actors.processes.memory import rss_bytes
 from kathikon_actors.processes.messages import FromWorker, Interrupt, Stop, ToWorker, Why
 from kathikon_actors.processes.shared import SharedPage
 
 __all__ = ["WorkerProcess"]
 
-_READ = 262_144
+_READ = 32_768
 _MAX_UNSENT = 256 * 1024 * 1024
 _CLOSED_BUT_ALIVE = 0.5
 _AFTER_TERM = 1.0
@@ -64,6 +64,7 @@ class WorkerProcess:
         self._exit: ExitStatus | None = None
         self._last_running: list[tuple[int, int]] = []
         self._closed = False
+        self._rest: list[FromWorker] = []
 
     def __repr__(self) -> str:
         state = "running" if self._exit is None else self._exit.text
@@ -124,6 +125,9 @@ class WorkerProcess:
                 break
             if messages := self._decoder.feed(data):
                 return messages
+        if self._rest:
+            rest, self._rest = self._rest, []
+            return rest
         running = self.running()
         self.close()
         raise WorkerDied(self._exit or ExitStatus(self.pid), running)
@@ -200,11 +204,15 @@ class WorkerProcess:
                     await self._ended()
 
     def close(self) -> None:
-        """Let go of its socket, pidfd and shared page; a process that still lives is killed. Idempotent."""
+        """Let go of its socket, pidfd and shared page; a process that still lives is killed. Idempotent.
+
+        What it had reported by then is still to be had from `receive`.
+        """
         if self._closed:
             return
         self.kill()
         self._last_running = self._page.running()
+        self._rest = self._read_rest()
         self._closed = True
         trio.lowlevel.notify_closing(self._sock)
         self._sock.close()
@@ -214,6 +222,14 @@ class WorkerProcess:
             self._pidfd = None
         self._unsent.clear()
         self._on_close(self)
+
+    def _read_rest(self) -> list[FromWorker]:
+        """Read what has arrived: each report that is lost is a job that runs again."""
+        rest: list[FromWorker] = []
+        with suppress(OSError, BadFrame):
+            while data := self._sock.recv(_READ):
+                rest += self._decoder.feed(data)
+        return rest
 
     def mark_born(self, pid: int, pidfd: int | None) -> None:
         """The zygote forked it. For `Zygote` only."""

@@ -8,22 +8,35 @@ from __future__ import annotations
 
 import gc
 import importlib
+import math
 import os
 import select
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kathikon_actors.jobs.worker import WorkerDefinition
-from kathikon_actors.processes.control import Exited, Fork, Forked, FromZygote, Hello, Kind, NotPreloaded, Ready
+from kathikon_actors.processes.control import (
+    Exited,
+    Fork,
+    Forked,
+    FromZygote,
+    Hello,
+    Hold,
+    Kind,
+    NotPreloaded,
+    Ready,
+    ToZygote,
+)
 from kathikon_actors.processes.frames import FrameDecoder, encode_frames
 from kathikon_actors.processes.linux import die_with_parent, thread_count
 from kathikon_actors.processes.memory import oom_kills
-from kathikon_actors.processes.refs import load_definition
+from kathikon_actors.processes.refs import load_definition, load_middleware
 
 __all__ = ["Assignment", "serve"]
 
@@ -39,6 +52,7 @@ class Assignment:
     Attributes:
         zygote: the process id of its parent.
         loaded: the workers, where the zygote has loaded them.
+        entry: the function of a program.
     """
 
     kind: Kind
@@ -48,6 +62,7 @@ class Assignment:
     page: int
     zygote: int
     loaded: dict[str, WorkerDefinition] = field(default_factory=dict)
+    entry: str = ""
 
 
 def serve(hello: Hello, control: int) -> Assignment | None:
@@ -69,12 +84,14 @@ class _Zygote:
     def __init__(self, hello: Hello, control: socket.socket) -> None:
         self._hello = hello
         self._control = control
-        self._decoder: FrameDecoder[Fork] = FrameDecoder(Fork)
+        self._decoder: FrameDecoder[ToZygote] = FrameDecoder(ToZygote)
         self._descriptors: deque[int] = deque()
         self._children: set[int] = set()
         self._loaded: dict[str, WorkerDefinition] = {}
         self._node_is_gone = False
         self._oom_kills = oom_kills()
+        self._hold_until: float | None = None
+        self._let_go: set[int] = set()
 
     def run(self) -> Assignment | None:
         problem = self._preload() if self._hello.preload and self._hello.start_method == "fork" else None
@@ -105,8 +122,11 @@ class _Zygote:
         try:
             for module in _LOOPS[: 1 + self._hello.trio]:
                 importlib.import_module(module)
+            for module in self._hello.modules:
+                importlib.import_module(module)
             for ref in self._hello.workers:
                 self._loaded[ref.name] = load_definition(ref)
+            load_middleware(self._hello.middleware)
         except BaseException as error:  # a module may raise anything, SystemExit too
             return NotPreloaded("import", "".join(traceback.format_exception(error)))
         if thread_count() > 1:
@@ -124,7 +144,7 @@ class _Zygote:
         poll.register(self._control, select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
         while not self._node_is_gone:
-            for descriptor, _events in poll.poll():
+            for descriptor, _events in poll.poll(self._patience()):
                 if descriptor == self._wake_read.fileno():
                     with suppress(BlockingIOError):
                         self._wake_read.recv(4096)
@@ -135,14 +155,37 @@ class _Zygote:
                 if not data:
                     return None
                 for request in self._decoder.feed(data):
+                    if isinstance(request, Hold):
+                        self._hold_until = request.until
+                        continue
                     assignment = self._fork(request, self._descriptors.popleft(), self._descriptors.popleft())
                     if assignment is not None:
                         return assignment
         return None
 
+    def _patience(self) -> float | None:
+        """Give the milliseconds until the node's lease ends; a node that was stopped past that loses its workers.
+
+        Others may start its jobs from then on, and what they start must not meet what still runs here.
+        """
+        if self._hold_until is None:
+            return None
+        left = self._hold_until - time.monotonic()
+        if left > 0:
+            return math.ceil(left * 1000)
+        self._hold_until = None
+        for pid in self._children:
+            self._let_go.add(pid)
+            _kill_group(pid)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return None
+
     def _fork(self, request: Fork, worker_socket: int, page: int) -> Assignment | None:
         zygote = os.getpid()
-        assignment = Assignment(request.kind, request.slots, request.title, worker_socket, page, zygote, self._loaded)
+        assignment = Assignment(
+            request.kind, request.slots, request.title, worker_socket, page, zygote, self._loaded, request.entry
+        )
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
@@ -201,6 +244,9 @@ class _Zygote:
             self._tell(*reports)
 
     def _exited(self, pid: int, status: int) -> Exited:
+        if pid in self._let_go:
+            self._let_go.discard(pid)
+            return Exited(pid, None, None, out_of_memory=False)  # through no fault of what it ran
         if not os.WIFSIGNALED(status):
             return Exited(pid, os.waitstatus_to_exitcode(status), None, out_of_memory=False)
         number = os.WTERMSIG(status)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 
 from kathikon_actors.jobs.queue import Queue
-from kathikon_actors.jobs.worker import WorkerDefinition
+from kathikon_actors.processes.execution import Executables
+from kathikon_actors.queue.gatekeeper import Gatekeeper
 from kathikon_actors.queue.pace import Pace
 from kathikon_actors.queue.runner import Kind, Runner
 from kathikon_actors.queue.settle import Backoffs, Ending
@@ -28,11 +28,14 @@ class Crew:
     Attributes:
         queue: the declaration.
         quarantine: ids of jobs that run alone, because one of them killed a process that ran several.
-        draining: give nothing more: the node is stopping.
+        draining: give nothing more: the node is stopping, or the queue is being removed.
+        paused: give nothing more until it is resumed.
+        rescaled: the pool may lack processes; the producer looks.
         pool: the supervisor of the worker processes, while it runs.
-        workers: by name, for a queue that runs them in the node's own loop.
+        executables: makes the workers ready to be called, for a queue that runs them in the node's own loop.
         bus: what happens to the queue and its processes is told there.
         wake: lets the producer look again.
+        gatekeeper: of the node, when any job of the queue may be limited.
         ready: how many jobs wait in the producer's heap; `None` while there is no producer.
         failing: places of the pool whose processes die one after the other; each is tried again after a pause.
     """
@@ -47,23 +50,26 @@ class Crew:
         backoff: Backoffs,
         *,
         bus: Bus | None = None,
-        workers: Mapping[str, WorkerDefinition] = MappingProxyType({}),
+        executables: Callable[[], Executables] = lambda: Executables({}, {}),
     ) -> None:
         self.queue = queue
         self.table = table
         self.node = node
         self.clock = clock
         self.kind_of = kind_of if queue.isolation != "task" else _always_async
-        self.workers = workers
+        self.executables = executables
         self.backoff = backoff
         self.bus = Bus(node) if bus is None else bus
         self.pace = Pace()
         self.quarantine: set[bytes] = set()
         self.runners: list[Runner] = []
         self.draining = False
+        self.paused = False
+        self.rescaled = False
         self.pool: DynamicSupervisor | None = None
         self.wake: Callable[[], None] = _nobody
         self.ready: Callable[[], int] | None = None
+        self.gatekeeper: Gatekeeper | None = None
         self.failing: set[object] = set()
 
     def join(self, runner: Runner) -> None:
@@ -121,6 +127,28 @@ class Crew:
     def drain(self) -> None:
         """Give nothing more, and take back what has not started."""
         self.draining = True
+        self._revoke_waiting()
+
+    def pause(self) -> None:
+        """Give nothing more until `resume`, and take back what has not started; what runs goes on."""
+        self.paused = True
+        self._revoke_waiting()
+
+    def resume(self) -> None:
+        """Go on giving."""
+        self.paused = False
+        self.wake()
+
+    def scale(self, queue: Queue) -> None:
+        """Take another concurrency; processes with room for too many or too few jobs are replaced, each in its time."""
+        self.queue = queue
+        self.rescaled = True
+        if queue.isolation == "process":
+            for runner in [runner for runner in self.runners if runner.kind == "async" and not runner.alone]:
+                runner.replace()
+        self.wake()
+
+    def _revoke_waiting(self) -> None:
         now = time.monotonic()
         for runner in self.runners:
             runner.revoke_waiting(now)

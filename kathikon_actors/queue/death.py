@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 
 from kathikon_actors.jobs import machine
@@ -12,6 +13,7 @@ from kathikon_actors.processes.exits import ExitStatus
 from kathikon_actors.queue.given import Given
 from kathikon_actors.queue.recycling import MemoryWatch
 from kathikon_actors.queue.settle import Backoffs, settle_crash, settle_interrupted, settle_memory
+from kathikon_actors.store.mourners import Mourners
 
 __all__ = ["Death"]
 
@@ -35,6 +37,7 @@ class Death:
         node: the node's name.
         pid: of the process.
         backoff: for the attempts that failed.
+        mourners: call `on_discard` of those that end here.
     """
 
     exit: ExitStatus
@@ -47,6 +50,7 @@ class Death:
     node: str
     pid: int
     backoff: Backoffs
+    mourners: Mourners | None = None
 
     def settle(self, given: Mapping[int, Given]) -> tuple[list[Record], list[Record]]:
         """Move every job that the process had; give those whose row changed, and those that never started."""
@@ -54,8 +58,10 @@ class Death:
         back: list[Record] = []
         for seq, run in given.items():
             if seq in self.started:
+                was = copy(run.record)
                 self._judge(seq, run)
-                changed.append(run.record)
+                if self.mourners is None or not run.mourn(self.mourners, was):
+                    changed.append(run.record)
             else:
                 run.undo(self.now)
                 back.append(run.record)

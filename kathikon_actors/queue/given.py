@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.queue.settle import Ending, end_by_hand
+from kathikon_actors.store.mourners import Mourners
 
-__all__ = ["Given"]
+__all__ = ["FAILED", "Given"]
+
+FAILED = frozenset({"failed", "discarded", "interrupted"})
+"""Verdicts that may be the end of a job."""
+
+STORED_EVERY = 1_000_000
+"""Microseconds between two writes of the progress of a job that is written as executing."""
 
 
 class Given:
@@ -24,7 +32,7 @@ class Given:
         shown: it was written as executing.
     """
 
-    __slots__ = ("before", "cost", "kill_at", "record", "sent", "shown", "why")
+    __slots__ = ("before", "cost", "kill_at", "record", "sent", "shown", "stored_at", "why")
 
     def __init__(self, record: Record, before: machine.Before, cost: float, sent: float) -> None:
         self.record = record
@@ -34,6 +42,28 @@ class Given:
         self.why: Ending | None = None
         self.kill_at = math.inf
         self.shown = False
+        self.stored_at = 0
+
+    def note_progress(self, percent: int, now: int) -> bool:
+        """The job told how far it is; tell whether that is to be written."""
+        self.record.progress = percent
+        if not self.shown or now - self.stored_at < STORED_EVERY:
+            return False
+        self.stored_at = now
+        return True
+
+    def mourn(self, mourners: Mourners, was: Record) -> bool:
+        """Put a job that its own failure discarded back to what it `was` until its `on_discard` has run.
+
+        Gives whether it has one. What an operator discards is no failure.
+        """
+        record = self.record
+        if record.state != "discarded" or self.why == "discard" or not mourners.mourns(record.worker):
+            return False
+        after = copy(record)
+        machine.become(record, was)
+        mourners.take(record, after)
+        return True
 
     def undo(self, now: int) -> None:
         """It never started: it is as it was, but a cancel that came meanwhile holds."""

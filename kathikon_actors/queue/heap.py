@@ -11,11 +11,34 @@ from bisect import insort
 from collections import deque
 from collections.abc import Iterable
 from heapq import heappop, heappush
+from typing import Protocol
 
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.store.protocol import Key
+from kathikon_actors.store.protocol import Key, key_of
 
-__all__ = ["PriorityHeap"]
+__all__ = ["Heap", "PriorityHeap"]
+
+
+class Heap(Protocol):
+    """What a producer keeps its ready jobs in."""
+
+    def push(self, record: Record) -> None:
+        """Add an available job."""
+
+    def pop(self) -> Record | None:
+        """Take the job that is to start next, or give `None`."""
+        ...
+
+    def first(self) -> Record | None:
+        """Give the job that `pop` would take."""
+        ...
+
+    def best(self) -> Key | None:
+        """Give the place of the job that `pop` would take."""
+        ...
+
+    def __len__(self) -> int: ...
+
 
 _Entry = tuple[int, bytes, int, Record]
 """Due time, id, and a number that keeps two entries of one job from being compared further."""
@@ -89,20 +112,25 @@ class PriorityHeap:
             del self._buckets[best]
         return None
 
-    def best(self) -> Key | None:
-        """Give the place of the job that `pop` would take, or `None`; what is not available any more is thrown away."""
+    def first(self) -> Record | None:
+        """Give the job that `pop` would take, or `None`; what is not available any more is thrown away."""
         while self._priorities:
             priority = self._priorities[-1]
             bucket = self._buckets[priority]
             while bucket:
-                due, job_id, _, record = bucket.first()
+                record = bucket.first()[3]
                 if record.state == "available":
-                    return (-priority, due, job_id)
+                    return record
                 bucket.pop()
                 self._size -= 1
             self._priorities.pop()
             del self._buckets[priority]
         return None
+
+    def best(self) -> Key | None:
+        """Give the place of the job that `pop` would take, or `None`."""
+        record = self.first()
+        return None if record is None else key_of(record)
 
     def __len__(self) -> int:
         return self._size

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from typing import TYPE_CHECKING
 
 import trio
@@ -19,7 +20,8 @@ from kathikon_actors.processes.channel import leave_forked_child
 from kathikon_actors.processes.control import Kind
 from kathikon_actors.processes.execution import Executable, Executables
 from kathikon_actors.processes.messages import FromWorker, Report, Run, Why
-from kathikon_actors.queue.runner import TICK, Runner
+from kathikon_actors.queue.patience import TICK
+from kathikon_actors.queue.runner import Runner
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
@@ -36,7 +38,7 @@ class InLoop:
     Args:
         nursery: where they run.
         executables: the workers by name.
-        slots: how many run at once.
+        slots: gives how many may run at once, which may change.
 
     Attributes:
         pid: of the node itself.
@@ -44,7 +46,7 @@ class InLoop:
 
     kind: Kind = "async"
 
-    def __init__(self, nursery: trio.Nursery, executables: Executables, slots: int) -> None:
+    def __init__(self, nursery: trio.Nursery, executables: Executables, slots: Callable[[], int]) -> None:
         self.pid = os.getpid()
         self._nursery = nursery
         self._executables = executables
@@ -61,7 +63,7 @@ class InLoop:
     @property
     def slots(self) -> int:
         """How many runs it executes at once; what does not end though it was given up keeps its place."""
-        return self._slots - len(self._given_up)
+        return self._slots() - len(self._given_up)
 
     def send(self, messages: Sequence[Run]) -> None:
         """Start runs; each is a task."""
@@ -74,9 +76,8 @@ class InLoop:
                 problem = f"worker {record.worker} is a plain function, and its queue runs async ones in the node"
                 self._say(Report(seq, "failed", 0.0, kind="isolation", message=problem))
             else:
-                run = self._runs[seq] = AsyncRun(seq, record.id, self._say)
-                # The node's own record goes on changing; what the job sees of it does not.
-                picture: Record = record.__copy__()  # type: ignore[attr-defined]
+                picture = copy(record)  # the node's own goes on changing; what the job sees of it does not
+                run = self._runs[seq] = AsyncRun(seq, picture, self._say)
                 self._nursery.start_soon(self._perform, run, picture, executable, name=record.worker)
 
     async def receive(self) -> list[FromWorker]:
@@ -147,12 +148,21 @@ class InLoop:
 
 async def serve_in_loop(crew: Crew, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the jobs of a queue here, until its pool stops."""
-    executables = Executables(dict(crew.workers), {})
+    executables = crew.executables()
     runner: Runner | None = None
     try:
         async with trio.open_nursery() as nursery:
-            place = InLoop(nursery, executables, crew.queue.concurrency)
-            runner = Runner(place, crew.table, crew.node, crew.pace, crew.quarantine, crew.clock, crew.backoff)
+            place = InLoop(nursery, executables, lambda: crew.queue.concurrency)
+            runner = Runner(
+                place,
+                crew.table,
+                crew.node,
+                crew.pace,
+                crew.quarantine,
+                crew.clock,
+                crew.backoff,
+                on_ended=None if crew.gatekeeper is None else crew.gatekeeper.ended,
+            )
             crew.join(runner)
             nursery.start_soon(_watch, runner)
             task_status.started()

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from kathikon_actors import faults
-from kathikon_actors.queue.heap import PriorityHeap
+from kathikon_actors.queue.fair import FairHeap
+from kathikon_actors.queue.heap import Heap, PriorityHeap
+from kathikon_actors.queue.limited import LimitedHeap
 from kathikon_actors.queue.pool import alone_spec, worker_specs
 from kathikon_actors.queue.runner import Kind
 from kathikon_actors.store.table import MAX_PENDING_OUTCOMES
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Producer"]
 
-CHUNK = 512
+CHUNK = 128
 """Jobs given between two checkpoints, so that a long heap does not hold up the loop."""
 
 
@@ -40,10 +42,17 @@ class Producer:
     def __init__(self, crew: Crew, zygote: Callable[[], Zygote]) -> None:
         self._crew = crew
         self._zygote = zygote
-        self._heaps: dict[Kind, PriorityHeap] = {"plain": PriorityHeap(), "async": PriorityHeap()}
-        self._alone: dict[Kind, PriorityHeap] = {"plain": PriorityHeap(), "async": PriorityHeap()}
+        self._heaps: dict[Kind, Heap] = {"plain": self._heap(), "async": self._heap()}
+        self._alone: dict[Kind, Heap] = {"plain": self._heap(), "async": self._heap()}
         self._wake = trio.Event()
         self._wanted: set[tuple[Kind, bool]] = set()
+
+    def _heap(self) -> Heap:
+        crew = self._crew
+        order: Heap = FairHeap() if crew.queue.fair else PriorityHeap()
+        if crew.gatekeeper is None:
+            return order
+        return LimitedHeap(order, crew.queue.name, crew.gatekeeper, crew.table.records, self._wake_up)
 
     @property
     def ready(self) -> int:
@@ -62,8 +71,11 @@ class Producer:
                 while True:
                     await self._wake.wait()
                     self._wake = trio.Event()
-                    if crew.draining:
+                    if crew.draining or crew.paused:
                         continue
+                    if crew.rescaled:
+                        crew.rescaled = False
+                        self._wanted.clear()
                     while table.outcomes.rows >= MAX_PENDING_OUTCOMES:
                         # The store is cut off and results pile up; what runs goes on, nothing more is started.
                         await trio.sleep(0.05)
@@ -73,6 +85,9 @@ class Producer:
                         nursery.start_soon(self._start_processes, *wanted)
         finally:
             crew.ready = None
+            for heap in (*self._heaps.values(), *self._alone.values()):
+                if isinstance(heap, LimitedHeap):
+                    heap.close()
             table.detach_producer(crew.queue.name, self.push)
 
     def push(self, records: list[Record]) -> None:
@@ -128,6 +143,8 @@ class Producer:
                     if record is None:
                         break
                     if table.records.get(record.id) is not record:  # another node has it now
+                        continue
+                    if not table.may_start(record):
                         continue
                     if faults.armed:
                         faults.touch("producer.after_pop", **faults.about(record))

@@ -5,43 +5,31 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable
+from copy import copy
 from typing import Literal
 
+from kathikon_actors import faults
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.processes.exits import WorkerDied
-from kathikon_actors.processes.messages import FromWorker, Progress, Report, Run
+from kathikon_actors.processes.messages import ActorFrame, FromWorker, Progress, Report, Run
+from kathikon_actors.processes.sabotage import run_of
 from kathikon_actors.processes.shared import SETTLE
 from kathikon_actors.queue.death import Death
-from kathikon_actors.queue.given import Given
+from kathikon_actors.queue.given import FAILED, Given
 from kathikon_actors.queue.pace import AHEAD, MAX_AHEAD, Pace
+from kathikon_actors.queue.patience import GRACE, LONG, SHOWN_AFTER, STALLED_AFTER
 from kathikon_actors.queue.recycling import Limits, MemoryWatch
 from kathikon_actors.queue.settle import Backoffs, Ending, end_by_hand, settle, settle_interrupted
 from kathikon_actors.queue.workplace import Workplace
 from kathikon_actors.store.table import Table
 
-__all__ = ["TICK", "Kind", "Runner"]
+__all__ = ["Kind", "Runner"]
 
 logger = logging.getLogger(__name__)
 
 Kind = Literal["plain", "async"]
-
-TICK = 0.02
-"""Seconds between two looks at what a busy process is doing: `watch`."""
-
-GRACE = 5.0
-"""Seconds that an interrupted job has to give way before its process is killed."""
-
-LONG = 0.02
-"""Seconds: a plain job that runs longer holds nothing behind it; what waits is taken back."""
-
-SHOWN_AFTER = 1.0
-"""Seconds: a job that runs longer is written as executing, for those who look from outside."""
-
-STALLED_AFTER = 10.0
-"""Seconds: a process that was given jobs and has started none in this time is stuck or stopped, and is killed."""
-
 
 NO_LIMITS = Limits()
 
@@ -58,7 +46,7 @@ class Runner:
         clock: gives microseconds since 1970.
         backoff: of the workers, for attempts that a crash or a timeout ended.
         alone: a quarantine: one job at a time, nothing ahead.
-        limits: after which it is given nothing more.
+        limits: after which it is given nothing more. `on_ended` is told of runs that are over or never began.
         on_spent: called once, when it will be given nothing more and goes on only with what it has.
     """
 
@@ -74,12 +62,14 @@ class Runner:
         *,
         alone: bool = False,
         limits: Limits = NO_LIMITS,
+        on_ended: Callable[[Iterable[Record]], None] | None = None,
         on_spent: Callable[[], object] = bool,
     ) -> None:
         self.process = process
         self.kind: Kind = process.kind
         self.alone = alone
         self.jobs = 0
+        self.on_frame: Callable[[bytes], object] = bool
         self._table = table
         self._node = node
         self._pace = pace
@@ -101,6 +91,7 @@ class Runner:
         self._weighed_at = -1
         self._too_heavy = False
         self._on_spent = on_spent
+        self._on_ended = on_ended
 
     # -- giving -------------------------------------------------------------------------------------------------
 
@@ -140,9 +131,9 @@ class Runner:
         cost = self._pace.expected(record.worker)
         self._ahead += cost
         self._given[seq] = Given(record, was, cost, now)
-        self._unsent.append(Run(seq, record))
+        self._unsent.append(run_of(seq, record) if faults.armed else Run(seq, record))
         if self.jobs + (1 if self.kind == "plain" else len(self._given)) >= self._max_jobs:
-            self._spend()
+            self.replace()
 
     def send(self) -> None:
         """Put what was given on the wire, in one frame."""
@@ -151,7 +142,7 @@ class Runner:
             self.process.send(runs)
 
     def retire(self) -> None:
-        """Give it nothing more."""
+        """Give it nothing more, and want no successor."""
         self._retired = True
 
     @property
@@ -159,7 +150,8 @@ class Runner:
         """Whether it is given nothing more and has ended all it had."""
         return self._retired and self.idle
 
-    def _spend(self) -> None:
+    def replace(self) -> None:
+        """Have it replaced: it is given nothing more, and ends what it has beside its successor."""
         if not self._retired:
             self._retired = True
             self._on_spent()
@@ -167,15 +159,22 @@ class Runner:
     # -- hearing ------------------------------------------------------------------------------------------------
 
     def hear(self, messages: Iterable[FromWorker]) -> list[Record]:
-        """Settle what the process reported; give the records whose run has ended."""
+        """Settle what the process reported; give the records whose run has ended, but those that are mourned first."""
         now = self._clock()
         ended: list[Record] = []
         back: list[Record] = []
+        mourners = self._table.mourners
         for message in messages:
             if isinstance(message, Progress):
                 given = self._given.get(message.seq)
                 if given is not None:
-                    given.record.progress = message.percent
+                    if given.note_progress(message.percent, now):
+                        self._table.changed([given.record])
+                    if self._table.on_progress is not None:
+                        self._table.on_progress(given.record)
+                continue
+            if isinstance(message, ActorFrame):
+                self.on_frame(message.data)
                 continue
             given = self._given.pop(message.seq, None)
             if given is None:
@@ -188,19 +187,21 @@ class Runner:
                 back.append(record)
                 continue
             self._pace.observe(record.worker, message.seconds)
+            was = copy(record) if message.verdict in FAILED and mourners is not None else None
             self._settle(given, message, now)
             if self.alone:
                 self._quarantine.discard(record.id)
-            ended.append(record)
+            self.jobs += 1
+            if was is None or mourners is None or not given.mourn(mourners, was):
+                ended.append(record)
         if self._revoked_at is not None and not self._revoked and not self._given:
             self._unrevoke()
-        self.jobs += len(ended)
         if not self._given:
             self._ahead = 0.0
         if self.jobs + (self.kind == "plain" and bool(self._given)) >= self._max_jobs:
-            self._spend()
+            self.replace()
         if ended:
-            self._table.changed(ended)
+            self._changed(ended)
         if back:
             self._hand_back(back)
         return ended
@@ -229,7 +230,7 @@ class Runner:
                 continue
             if given.why is not None and given.kill_at == math.inf:
                 given.kill_at = now + GRACE
-                self._ask_to_stop(seq, given.why)
+                self.process.interrupt(seq, "timeout" if given.why == "timeout" else "cancel")
             elapsed = now - started_ns / 1e9
             if elapsed > given.record.timeout:
                 self.interrupt(seq, given, "timeout", now)
@@ -269,7 +270,7 @@ class Runner:
             return False
         memory.look(held, running)
         if memory.is_near and self.jobs:
-            self._spend()
+            self.replace()
             self.revoke_waiting(now)
         if not (memory.is_over and running):
             return False
@@ -295,13 +296,10 @@ class Runner:
                 return
         if self._runs(seq):
             given.kill_at = now + GRACE
-        self._ask_to_stop(seq, why)
+        self.process.interrupt(seq, "timeout" if why == "timeout" else "cancel")
 
     def _runs(self, seq: int) -> bool:
         return any(seq == running for running, _ in self.process.running())
-
-    def _ask_to_stop(self, seq: int, why: Ending) -> None:
-        self.process.interrupt(seq, "timeout" if why == "timeout" else "cancel")
 
     def interrupt_job(self, job_id: bytes, why: Ending, now: float) -> bool:
         """Ask the run of one job to stop; tell whether it runs here."""
@@ -360,10 +358,11 @@ class Runner:
             self._node,
             self.process.pid,
             self._backoff,
+            self._table.mourners,
         )
         changed, back = death.settle(self._given)
         self._forget()
-        self._table.changed(changed)
+        self._changed(changed)
         self._hand_back(back)
 
     def abandon(self) -> None:
@@ -380,12 +379,19 @@ class Runner:
                 given.undo(now)
                 back.append(given.record)
         self._forget()
-        self._table.changed(changed)
+        self._changed(changed)
         self._hand_back(back)
+
+    def _changed(self, records: list[Record]) -> None:
+        self._table.changed(records)
+        if self._on_ended is not None:
+            self._on_ended(records)
 
     def _hand_back(self, records: list[Record]) -> None:
         self._table.changed(record for record in records if record.state in TERMINAL_STATES)
         self._table.route(records)
+        if self._on_ended is not None:
+            self._on_ended(records)
 
     def _forget(self) -> None:
         self._given.clear()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from itertools import islice
 from typing import Generic, TypeVar
 
 import trio
 
+from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.record import Record
 
 __all__ = ["Batch", "Insert", "LaneQueue"]
@@ -25,9 +28,22 @@ class Insert:
         existing: ids that the store had already; their rows are unchanged.
         error: why nothing was stored.
         unowned: ids of the rows that are stored for whoever claims them.
+        composed: the store has to decide on some of them.
+        answers: what it decided, by id.
     """
 
-    __slots__ = ("_task", "deadline", "error", "existing", "finished", "may_conflict", "records", "unowned")
+    __slots__ = (
+        "_task",
+        "answers",
+        "composed",
+        "deadline",
+        "error",
+        "existing",
+        "finished",
+        "may_conflict",
+        "records",
+        "unowned",
+    )
 
     def __init__(self, records: list[Record], *, may_conflict: bool, deadline: float = math.inf) -> None:
         self.records = records
@@ -37,6 +53,8 @@ class Insert:
         self.existing: set[bytes] = set()
         self.unowned: AbstractSet[bytes] = frozenset()
         self.error: BaseException | None = None
+        self.composed = False
+        self.answers: dict[bytes, Answer] = {}
         self._task: trio.lowlevel.Task | None = None
 
     def finish(self, error: BaseException | None = None) -> None:
@@ -83,9 +101,14 @@ class Batch(Generic[E]):
 
 
 class LaneQueue(Generic[E]):
-    """What waits for the journal in one lane."""
+    """What waits for the journal in one lane.
 
-    def __init__(self) -> None:
+    Args:
+        rows_of: gives the rows of an entry.
+    """
+
+    def __init__(self, rows_of: Callable[[E], int] = lambda _entry: 1) -> None:
+        self._rows_of = rows_of
         self.pending: list[E] = []
         self.pending_rows = 0
         self.batch: Batch[E] | None = None
@@ -100,14 +123,30 @@ class LaneQueue(Generic[E]):
         self.pending_rows += rows
         self._wake.set()
 
-    def take(self) -> Batch[E]:
-        """Make everything that waits the batch in flight."""
+    def take(self, most: float = math.inf) -> Batch[E]:
+        """Make what waits the batch in flight: all of it, or the first entries, of at most `most` rows in all."""
+        entries, rows = self.pending, self.pending_rows
+        if rows > most:
+            entries, rows = self._first(most)
+        self.pending = self.pending[len(entries) :]
+        self.pending_rows -= rows
+        if not self.pending:
+            self._wake = trio.Event()
         self._last_number += 1
-        self.batch = Batch(self._last_number, self.pending, self.pending_rows)
-        self.pending = []
-        self.pending_rows = 0
-        self._wake = trio.Event()
+        self.batch = Batch(self._last_number, entries, rows)
         return self.batch
+
+    def _first(self, most: float) -> tuple[list[E], int]:
+        """Give the first entry, and those after it that do not make it more than `most` rows."""
+        rows = self._rows_of(self.pending[0])
+        number = 1
+        for entry in islice(self.pending, 1, None):
+            more = self._rows_of(entry)
+            if rows + more > most:
+                break
+            rows += more
+            number += 1
+        return self.pending[:number], rows
 
     def finished(self) -> None:
         """The batch in flight is committed or refused."""

@@ -8,14 +8,18 @@ they find afterwards is final. Small batches are one statement and one round tri
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import asyncpg
 
+from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.errors import AlreadyExists, LeaseLost
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
+from kathikon_actors.store.aftermath import Aftermath, Ready
+from kathikon_actors.store.composing import insert_composed
 from kathikon_actors.store.protocol import Lane, Membership
 from kathikon_actors.store.rows import (
     COLUMNS,
@@ -29,14 +33,23 @@ from kathikon_actors.store.rows import (
     wide_rows,
 )
 from kathikon_actors.store.statements import statement
+from kathikon_actors.store.usual import (
+    USUAL_COLUMNS,
+    ends_usually,
+    usual_ends,
+    usual_inserts,
+    usual_rows,
+    was_usual,
+)
 
 if TYPE_CHECKING:
     from kathikon_actors.store.connection import Connection, Raw
 
-__all__ = ["CommitLane", "claims_fence"]
+__all__ = ["CommitLane", "Fence", "claims_fence", "limits_fence"]
 
 _NUMBERS: Final[dict[Lane, int]] = {"inserts": 0, "outcomes": 1}
 _CLAIMS: Final = 2
+_LIMITS: Final = 3
 _COPY_COLUMNS: Final = ("owner", *COLUMNS)
 _WIDE_COLUMNS: Final = (*_COPY_COLUMNS, *SPARSE)
 
@@ -77,11 +90,17 @@ def claims_fence() -> Fence:
     return Fence(_CLAIMS)
 
 
+def limits_fence() -> Fence:
+    """Give the fence of bids for tokens and slots."""
+    return Fence(_LIMITS)
+
+
 class CommitLane:
     """Commits of one lane, one after another on one connection."""
 
     def __init__(self, lane: Lane, connection: Connection) -> None:
         self.connection = connection
+        self.ready = Ready()
         self._fence = Fence(_NUMBERS[lane])
 
     async def insert(
@@ -97,30 +116,68 @@ class CommitLane:
         if may_conflict and records:
             free = [pg_id(job_id) for job_id in unowned]
             return await self.connection.run(self._insert_new, membership, batch, insert_columns(records), free)
-        make_rows = copy_rows if all(map(is_plain, records)) else wide_rows
+        usual = all(map(was_usual, records))
+        if 0 < len(records) <= SMALL_BATCH and not unowned:
+            name, arrays = ("insert_usual", usual_inserts) if usual else ("insert_rows", insert_columns)
+            await self.connection.run(self._insert_small, membership, batch, name, arrays(records))
+            return set()
+        columns: tuple[str, ...]
+        if usual:
+            columns, make_rows = USUAL_COLUMNS, usual_rows
+        elif all(map(is_plain, records)):
+            columns, make_rows = _COPY_COLUMNS, copy_rows
+        else:
+            columns, make_rows = _WIDE_COLUMNS, wide_rows
+        rows = make_rows(membership.node_id, records)
+        left: set[str] = set()
         if unowned:
-            rows = make_rows(membership.node_id, records)
             for number, record in enumerate(records):
                 if record.id in unowned:
                     rows[number] = (None, *rows[number][1:])
-            queues = {record.queue for record in records if record.id in unowned}
-            await self.connection.run(self._copy, membership, batch, rows, queues)
-        elif 0 < len(records) <= SMALL_BATCH:
-            await self.connection.run(self._insert_small, membership, batch, insert_columns(records))
-        else:
-            await self.connection.run(self._copy, membership, batch, make_rows(membership.node_id, records))
+                    left.add(record.queue)
+        await self.connection.run(self._copy, membership, batch, columns, rows, left)
         return set()
 
-    async def write_outcomes(self, membership: Membership, batch: int, records: Sequence[Record]) -> set[bytes]:
-        """See `Store.commit_outcomes`."""
-        finished = [record for record in records if record.state in TERMINAL_STATES]
-        changed = [record for record in records if record.state not in TERMINAL_STATES]
+    async def insert_composed(
+        self,
+        membership: Membership,
+        batch: int,
+        records: Sequence[Record],
+        *,
+        may_conflict: bool,
+        unowned: Collection[bytes] = (),
+    ) -> dict[bytes, Answer]:
+        """See `Store.commit_composed`."""
+        rows = [copy(record) for record in records]  # they go on changing meanwhile
+        try:
+            return await self.connection.run(self._insert_composed, membership, batch, rows, unowned, may_conflict)
+        except AlreadyExists:
+            # Somebody was faster with an id; now it is there to be seen.
+            return await self.connection.run(self._insert_composed, membership, batch, rows, unowned, True)
+
+    async def write_outcomes(
+        self, membership: Membership, batch: int, records: Sequence[Record]
+    ) -> tuple[set[bytes], list[Record]]:
+        """See `Store.commit_outcomes`; give also the jobs that the commit made ready, and that are the node's own."""
+        usual = [record for record in records if ends_usually(record)]
+        others = [record for record in records if not ends_usually(record)] if len(usual) < len(records) else []
+        finished = [record for record in others if record.state in TERMINAL_STATES]
+        # By id, as those who insert dependants lock them: nobody waits in a circle.
+        usual.sort(key=_by_id)
+        finished.sort(key=_by_id)
+        changed = [record for record in others if record.state not in TERMINAL_STATES]
+        aftermath = Aftermath.of(changed) if changed else None
+        if aftermath is not None and aftermath.starting:
+            # Nothing else of those has changed, and what is known of them may be old.
+            changed = [record for record in changed if record.extra is None or record.extra.begun != 1]
         steps: list[tuple[str, Columns]] = []
+        if usual:
+            steps.append(("complete_rows", usual_ends(usual)))
         if finished:
             steps.append(("finish_rows", outcome_columns(finished)))
-        if changed or not finished:
+        if changed or not steps:
             steps.append(("change_rows", outcome_columns(changed)))
-        return await self.connection.run(self._write, membership, batch, steps)
+        return await self.connection.run(self._write, membership, batch, steps, aftermath)
 
     async def last_batch(self, membership: Membership) -> int:
         """See `Store.last_batch`. On a new connection it waits for the last one's commit and shuts it out."""
@@ -129,20 +186,25 @@ class CommitLane:
     async def _last_batch(self, raw: Raw, membership: Membership) -> int:
         return await self._fence.attach(raw, membership)
 
-    async def _insert_small(self, raw: Raw, membership: Membership, batch: int, columns: Columns) -> None:
+    async def _insert_small(self, raw: Raw, membership: Membership, batch: int, name: str, columns: Columns) -> None:
         fence = await self._fence.key(raw, membership)
         try:
-            status = await raw.execute(statement("insert_rows"), *fence, batch, *columns)
+            status = await raw.execute(statement(name), *fence, batch, *columns)
         except asyncpg.UniqueViolationError as error:
             raise _already_exists(error) from None
         if status == "INSERT 0 0":
             raise LeaseLost(membership.node, membership.epoch)
 
     async def _copy(
-        self, raw: Raw, membership: Membership, batch: int, rows: list[tuple[Any, ...]], left: Collection[str] = ()
+        self,
+        raw: Raw,
+        membership: Membership,
+        batch: int,
+        columns: tuple[str, ...],
+        rows: list[tuple[Any, ...]],
+        left: Collection[str],
     ) -> None:
         await self._begin(raw, membership, batch)
-        columns = _COPY_COLUMNS if len(rows) == 0 or len(rows[0]) == len(_COPY_COLUMNS) else _WIDE_COLUMNS
         try:
             await raw.copy_records_to_table("jobs", schema_name="kathikon", columns=columns, records=rows)
         except asyncpg.UniqueViolationError as error:
@@ -171,13 +233,53 @@ class CommitLane:
         await raw.execute("COMMIT")
         return existed
 
+    async def _insert_composed(
+        self,
+        raw: Raw,
+        membership: Membership,
+        batch: int,
+        records: list[Record],
+        unowned: Collection[bytes],
+        check_ids: bool,
+    ) -> dict[bytes, Answer]:
+        left: set[str] = set()
+
+        async def store_rows(stored: list[Record]) -> None:
+            make_rows = copy_rows if all(map(is_plain, stored)) else wide_rows
+            rows = make_rows(membership.node_id, stored)
+            for number, record in enumerate(stored):
+                if record.id in unowned:
+                    rows[number] = (None, *rows[number][1:])
+                    left.add(record.queue)
+            columns = _COPY_COLUMNS if make_rows is copy_rows else _WIDE_COLUMNS
+            await raw.copy_records_to_table("jobs", schema_name="kathikon", columns=columns, records=rows)
+
+        await self._begin(raw, membership, batch)
+        try:
+            answers = await insert_composed(raw, records, store_rows, check_ids=check_ids)
+        except asyncpg.UniqueViolationError as error:
+            await raw.execute("ROLLBACK")
+            raise _already_exists(error) from None
+        if left:
+            await raw.execute(statement("tell"), ",".join(left))
+        await raw.execute("COMMIT")
+        return answers
+
     async def _write(
-        self, raw: Raw, membership: Membership, batch: int, steps: list[tuple[str, Columns]]
-    ) -> set[bytes]:
+        self,
+        raw: Raw,
+        membership: Membership,
+        batch: int,
+        steps: list[tuple[str, Columns]],
+        aftermath: Aftermath | None,
+    ) -> tuple[set[bytes], list[Record]]:
         fence = await self._fence.key(raw, membership)
-        several = len(steps) > 1
+        await self.ready.prepare(raw, membership)
+        several = len(steps) > 1 or aftermath is not None
         if several:
             await raw.execute("BEGIN")
+        if aftermath is not None:
+            await aftermath.before(raw)
         fenced: set[bytes] = set()
         for name, columns in steps:
             row = await raw.fetchrow(statement(name), *fence, batch, *columns)
@@ -189,9 +291,11 @@ class CommitLane:
             if row["done"] is not None:
                 fenced.update(job_id.bytes for job_id in columns[0])
                 fenced.difference_update(job_id.bytes for job_id in row["done"])
+        if aftermath is not None:
+            fenced |= await aftermath.after(raw, membership)
         if several:
             await raw.execute("COMMIT")
-        return fenced
+        return fenced, await self.ready.load(raw, membership)
 
     async def _begin(self, raw: Raw, membership: Membership, batch: int) -> None:
         """Open a transaction that holds the lane's row, in one round trip."""
@@ -200,6 +304,10 @@ class CommitLane:
         if await raw.execute(begin) != "UPDATE 1":
             await raw.execute("ROLLBACK")
             raise LeaseLost(membership.node, membership.epoch)
+
+
+def _by_id(record: Record) -> bytes:
+    return record.id
 
 
 def _already_exists(error: asyncpg.UniqueViolationError) -> AlreadyExists:

@@ -38,6 +38,8 @@ async def change_row(
         row, finished = await _lock(raw, job_id)
         owner = row["owner"]
         if not finished and owner is not None:
+            if change.action == "rerun":
+                raise change.refused(as_uuid(job_id), row["state"])
             holder = await raw.fetchrow(statement("owner_of"), owner)
             if holder is not None and holder["alive"]:
                 raise OwnedElsewhere(as_uuid(job_id), holder["name"])
@@ -45,14 +47,24 @@ async def change_row(
         if not found:
             raise StoreUnavailable(f"the row of job {as_uuid(job_id)} cannot be read; nothing was changed")
         record = found[0]
+        if change.is_done(record):  # a command that is tried again
+            record.node = await raw.fetchval(statement("node_name"), owner)
+            return Changed(record)
         made = change.apply(record)
-        await raw.execute(statement("remove_finished_job" if finished else "remove_job"), pg_id(job_id))
-        if record.state in TERMINAL_STATES:
-            # What a node finished stays under its name; what it left behind is nobody's.
-            await _put(raw, "put_finished_job", owner if finished else None, record)
-            record.node = await raw.fetchval(statement("node_name"), owner) if finished else None
-        else:
+        if record.state not in TERMINAL_STATES:
+            if not finished:
+                await raw.execute(statement("remove_job"), pg_id(job_id))
             await _put_live(raw, record, membership, queues)
+            if finished:  # afterwards, so that its batch sees that it lives again
+                await raw.execute(statement("remove_finished_job"), pg_id(job_id))
+        elif finished:
+            # What a node finished stays under its name.
+            await raw.execute(statement("note_in_finished_job"), pg_id(job_id), record.history.decode())
+            record.node = await raw.fetchval(statement("node_name"), owner)
+        else:
+            await raw.execute(statement("remove_job"), pg_id(job_id))
+            await _put(raw, "put_finished_job", None, record)
+            record.node = None
         if made is not None:
             await _put_live(raw, made, membership, queues)
         return Changed(record, made)

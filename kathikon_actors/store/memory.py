@@ -7,37 +7,37 @@ without a checkpoint in between, so each one is a transaction.
 from __future__ import annotations
 
 import heapq
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, field
 from operator import itemgetter
 
 import trio
 
-from kathikon_actors.actors.snapshots.sink import StoredSnapshot
 from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.errors import (
     AlreadyExists,
-    JobNotFound,
     LeaseLost,
     NodeNameTaken,
-    OwnedElsewhere,
     StoreUnavailable,
 )
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
+from kathikon_actors.store.memory_batches import MemoryGraphStore
+from kathikon_actors.store.memory_commands import MemoryCommands
+from kathikon_actors.store.memory_data import MemoryData, MemoryNode, stored, wall_clock
+from kathikon_actors.store.memory_queues import MemoryQueues
+from kathikon_actors.store.memorylimits import MemoryLimits
 from kathikon_actors.store.protocol import (
     CLAIMABLE_STATES,
     MAX_PAGE,
     Changed,
     Counts,
     DeadNode,
-    Filter,
     Lane,
     Membership,
+    Page,
     Unowned,
     key_of,
 )
@@ -46,59 +46,7 @@ from kathikon_actors.store.snapshots import MemorySnapshotStore
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
 
 
-def wall_clock() -> int:
-    """Give the time in microseconds since 1970."""
-    return time.time_ns() // 1000
-
-
-@dataclass
-class MemoryNode:
-    """What is kept of one node's name.
-
-    Attributes:
-        session: the store through which its present life joined, `None` once that is gone.
-        batches: the number of the last commit of each lane.
-        left: its last life left in order.
-        closed: nothing of its last life commits any more.
-        swept: it owns nothing, and will not before its next life.
-    """
-
-    node_id: int
-    epoch: int = 0
-    lease_until: int = 0
-    session: MemoryStore | None = None
-    batches: dict[Lane, int] = field(default_factory=dict)
-    left: bool = False
-    closed: bool = False
-    swept: bool = False
-
-
-@dataclass
-class MemoryData:
-    """What several `MemoryStore`s share, as several connections share one database.
-
-    Attributes:
-        clock: gives microseconds since 1970; leases and due times follow it.
-        nodes: by name.
-        live: every row that is not finished, by id.
-        finished: by id.
-        owned: the live rows by their owner's node_id, with `None` for those that anybody may claim.
-        listeners: told of queues in which rows were left unowned, by the store that listens.
-        snapshots: of actors, the newest first, by node_id and name.
-        leader: node_id, term, and when its lease ends, as microseconds since 1970.
-    """
-
-    clock: Callable[[], int] = wall_clock
-    nodes: dict[str, MemoryNode] = field(default_factory=dict)
-    live: dict[bytes, Record] = field(default_factory=dict)
-    finished: dict[bytes, Record] = field(default_factory=dict)
-    owned: dict[int | None, dict[bytes, Record]] = field(default_factory=lambda: {None: {}})
-    listeners: dict[MemoryStore, Callable[[frozenset[str]], None]] = field(default_factory=dict)
-    snapshots: dict[tuple[int, str], list[StoredSnapshot]] = field(default_factory=dict)
-    leader: tuple[int, int, int] = (0, 0, 0)
-
-
-class MemoryStore:
+class MemoryStore(MemoryQueues, MemoryCommands, MemoryGraphStore):
     """A `Store` in this process' memory.
 
     Args:
@@ -117,6 +65,7 @@ class MemoryStore:
     def __init__(self, data: MemoryData | None = None) -> None:
         self.data = MemoryData() if data is None else data
         self._open = False
+        self.limits = MemoryLimits(self.data, self._begin, self._member)
         self.snapshots = MemorySnapshotStore(self.data, self._begin)
 
     async def open(self) -> None:
@@ -128,6 +77,9 @@ class MemoryStore:
         """Answer no more, and let go of the names that were joined through this store; the rows stay in `data`."""
         self._open = False
         self.data.listeners.pop(self, None)
+        self.data.limits.listeners.pop(self.limits, None)
+        for listeners in self.data.control.values():
+            listeners.pop(id(self), None)
         for node in self.data.nodes.values():
             if node.session is self:
                 node.session = None
@@ -214,8 +166,7 @@ class MemoryStore:
             before = existed.get(record.id)
             free = record.id in unowned
             if before is None:
-                stored = data.live[record.id] = _stored(record, None if free else membership.node)
-                data.owned[None if free else node.node_id][record.id] = stored
+                data.add(record, None if free else membership.node)
                 if free:
                     left.add(record.queue)
             elif before.inserted_at != record.inserted_at or not (free or before.node == membership.node):
@@ -227,22 +178,37 @@ class MemoryStore:
     async def commit_outcomes(self, membership: Membership, batch: int, records: Sequence[Record]) -> set[bytes]:
         """See `Store.commit_outcomes`."""
         # Copied first: they go on changing while this task waits for its turn.
-        written = [(record.fence, _stored(record, membership.node)) for record in records]
+        written = [(record.fence, copy(record)) for record in records]
+        for _, record in written:
+            record.fence, record.dirty, record.node = record.attempt, False, membership.node
         await self._begin()
         node = self._member(membership)
         data = self.data
         owned = data.owned[node.node_id]
-        fenced = set()
+        home = self._home(membership)
+        fenced, ended = set(), []
         for fence, record in written:
             before = owned.get(record.id)
             if before is None or before.attempt != fence:
                 fenced.add(record.id)
+            elif record.state == "available" and record.extra is not None and record.extra.begun in (1, 3):
+                if not data.graph.begin(record, before):
+                    fenced.add(record.id)
+                elif record.extra.begun == 3:
+                    data.live[record.id] = owned[record.id] = stored(record, membership.node)
             elif record.state in TERMINAL_STATES:
                 del data.live[record.id], owned[record.id]
                 data.finished[record.id] = record
+                ended.append(record)
             else:
-                data.live[record.id] = owned[record.id] = record
+                row = record if record.extra is None else stored(record, membership.node)
+                data.graph.changed(row)
+                data.live[row.id] = owned[row.id] = row
+                if row.state == "waiting":
+                    data.graph.begin_waiting(data, row, home)
+        data.graph.end(data, ended, home)
         node.batches["outcomes"] = batch
+        self._hand_out()
         return fenced
 
     async def last_batch(self, membership: Membership, lane: Lane) -> int:
@@ -352,30 +318,9 @@ class MemoryStore:
         await self._begin()
         if membership is not None:
             self._member(membership)
-        data = self.data
-        stored = data.live.get(job_id) or data.finished.get(job_id)
-        if stored is None:
-            raise JobNotFound(as_uuid(job_id))
-        finished = job_id in data.finished
-        holder = data.nodes.get(stored.node) if stored.node is not None and not finished else None
-        if holder is not None and holder.session is not None and holder.lease_until > data.clock():
-            raise OwnedElsewhere(as_uuid(job_id), stored.node or "")
-        record = copy(stored)
-        record.node = None
-        made = change.apply(record)
-        if finished:
-            del data.finished[job_id]
-        else:
-            del data.live[job_id], data.owned[holder.node_id if holder is not None else None][job_id]
-        if record.state in TERMINAL_STATES:
-            data.finished[job_id] = _stored(record, stored.node if finished else None)
-        for changed in (record, made):
-            if changed is not None and changed.state not in TERMINAL_STATES:
-                mine = membership is not None and changed.queue in queues
-                owner = membership if mine else None
-                row = _stored(changed, None if owner is None else owner.node)
-                data.live[row.id] = data.owned[None if owner is None else owner.node_id][row.id] = row
-        return Changed(copy(self._row(job_id)), None if made is None else copy(self._row(made.id)))
+        changed = self.data.apply(job_id, change, membership=membership, queues=queues)
+        self._hand_out()
+        return changed
 
     async def insert_unowned(self, records: Sequence[Record]) -> set[bytes]:
         """See `Store.insert_unowned`."""
@@ -384,7 +329,7 @@ class MemoryStore:
         existed = {r.id for r in records if r.id in data.live or r.id in data.finished}
         for record in records:
             if record.id not in existed:
-                data.live[record.id] = data.owned[None][record.id] = _stored(record, None)
+                data.live[record.id] = data.owned[None][record.id] = stored(record, None)
         self._tell({record.queue for record in records if record.id not in existed})
         return existed
 
@@ -394,12 +339,12 @@ class MemoryStore:
         record = self.data.live.get(job_id) or self.data.finished.get(job_id)
         return None if record is None else copy(record)
 
-    async def find(self, wanted: Filter) -> list[Record]:
+    async def find(self, page: Page) -> list[Record]:
         """See `Store.find`."""
         await self._begin()
-        pick = heapq.nlargest if wanted.newest_first else heapq.nsmallest
-        page = pick(min(wanted.limit, MAX_PAGE), (r.id for r in self._all() if _matches(r, wanted)))
-        return [copy(self.data.live.get(job_id) or self.data.finished[job_id]) for job_id in page]
+        pick = heapq.nlargest if page.newest_first else heapq.nsmallest
+        ids = pick(min(page.limit, MAX_PAGE), (r.id for r in self._all() if _matches(r, page)))
+        return [copy(self.data.live.get(job_id) or self.data.finished[job_id]) for job_id in ids]
 
     async def counts(self) -> list[Counts]:
         """See `Store.counts`."""
@@ -421,9 +366,6 @@ class MemoryStore:
             raise LeaseLost(membership.node, membership.epoch)
         return node
 
-    def _row(self, job_id: bytes) -> Record:
-        return self.data.live.get(job_id) or self.data.finished[job_id]
-
     def _tell(self, queues: set[str]) -> None:
         if queues:
             for store, wake in list(self.data.listeners.items()):
@@ -438,21 +380,7 @@ class MemoryStore:
         return f"<MemoryStore: {len(self.data.live)} live jobs, {len(self.data.finished)} finished>"
 
 
-def _stored(record: Record, node: str | None) -> Record:
-    """Give the record as it will be read back."""
-    stored = copy(record)
-    stored.fence = stored.attempt
-    stored.dirty = False
-    stored.node = node
-    return stored
-
-
-def _matches(record: Record, wanted: Filter) -> bool:
-    if wanted.after is not None and (record.id >= wanted.after if wanted.newest_first else record.id <= wanted.after):
+def _matches(record: Record, page: Page) -> bool:
+    if page.after is not None and (record.id >= page.after if page.newest_first else record.id <= page.after):
         return False
-    return (
-        (wanted.worker is None or record.worker == wanted.worker)
-        and (wanted.queue is None or record.queue == wanted.queue)
-        and (not wanted.states or record.state in wanted.states)
-        and set(wanted.tags) <= set(record.tags)
-    )
+    return page.wanted.takes(record)

@@ -12,9 +12,14 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 from kathikon_actors.jobs.actions import Change
+from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
+from kathikon_actors.store.commands import CommandStore
+from kathikon_actors.store.graph import GraphStore
 from kathikon_actors.store.leading import LeaderStore
+from kathikon_actors.store.limits import LimitStore
+from kathikon_actors.store.queue_store import QueueStore
 from kathikon_actors.store.snapshots import SnapshotStore
 
 __all__ = [
@@ -23,10 +28,10 @@ __all__ = [
     "Changed",
     "Counts",
     "DeadNode",
-    "Filter",
     "Key",
     "Lane",
     "Membership",
+    "Page",
     "Store",
     "Unowned",
     "key_of",
@@ -96,21 +101,17 @@ class Unowned:
 
 
 @dataclass(frozen=True)
-class Filter:
-    """Which jobs to list; conditions are AND-ed.
+class Page:
+    """Which jobs to list.
 
     Attributes:
-        states: any of these; empty means every state.
-        tags: all of these.
+        wanted: those that meet these conditions.
         after: a keyset page begins after this id.
         newest_first: by id, which sorts by time of insert.
         limit: rows a page, at most `MAX_PAGE`.
     """
 
-    worker: str | None = None
-    queue: str | None = None
-    states: tuple[State, ...] = ()
-    tags: tuple[str, ...] = ()
+    wanted: Filter = field(default_factory=Filter)
     after: bytes | None = None
     newest_first: bool = True
     limit: int = 100
@@ -137,11 +138,16 @@ class Changed:
     made: Record | None = None
 
 
-class Store(LeaderStore, Protocol):
+class Store(GraphStore, LeaderStore, CommandStore, QueueStore, Protocol):
     """Where jobs are kept. Methods are safe to call from several tasks; each raises `StoreUnavailable` when cut off."""
 
     url: str
     """What the user gave, without secrets: for errors and the tree."""
+
+    @property
+    def limits(self) -> LimitStore:
+        """Where limits that hold across the cluster are kept."""
+        ...
 
     @property
     def snapshots(self) -> SnapshotStore:
@@ -323,7 +329,7 @@ class Store(LeaderStore, Protocol):
         """Give the row of one job, live or finished."""
         ...
 
-    async def find(self, wanted: Filter) -> list[Record]:
+    async def find(self, page: Page) -> list[Record]:
         """Give one page of jobs, live and finished."""
         ...
 

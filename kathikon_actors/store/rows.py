@@ -21,7 +21,9 @@ from kathikon_actors.jobs.states import STATES
 __all__ = [
     "COLUMNS",
     "SPARSE",
+    "Y2K",
     "Columns",
+    "array_literal",
     "copy_rows",
     "decode_rows",
     "insert_columns",
@@ -29,6 +31,7 @@ __all__ = [
     "outcome_columns",
     "pg_id",
     "pg_time",
+    "pg_us",
     "unowned_columns",
     "us_of",
     "whole_row",
@@ -54,8 +57,9 @@ _NOTHING: Final = list(_NONE)
 
 Columns: TypeAlias = tuple[list[Any], ...]
 
-# Microseconds from 1970 to 2000, where Postgres counts from.
-_Y2K: Final = 946_684_800_000_000
+Y2K: Final = 946_684_800_000_000
+"""Microseconds from 1970 to 2000, where Postgres counts from."""
+
 _EARLIEST: Final = -62_135_596_800_000_000
 _LATEST: Final = 253_402_300_799_999_999
 
@@ -68,7 +72,12 @@ pg_id = cast("Callable[[bytes], UUID]", pgproto.UUID)
 
 def pg_time(us: int) -> tuple[int]:
     """Give microseconds since 1970 as the tuple that asyncpg's codec takes for a timestamptz."""
-    return (us - _Y2K,)
+    return (us - Y2K,)
+
+
+def pg_us(us: int) -> int:
+    """Give microseconds since 1970 as microseconds since 2000, for statements that take times as numbers."""
+    return us - Y2K
 
 
 def copy_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, ...]]:
@@ -77,10 +86,10 @@ def copy_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, .
     return [
         (
             owner,
-            (r.inserted_at - _Y2K,),
-            (r.scheduled_at - _Y2K,),
-            None if r.attempted_at is None else (r.attempted_at - _Y2K,),
-            None if r.finished_at is None else (r.finished_at - _Y2K,),
+            (r.inserted_at - Y2K,),
+            (r.scheduled_at - Y2K,),
+            None if r.attempted_at is None else (r.attempted_at - Y2K,),
+            None if r.finished_at is None else (r.finished_at - Y2K,),
             r.timeout,
             r.priority,
             r.max_attempts,
@@ -126,7 +135,7 @@ def _sparse(record: Record) -> tuple[Any, ...]:
     return (
         *links,
         _id(extra.unique_key),
-        extra.guarded or None,
+        extra.guarded,
         extra.partition_key,
         [pg_id(parent) for parent in extra.depends_on] or None,
         None if extra.on_dependency_failure == "discard" else extra.on_dependency_failure,
@@ -142,7 +151,7 @@ def _sparse_columns(records: Sequence[Record]) -> Columns:
         return tuple([] for _ in SPARSE)
     columns = list(map(list, zip(*map(_sparse, records), strict=True)))
     place = SPARSE.index("depends_on")
-    columns[place] = [None if ids is None else _array_literal(map(str, ids)) for ids in columns[place]]
+    columns[place] = [None if ids is None else array_literal(map(str, ids)) for ids in columns[place]]
     return tuple(columns)
 
 
@@ -154,7 +163,7 @@ def insert_columns(records: Sequence[Record]) -> Columns:
     """Give `COLUMNS` and `SPARSE` as arrays; tags as array literals, since nested arrays cannot be ragged."""
     columns = list(map(list, zip(*copy_rows(0, records), strict=True)))[1:]
     tags = COLUMNS.index("tags")
-    columns[tags] = [None if value is None else _array_literal(value) for value in columns[tags]]
+    columns[tags] = [None if value is None else array_literal(value) for value in columns[tags]]
     return (*columns, *_sparse_columns(records))
 
 
@@ -164,8 +173,8 @@ def unowned_columns(records: Sequence[Record]) -> Columns:
         records
     )
     return (
-        [r.inserted_at - _Y2K for r in records],
-        [r.scheduled_at - _Y2K for r in records],
+        [r.inserted_at - Y2K for r in records],
+        [r.scheduled_at - Y2K for r in records],
         [r.timeout for r in records],
         [r.priority for r in records],
         [r.max_attempts for r in records],
@@ -176,7 +185,7 @@ def unowned_columns(records: Sequence[Record]) -> Columns:
         [r.worker for r in records],
         [r.args.decode() for r in records],
         [r.meta.decode() for r in records],
-        [_array_literal(r.tags) if r.tags else None for r in records],
+        [array_literal(r.tags) if r.tags else None for r in records],
         [r.history.decode() for r in records],
         *([None if value is None else str(value) for value in ids] for ids in (unique_key, batch_id, parent_id)),
         guarded,
@@ -200,10 +209,10 @@ def outcome_columns(records: Sequence[Record]) -> Columns:
         _unless_all([r.state for r in records], "completed"),
         _unless_all(attempts, 1),
         _unless_all([r.max_attempts for r in records], 3),
-        [r.scheduled_at - _Y2K for r in records],
-        [None if r.attempted_at is None else r.attempted_at - _Y2K for r in records],
-        [None if r.finished_at is None else r.finished_at - _Y2K for r in records],
-        [r.history.decode() for r in records],
+        [r.scheduled_at - Y2K for r in records],
+        [None if r.attempted_at is None else r.attempted_at - Y2K for r in records],
+        [None if r.finished_at is None else r.finished_at - Y2K for r in records],
+        [r.history.decode() for r in records] if any(r.history for r in records) else [],
         [r.errors.decode() for r in records] if any(r.errors for r in records) else [],
         [None if r.result is None else r.result.decode() for r in records],
         _unless_all([r.progress for r in records], 100),
@@ -270,7 +279,7 @@ def _decode(row: Sequence[Any], node: str | None) -> Record:
 
 def _extra(
     unique_key: Any,
-    guarded: bool | None,
+    guarded: int | None,
     partition_key: str | None,
     depends_on: Sequence[Any] | None,
     on_failure: Any,
@@ -280,7 +289,7 @@ def _extra(
 ) -> Extra:
     return Extra(
         unique_key=None if unique_key is None else unique_key.bytes,
-        guarded=bool(guarded),
+        guarded=guarded,
         partition_key=partition_key,
         depends_on=tuple(parent.bytes for parent in depends_on or ()),
         on_dependency_failure=on_failure or "discard",
@@ -292,7 +301,7 @@ def _extra(
 
 def us_of(value: tuple[int]) -> int:
     """Give what asyncpg's codec made of a timestamptz as microseconds since 1970."""
-    us = value[0] + _Y2K
+    us = value[0] + Y2K
     if not _EARLIEST <= us <= _LATEST:
         raise ValueError("a time lies outside the years 1 to 9999")
     return us
@@ -304,7 +313,8 @@ def _tags(tags: list[Any]) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def _array_literal(tags: Iterable[str]) -> str:
+def array_literal(tags: Iterable[str]) -> str:
+    """Give strings as the text of a Postgres array."""
     quoted = (tag.replace("\\", "\\\\").replace('"', '\\"') for tag in tags)
     return "{" + ",".join(f'"{tag}"' for tag in quoted) + "}"
 

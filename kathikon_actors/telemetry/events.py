@@ -19,6 +19,7 @@ __all__ = [
     "CronFired",
     "CronSkipped",
     "Event",
+    "JobProgress",
     "JobTransition",
     "LimitDecision",
     "NodeChanged",
@@ -85,6 +86,15 @@ class JobTransition(Event, frozen=True, kw_only=True):
     seconds: float | None = None
     waited: float | None = None
     reason: str | None = None
+
+
+class JobProgress(Event, frozen=True, kw_only=True):
+    """A running job told how far it is, 0 to 100."""
+
+    job_id: UUID
+    worker: str
+    queue: str
+    percent: int
 
 
 class QueueChanged(Event, frozen=True, kw_only=True):

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from kathikon_actors.jobs import json, machine
+from kathikon_actors.jobs.history import whole_history
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
 from kathikon_actors.telemetry.bus import Bus
-from kathikon_actors.telemetry.events import JobTransition
+from kathikon_actors.telemetry.events import JobProgress, JobTransition
 
 __all__ = ["JobWatch"]
 
@@ -39,10 +40,16 @@ class JobWatch:
             for record in records:
                 self._tell(record, "inserted", None, record.state, record.inserted_at, None)
 
+    def progressed(self, record: Record) -> None:
+        """Tell how far a job is."""
+        if self._bus.wants(JobProgress):
+            job_id, percent = as_uuid(record.id), record.progress
+            self._bus.emit(JobProgress(job_id=job_id, worker=record.worker, queue=record.queue, percent=percent))
+
     def changed_outside(self, record: Record) -> None:
         """Tell of the last transition of a row that the store changed for us."""
         if self._bus.wants(JobTransition):
-            at, event, old, new, *meta = json.decode(b"[" + record.history + b"]")[-1]
+            at, event, old, new, *meta = json.decode(b"[" + whole_history(record) + b"]")[-1]
             self._tell(record, event, old, new, at, meta[0] if meta else None)
 
     def _look(self) -> None:

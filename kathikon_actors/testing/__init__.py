@@ -3,6 +3,7 @@
 from kathikon_actors.faults import UnknownFaultPoint
 from kathikon_actors.testing.audit import AuditFailed, Verdict, audit
 from kathikon_actors.testing.chaos import Chaos, Strike
+from kathikon_actors.testing.enqueued import all_enqueued, assert_enqueued, refute_enqueued
 from kathikon_actors.testing.fault import POINTS, Fault, fault
 from kathikon_actors.testing.victims import UnknownVictim
 
@@ -15,6 +16,9 @@ __all__ = [
     "UnknownFaultPoint",
     "UnknownVictim",
     "Verdict",
+    "all_enqueued",
+    "assert_enqueued",
     "audit",
     "fault",
+    "refute_enqueued",
 ]

@@ -22,7 +22,7 @@ from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store.connection import open_loop
 from kathikon_actors.store.postgres import PostgresStore
-from kathikon_actors.store.protocol import Filter
+from kathikon_actors.store.protocol import Page
 from tests.node import workers
 from tests.support.records import now_us
 from tests.support.waiting import eventually, lines_of
@@ -101,7 +101,7 @@ async def all_records(dsn: str) -> list[Record]:
         store = PostgresStore(dsn)
         await store.open()
         try:
-            return await store.find(Filter(limit=10_000))
+            return await store.find(Page(limit=10_000))
         finally:
             await store.close()
 

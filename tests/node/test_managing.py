@@ -16,7 +16,6 @@ from kathikon_actors import (
     Job,
     JobNotFound,
     Node,
-    OwnedElsewhere,
     Queue,
     StoreUnavailable,
     constant,
@@ -288,22 +287,6 @@ async def test_cancel_against_complete_has_one_winner(node: Node) -> None:
         ends[told] += 1
     assert sum(ends.values()) == 200
     assert (await node.wait((await node.insert(workers.add.new(1))).id, WAIT)).result == 1
-
-
-async def test_a_job_of_another_live_node_is_named_not_changed(postgres_dsn: str) -> None:
-    """Only its owner can stop what runs there; a job that a node left behind is anybody's."""
-    async with open_node(app, store=postgres_dsn, name="one") as one:
-        async with open_node(app, store=postgres_dsn, name="two") as two:
-            job = await two.insert(workers.add.new(1), schedule_in=3600)
-            other = await two.insert(workers.add.new(1), schedule_in=3600)
-            for action in ("cancel", "discard"):
-                with pytest.raises(OwnedElsewhere, match='live node "two"'):
-                    await getattr(one, action)(job.id)
-            assert (await two.cancel(job.id)).state == "cancelled"
-            assert (await one.retry(job.id, delay=3600)).node == "one"
-            with pytest.raises(OwnedElsewhere, match='live node "one"'):
-                await two.cancel(job.id)
-        assert (await one.cancel(other.id)).state == "cancelled"
 
 
 async def test_a_row_whose_answer_was_lost_is_taken_up(postgres_dsn: str, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

@@ -18,7 +18,7 @@ from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.errors import AlreadyExists, LeaseLost, StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
-from kathikon_actors.store.journal import FLUSH_TIMEOUT, PACE, SMALL, Journal
+from kathikon_actors.store.journal import FLUSH_TIMEOUT, MOST, PACE, SMALL, Journal
 from kathikon_actors.store.protocol import Lane, Membership
 from kathikon_actors.store.table import Table
 from tests.jobs.make import NOW, record
@@ -312,6 +312,21 @@ async def test_rows_that_waited_together_share_a_commit(autojump_clock: trio.tes
     assert store.commits == [("inserts", 1), ("inserts", 99)]
     assert house.journal is not None
     assert (house.journal.commits, house.journal.rows) == (2, 100)
+
+
+async def test_many_rows_go_in_batches_of_bounded_size(autojump_clock: trio.testing.MockClock) -> None:
+    """While the store works on one, the node makes the next; a single insert is not torn apart."""
+    store = FakeStore()
+    house = House(store)
+    async with trio.open_nursery() as outer:
+        outer.start_soon(house.supervise)
+        async with trio.open_nursery() as nursery:
+            for begin, rows in ((0, 1), (1, MOST - 1), (MOST, 2), (MOST + 2, MOST + 1)):
+                jobs = [record(begin + number) for number in range(rows)]
+                insert = await house.table.submit(jobs, may_conflict=False)
+                nursery.start_soon(house.table.committed, insert)
+        outer.cancel_scope.cancel()
+    assert store.commits == [("inserts", rows) for rows in (MOST, 2, MOST + 1)]
 
 
 async def test_small_batches_are_paced_and_large_or_single_ones_are_not(

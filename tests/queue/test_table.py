@@ -30,6 +30,31 @@ def test_a_batch_holds_all_that_waits_and_has_the_next_number() -> None:
     assert (second.number, second.entries, lane.rows) == (2, ["c"], 1)
 
 
+def test_a_batch_has_no_more_rows_than_wanted_but_one_entry_at_least() -> None:
+    """What is left waits for the next one, in its order."""
+    lane: LaneQueue[int] = LaneQueue(rows_of=lambda rows: rows)
+    for rows in (2, 3, 4, 9, 1):
+        lane.add(rows, rows)
+    taken = []
+    while lane.pending:
+        batch = lane.take(5)
+        taken.append((batch.entries, batch.rows, lane.pending_rows))
+        lane.finished()
+    assert taken == [([2, 3], 5, 14), ([4], 4, 10), ([9], 9, 1), ([1], 1, 0)]
+
+
+async def test_what_a_batch_left_is_not_waited_for() -> None:
+    """The next batch is there at once."""
+    lane: LaneQueue[str] = LaneQueue()
+    for entry in "ab":
+        lane.add(entry, 1)
+    lane.take(1)
+    lane.finished()
+    with trio.fail_after(5):
+        await lane.wait_pending()
+    assert lane.take(1).entries == ["b"]
+
+
 def test_what_was_not_committed_goes_before_what_waits() -> None:
     """The order of entries holds over a failed batch."""
     lane: LaneQueue[str] = LaneQueue()

@@ -12,8 +12,9 @@ import trio
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.errors import AlreadyExists, LeaseLost, NodeNameTaken, StoreUnavailable
 from kathikon_actors.jobs.extra import Extra
+from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.store.protocol import Counts, Filter, Membership, Store
+from kathikon_actors.store.protocol import Counts, Membership, Page, Store
 from tests.store.conftest import Backend
 from tests.support.records import MINUTE, as_stored, completed, new_record, now_us
 
@@ -47,7 +48,7 @@ def rich_record(**fields: Any) -> Record:
             "original_id": bytes(range(1, 17)),
             "extra": Extra(
                 unique_key=bytes(range(2, 18)),
-                guarded=True,
+                guarded=3,
                 partition_key="tenant ü",
                 depends_on=(bytes(range(3, 19)), bytes(range(4, 20))),
                 on_dependency_failure="run",
@@ -141,7 +142,7 @@ async def test_an_expired_lease_is_taken_over_and_the_old_life_is_fenced(backend
         with pytest.raises(LeaseLost) as caught:
             await retried(call)
         assert (caught.value.node, caught.value.epoch) == ("a", old.epoch)
-    assert await second.find(Filter()) == [as_stored(mine, "a")]
+    assert await second.find(Page()) == [as_stored(mine, "a")]
     assert await second.load_owned(new, None, 10) == [as_stored(mine, "a")]
 
 
@@ -219,7 +220,7 @@ async def test_without_may_conflict_an_id_that_exists_is_an_error_and_nothing_is
     with pytest.raises(AlreadyExists) as caught:
         await store.commit_inserts(membership, 2, batch, may_conflict=False)
     assert caught.value.job_id.bytes == stored.id  # type: ignore[attr-defined]
-    assert await store.find(Filter()) == [as_stored(stored, "a")]
+    assert await store.find(Page()) == [as_stored(stored, "a")]
     assert await store.last_batch(membership, "inserts") == 1
     assert await store.commit_inserts(membership, 2, [new_record()], may_conflict=False) == set()
 
@@ -251,7 +252,7 @@ async def test_a_batch_that_is_tried_again_does_not_conflict_with_itself(store: 
     await store.commit_inserts(membership, 1, batch, may_conflict=False)
     await store.commit_outcomes(membership, 1, [completed(batch[0])])
     assert await store.commit_inserts(membership, 2, [*batch, new_record()], may_conflict=True) == set()
-    assert len(await store.find(Filter(limit=1000))) == size + 1
+    assert len(await store.find(Page(limit=1000))) == size + 1
 
 
 async def test_another_nodes_row_of_the_same_id_and_time_conflicts(store: Store) -> None:
@@ -305,7 +306,7 @@ async def test_a_completed_job_leaves_the_live_rows_and_joins_the_finished(store
     assert await store.commit_outcomes(membership, 1, done) == set()
     assert done == before
     assert await store.load_owned(membership, None, 1000) == []
-    assert await store.find(Filter(newest_first=False, limit=1000)) == [as_stored(record, "a") for record in done]
+    assert await store.find(Page(newest_first=False, limit=1000)) == [as_stored(record, "a") for record in done]
 
 
 @pytest.mark.parametrize("rest", [0, 100])
@@ -460,26 +461,26 @@ async def test_find_filters_and_pages_over_live_and_finished_jobs(store: Store) 
     expected = by_id([as_stored(record, "a") for record in records])
     expected.update(by_id([as_stored(record, "a") for record in done]))
 
-    async def check(wanted: Filter, keep: Callable[[Record], bool]) -> None:
+    async def check(wanted: Page, keep: Callable[[Record], bool]) -> None:
         want = sorted((r for r in expected.values() if keep(r)), key=lambda r: r.id, reverse=wanted.newest_first)
         assert await store.find(wanted) == want[: wanted.limit]
 
     for newest in (True, False):
-        await check(Filter(newest_first=newest), lambda r: True)
-        await check(Filter(newest_first=newest, limit=7), lambda r: True)
-        await check(Filter(queue="mail", newest_first=newest), lambda r: r.queue == "mail")
-        await check(Filter(worker="draw", newest_first=newest), lambda r: r.worker == "draw")
-        await check(Filter(states=("completed",), newest_first=newest), lambda r: r.state == "completed")
-        await check(Filter(states=("completed", "available"), newest_first=newest), lambda r: True)
-        await check(Filter(states=("discarded",), newest_first=newest), lambda r: False)
-        await check(Filter(tags=("vip",), newest_first=newest), lambda r: "vip" in r.tags)
-        await check(Filter(tags=("x", "vip"), newest_first=newest), lambda r: {"x", "vip"} <= set(r.tags))
+        await check(Page(newest_first=newest), lambda r: True)
+        await check(Page(newest_first=newest, limit=7), lambda r: True)
+        await check(Page(Filter(queue="mail"), newest_first=newest), lambda r: r.queue == "mail")
+        await check(Page(Filter(worker="draw"), newest_first=newest), lambda r: r.worker == "draw")
+        await check(Page(Filter(state=("completed",)), newest_first=newest), lambda r: r.state == "completed")
+        await check(Page(Filter(state=("completed", "available")), newest_first=newest), lambda r: True)
+        await check(Page(Filter(state=("discarded",)), newest_first=newest), lambda r: False)
+        await check(Page(Filter(tags=("vip",)), newest_first=newest), lambda r: "vip" in r.tags)
+        await check(Page(Filter(tags=("x", "vip")), newest_first=newest), lambda r: {"x", "vip"} <= set(r.tags))
         await check(
-            Filter(queue="pdf", worker="send", states=("available",), newest_first=newest),
+            Page(Filter(queue="pdf", worker="send", state=("available",)), newest_first=newest),
             lambda r: r.queue == "pdf" and r.worker == "send" and r.state == "available",
         )
         seen: list[Record] = []
-        while page := await store.find(Filter(after=seen[-1].id if seen else None, newest_first=newest, limit=7)):
+        while page := await store.find(Page(after=seen[-1].id if seen else None, newest_first=newest, limit=7)):
             seen += page
         assert [r.id for r in seen] == sorted(expected, reverse=newest)
 

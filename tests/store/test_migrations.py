@@ -100,3 +100,25 @@ async def test_a_user_without_rights_is_told_who_must_migrate(connection: Connec
         await connection.run(run_migrate, [ONE])
     await connection.run(query, "RESET ROLE")
     await connection.run(query, "DROP ROLE guest")
+
+
+async def test_live_finished_and_archived_rows_have_the_same_columns(postgres_dsn: str) -> None:
+    """In the same order: rows move between the tables as they are."""
+    async with open_loop():
+        connection = Connection(parse_store_url(postgres_dsn), 10)
+        await connection.run(migrate)
+
+        async def columns(raw: Any) -> dict[str, list[str]]:
+            rows = await raw.fetch(
+                "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'kathikon' "
+                "AND table_name IN ('jobs', 'finished_jobs', 'archived_jobs') ORDER BY table_name, ordinal_position"
+            )
+            found: dict[str, list[str]] = {}
+            for table, column in rows:
+                found.setdefault(table, []).append(column)
+            return found
+
+        found = await connection.run(columns)
+        await connection.close()
+    first = found.pop("jobs")
+    assert found and all(other == first for other in found.values())

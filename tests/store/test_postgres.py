@@ -14,11 +14,12 @@ import trio.testing
 
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
+from kathikon_actors.jobs.history import whole_history
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store.connection import Connection, open_loop
 from kathikon_actors.store.postgres import PostgresStore
-from kathikon_actors.store.protocol import Filter, Lane, Membership
+from kathikon_actors.store.protocol import Lane, Membership, Page
 from kathikon_actors.store.urls import parse_store_url
 from tests.support.records import as_stored, completed, new_record
 
@@ -144,7 +145,7 @@ async def test_a_commit_of_an_earlier_connection_cannot_follow_last_batch(
         with pytest.raises(LeaseLost):
             await other.commit_inserts(membership, 2, [new_record() for _ in range(size)], may_conflict=False)
     assert await store.last_batch(membership, "inserts") == 1
-    assert len(await store.find(Filter())) == 1
+    assert len(await store.find(Page())) == 1
     await other.close()
 
 
@@ -155,11 +156,11 @@ async def test_cancelled_reads_leave_the_store_usable(store: PostgresStore) -> N
     chance = random.Random(1)
     for _ in range(30):
         with trio.move_on_after(chance.uniform(0, 0.004)):
-            await store.find(Filter(limit=500))
+            await store.find(Page(limit=500))
         with trio.move_on_after(chance.uniform(0, 0.004)):
             await store.load_owned(membership, None, 500)
     with trio.fail_after(20):
-        assert len(await store.find(Filter(limit=1000))) == 500
+        assert len(await store.find(Page(limit=1000))) == 500
         assert len(await store.load_owned(membership, None, 1000)) == 500
         await store.renew(membership, 60)
 
@@ -292,7 +293,7 @@ async def test_a_statement_that_hangs_is_given_up_and_the_next_one_works(
     with trio.fail_after(5):
         assert await batch_in_doubt(hurried, membership, "inserts") == 1
         await hurried.commit_inserts(membership, 2, [new_record()], may_conflict=False)
-    assert len(await store.find(Filter())) == 2
+    assert len(await store.find(Page())) == 2
     await hurried.close()
 
 
@@ -337,7 +338,7 @@ async def test_rows_that_cannot_be_read_are_left_out_with_a_warning(
     ):
         await admin.sql(f"UPDATE kathikon.jobs SET {change} WHERE id = $1", as_uuid(record.id))
     assert await store.load_owned(membership, None, 2) == [as_stored(good, "a")]
-    assert await store.find(Filter()) == [as_stored(good, "a")]
+    assert await store.find(Page()) == [as_stored(good, "a")]
     assert await store.get(bad[0].id) is None
     assert all(record.id.hex() in caplog.text.replace("-", "") for record in bad)
     await store.release(membership, [record.id for record in (good, *bad)])
@@ -358,7 +359,10 @@ async def test_the_view_shows_every_job_with_history_and_errors_as_json(store: P
     membership = await store.join("a", 60)
     live, done = new_record(tags=("x",)), new_record()
     await store.commit_inserts(membership, 1, [live, done], may_conflict=False)
-    await store.commit_outcomes(membership, 1, [completed(done)])
+    ended = completed(done)
+    await store.commit_outcomes(membership, 1, [ended])
+    [(history,)] = await admin.sql("SELECT history::text FROM kathikon.all_jobs WHERE state = 'completed'")
+    assert json.decode(history) == json.decode(b"[" + whole_history(ended) + b"]")
     assert await admin.sql(
         "SELECT id, state, node, tags, json_array_length(history), json_array_length(errors) "
         "FROM kathikon.all_jobs ORDER BY id"

@@ -6,7 +6,7 @@ import trio
 
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.store.protocol import Filter, Membership, Store
+from kathikon_actors.store.protocol import Membership, Page, Store
 from tests.store.conftest import Backend
 from tests.support.records import completed, new_record
 
@@ -25,7 +25,7 @@ async def all_jobs(store: Store) -> dict[bytes, Record]:
     """Every job of the store."""
     found: dict[bytes, Record] = {}
     last = None
-    while page := await store.find(Filter(newest_first=False, after=last, limit=5000)):
+    while page := await store.find(Page(newest_first=False, after=last, limit=5000)):
         found.update((record.id, record) for record in page)
         last = page[-1].id
     return found

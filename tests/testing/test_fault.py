@@ -53,6 +53,23 @@ async def test_a_part_that_dies_at_its_point_leaves_no_job_behind(postgres_dsn: 
         assert struck.hits == 1
 
 
+@pytest.mark.parametrize("work", [workers.fail_until, workers.fail_until_async], ids=["plain", "async"])
+async def test_a_worker_process_dies_before_or_after_the_work_as_told(work: Any) -> None:
+    """The node counts and the process obeys: two deaths, then the job completes; what an exception costs is counted."""
+    async with open_node(app, name="n1") as node:
+        for point in ("worker.before_perform", "worker.before_result"):
+            with fault(point, kill=True, times=2) as struck:
+                done = await node.wait((await node.insert(work.new(1).options(max_attempts=9))).id, timeout=60.0)
+            assert (done.state, done.attempt, struck.hits) == ("completed", 3, 2), done.errors
+            assert all("SIGKILL" in error["message"] for error in done.errors)
+        with fault("worker.before_result", raises=ValueError("lost on the way"), times=1):
+            done = await node.wait((await node.insert(work.new(1).options(max_attempts=1))).id, timeout=WAIT)
+        assert (done.state, done.errors[0]["message"]) == ("discarded", "ValueError: lost on the way")
+        with fault("worker.before_perform", delay=0.05, times=1, when=lambda told: told["worker"] == work.__name__):
+            done = await node.wait((await node.insert(work.new(1))).id, timeout=WAIT)
+        assert done.state == "completed"
+
+
 async def test_a_fault_tells_what_it_meets_and_strikes_only_where_it_should() -> None:
     """`when` is given what the point tells; what is disarmed strikes no more."""
     told: list[dict[str, Any]] = []

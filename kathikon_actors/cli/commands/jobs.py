@@ -91,12 +91,14 @@ async def _count(session: Session, wanted: FilterWords) -> int:
 
 
 async def _matching(store: PostgresStore, wanted: FilterWords, page: int) -> AsyncGenerator[Job, None]:
+    from kathikon_actors.jobs.filters import Filter
     from kathikon_actors.jobs.record import Job
-    from kathikon_actors.store.protocol import Filter
+    from kathikon_actors.store.protocol import Page
 
+    meant = Filter(wanted.worker, wanted.queue, wanted.states, tags=wanted.tags)
     after: bytes | None = None
     while True:
-        records = await store.find(Filter(wanted.worker, wanted.queue, wanted.states, wanted.tags, after, limit=page))
+        records = await store.find(Page(meant, after, limit=page))
         for record in records:
             job = Job(record)
             if not wanted.args or wanted.takes_args(job.args):

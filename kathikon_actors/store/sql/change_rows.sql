@@ -12,7 +12,7 @@ found AS (
         timestamptz '2000-01-01 00:00Z' + r.scheduled_at * interval '1 microsecond' AS scheduled_at,
         timestamptz '2000-01-01 00:00Z' + r.attempted_at * interval '1 microsecond' AS attempted_at,
         timestamptz '2000-01-01 00:00Z' + r.finished_at * interval '1 microsecond' AS finished_at,
-        r.history, coalesce(r.errors, '') AS errors, r.result, coalesce(r.progress, 100) AS progress,
+        coalesce(r.history, '') AS history, coalesce(r.errors, '') AS errors, r.result, coalesce(r.progress, 100) AS progress,
         coalesce(r.orphaned, 0) AS orphaned, j.place
     FROM unnest(
         $6::uuid[], $7::integer[], $8::text[], $9::integer[], $10::integer[], $11::bigint[], $12::bigint[],

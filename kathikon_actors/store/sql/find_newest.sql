@@ -8,22 +8,18 @@ SELECT
 FROM (
     (
         SELECT * FROM kathikon.jobs
-        WHERE ($1::text IS NULL OR worker = $1) AND ($2::text IS NULL OR queue = $2)
-            AND ($3::text[] IS NULL OR state = ANY ($3)) AND ($4::text[] IS NULL OR tags @> $4)
-            AND ($5::uuid IS NULL OR id < $5)
+        WHERE /* meets */ AND ($9::uuid IS NULL OR id < $9)
         ORDER BY id DESC
-        LIMIT $6
+        LIMIT $10
     )
     UNION ALL
     (
         SELECT * FROM kathikon.finished_jobs
-        WHERE ($1::text IS NULL OR worker = $1) AND ($2::text IS NULL OR queue = $2)
-            AND ($3::text[] IS NULL OR state = ANY ($3)) AND ($4::text[] IS NULL OR tags @> $4)
-            AND ($5::uuid IS NULL OR id < $5)
+        WHERE /* meets */ AND ($9::uuid IS NULL OR id < $9)
         ORDER BY id DESC
-        LIMIT $6
+        LIMIT $10
     )
 ) AS j
 LEFT JOIN kathikon.nodes n ON n.node_id = j.owner
 ORDER BY j.id DESC
-LIMIT $6
+LIMIT $10

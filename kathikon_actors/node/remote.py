@@ -1,0 +1,91 @@
+"""What a client can do on a store: the same pieces of work that a node's store does, on the client's connections."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from kathikon_actors.store import commanding, outside, queue_rows
+
+if TYPE_CHECKING:
+    from kathikon_actors.jobs.actions import Change
+    from kathikon_actors.jobs.filters import Filter
+    from kathikon_actors.jobs.record import Record
+    from kathikon_actors.store.commands import Requested
+    from kathikon_actors.store.protocol import Counts, Page
+    from kathikon_actors.store.queue_store import QueueChange, QueueSettings, RunningQueue
+
+__all__ = ["RemoteStore"]
+
+T = TypeVar("T")
+
+
+class _Runs(Protocol):
+    async def __call__(self, work: Callable[..., Awaitable[T]], *args: Any) -> T: ...
+
+
+class RemoteStore:
+    """An `OperatorStore` without a node.
+
+    Args:
+        run: runs a piece of work on a connection of the client.
+    """
+
+    def __init__(self, run: _Runs) -> None:
+        self._run = run
+
+    async def get(self, job_id: bytes) -> Record | None:
+        """See `Store.get`."""
+        return await self._run(outside.get_row, job_id)
+
+    async def find(self, page: Page) -> list[Record]:
+        """See `Store.find`."""
+        return await self._run(outside.find_rows, page)
+
+    async def ask(self, job_id: bytes, change: Change) -> int:
+        """See `Store.ask`."""
+        return await self._run(commanding.ask, job_id, change)
+
+    async def request(self, wanted: Filter, change: Change) -> Requested:
+        """See `Store.request`."""
+        return await self._run(commanding.request_change, wanted, change)
+
+    async def carry_out(self, number: int) -> bool:
+        """See `Store.carry_out`."""
+        return await self._run(commanding.carry_out, number)
+
+    async def read_answers(self, numbers: Sequence[int]) -> dict[int, str]:
+        """See `Store.read_answers`."""
+        return await self._run(commanding.read_answers, numbers)
+
+    async def purge(self, ids: Sequence[bytes]) -> set[bytes]:
+        """See `Store.purge`."""
+        return await self._run(commanding.purge_rows, ids)
+
+    async def purge_meeting(self, wanted: Filter) -> int:
+        """See `Store.purge_meeting`."""
+        return await self._run(commanding.purge_meeting, wanted)
+
+    async def count_meeting(self, wanted: Filter) -> int:
+        """See `Store.count_meeting`."""
+        return await self._run(commanding.count_meeting, wanted)
+
+    async def counts(self) -> list[Counts]:
+        """See `Store.counts`."""
+        return await self._run(outside.count_rows)
+
+    async def queue_settings(self) -> dict[str, QueueSettings]:
+        """See `Store.queue_settings`."""
+        return await self._run(queue_rows.queue_settings)
+
+    async def change_queue(self, change: QueueChange) -> QueueSettings:
+        """See `Store.change_queue`."""
+        return await self._run(queue_rows.change_queue, change)
+
+    async def running_queues(self) -> list[RunningQueue]:
+        """See `Store.running_queues`."""
+        return await self._run(queue_rows.running_queues)
+
+    async def is_due(self, queues: Sequence[str] | None) -> bool:
+        """See `Store.is_due`."""
+        return await self._run(queue_rows.is_due, queues)

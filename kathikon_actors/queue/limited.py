@@ -1,0 +1,184 @@
+"""The ready jobs of a queue some of whose jobs are limited: those that must wait stand aside until there is room.
+
+A heap around another one. A job that finds no room at one of its gates is parked there, out of everybody's way; when
+the gate opens, as many as may start go back into their order, the best first. Nothing is looked at twice without a
+reason: a job is parked when its turn comes, and woken when there is room for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from kathikon_actors.queue.heap import Heap, PriorityHeap
+from kathikon_actors.store.protocol import Key, key_of
+
+if TYPE_CHECKING:
+    from kathikon_actors.jobs.record import Record
+    from kathikon_actors.queue.gatekeeper import Gatekeeper
+    from kathikon_actors.queue.gates import Gate
+
+__all__ = ["LimitedHeap"]
+
+AT_ONCE: Final = 512
+"""Jobs that one look parks at the most, so that a long line of them does not hold up the loop."""
+
+
+class LimitedHeap:
+    """Ready jobs that may start now, best first; `len` counts those that wait, too.
+
+    Args:
+        base: the order of those that may start.
+        queue: whose jobs they are.
+        gatekeeper: of the node.
+        records: the node's jobs: one that is not there any more is passed over.
+        wake: lets the producer look again.
+    """
+
+    def __init__(
+        self, base: Heap, queue: str, gatekeeper: Gatekeeper, records: Mapping[bytes, Record], wake: Callable[[], None]
+    ) -> None:
+        self._base = base
+        self._queue = queue
+        self._gatekeeper = gatekeeper
+        self._records = records
+        self._wake = wake
+        self._parked: dict[Gate, PriorityHeap] = {}
+        self._woken: dict[bytes, tuple[Gate, Record]] = {}
+        self._opened: dict[Gate, None] = {}
+
+    def push(self, record: Record) -> None:
+        """Add an available job."""
+        self._base.push(record)
+
+    def pop(self) -> Record | None:
+        """Take the best job that may start; it is counted against its limits from now on."""
+        keeper = self._gatekeeper
+        now = keeper.clock()
+        for record in self._candidates(now):
+            rules = keeper.rules(self._queue, record.worker)
+            if not rules:
+                return self._base.pop()
+            gate = keeper.admit(record, rules, now)
+            self._base.pop()
+            came_from = self._woken.pop(record.id, None)
+            if came_from is not None:
+                came_from[0].woken -= 1
+            if gate is None:
+                return record
+            self._park(record, gate, now)
+            if came_from is not None and came_from[0] is not gate:
+                self.opened(came_from[0])  # its room is for another one
+        return None
+
+    def first(self) -> Record | None:
+        """Give the job that `pop` would take."""
+        keeper = self._gatekeeper
+        now = keeper.clock()
+        for record in self._candidates(now):
+            gate = keeper.obstacle(record, keeper.rules(self._queue, record.worker), now)
+            if gate is None:
+                return record
+            self._base.pop()
+            came_from = self._woken.pop(record.id, None)
+            if came_from is not None:
+                came_from[0].woken -= 1
+                self.opened(came_from[0])
+            self._park(record, gate, now)
+        return None
+
+    def best(self) -> Key | None:
+        """Give the place of the job that `pop` would take, or `None`."""
+        record = self.first()
+        return None if record is None else key_of(record)
+
+    def __len__(self) -> int:
+        return len(self._base) + sum(map(len, self._parked.values())) if self._parked else len(self._base)
+
+    def opened(self, gate: Gate) -> None:
+        """A gate may have room for those that wait for it here."""
+        if gate in self._parked:
+            self._opened[gate] = None
+            self._wake()
+
+    def parked(self, gate: Gate) -> int:
+        """Give how many jobs wait for a gate."""
+        parked = self._parked.get(gate)
+        return 0 if parked is None else len(parked)
+
+    def audit(self) -> None:
+        """Forget woken jobs that will not come: cancelled, or another node's by now. Their room is for others."""
+        gone = [
+            job_id
+            for job_id, (_, record) in self._woken.items()
+            if record.state != "available" or self._records.get(job_id) is not record
+        ]
+        for job_id in gone:
+            gate, _ = self._woken.pop(job_id)
+            gate.woken -= 1
+            self.opened(gate)
+
+    def close(self) -> None:
+        """The producer ends: nothing waits here any more."""
+        for gate, _ in self._woken.values():
+            gate.woken -= 1
+        for gate in self._parked:
+            gate.heaps.pop(self, None)
+        self._woken.clear()
+        self._parked.clear()
+        self._opened.clear()
+
+    def _candidates(self, now: float) -> Iterator[Record]:
+        """Give the first job of the base again and again; who gets it takes it off, or is done."""
+        if not self._gatekeeper.valid(now):
+            return
+        for _ in range(AT_ONCE):
+            if self._opened:
+                self._unpark(now)
+            record = self._base.first()
+            if record is None:
+                if not self._woken:
+                    return
+                self._forget_woken()
+                continue
+            if self._records.get(record.id) is not record:  # another node has it now
+                self._base.pop()
+                continue
+            yield record
+        self._wake()
+
+    def _unpark(self, now: float) -> None:
+        """Send back as many as there is room for."""
+        opened, self._opened = self._opened, {}
+        for gate in opened:
+            parked = self._parked.get(gate)
+            if parked is None:
+                continue
+            for _ in range(min(gate.room(now) - gate.woken, AT_ONCE)):
+                record = parked.pop()
+                if record is None:
+                    break
+                if self._records.get(record.id) is record:
+                    self._woken[record.id] = (gate, record)
+                    gate.woken += 1
+                    self._base.push(record)
+            if not len(parked):
+                del self._parked[gate]
+                del gate.heaps[self]
+            elif gate.room(now) > gate.woken:
+                self._opened[gate] = None
+
+    def _forget_woken(self) -> None:
+        """All that were woken have come, or never will."""
+        woken, self._woken = self._woken, {}
+        for gate, _ in woken.values():
+            gate.woken -= 1
+            self.opened(gate)
+
+    def _park(self, record: Record, gate: Gate, now: float) -> None:
+        parked = self._parked.get(gate)
+        if parked is None:
+            parked = self._parked[gate] = PriorityHeap()
+            gate.heaps[self] = None
+        parked.push(record)
+        self._gatekeeper.refused(gate, now)

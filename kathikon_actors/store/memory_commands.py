@@ -1,0 +1,132 @@
+"""The part of the memory store that operators use: commands for owners, changes of many jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kathikon_actors.jobs.actions import Change
+from kathikon_actors.jobs.errors import InvalidState, JobNotFound, OwnedElsewhere
+from kathikon_actors.jobs.filters import Filter
+from kathikon_actors.store.commands import COMMANDS, DONE, NOT_FOUND, Command, Requested, wanted_states
+
+if TYPE_CHECKING:
+    from kathikon_actors.store.memory import MemoryData
+    from kathikon_actors.store.protocol import Membership
+
+__all__ = ["MemoryCommand", "MemoryCommands"]
+
+
+@dataclass
+class MemoryCommand:
+    """A command and its answer, `None` while there is none."""
+
+    command: Command
+    answer: str | None = None
+
+
+class MemoryCommands:
+    """`CommandStore` on a `MemoryData`."""
+
+    data: MemoryData
+
+    async def _begin(self) -> None:
+        raise NotImplementedError
+
+    async def ask(self, job_id: bytes, change: Change) -> int:
+        """See `Store.ask`."""
+        await self._begin()
+        return self._ask(job_id, change)
+
+    def _ask(self, job_id: bytes, change: Change) -> int:
+        number = len(self.data.commands) + 1
+        self.data.commands[number] = MemoryCommand(Command(number, job_id, change))
+        self.data.tell_control(COMMANDS)
+        return number
+
+    async def request(self, wanted: Filter, change: Change) -> Requested:
+        """See `Store.request`."""
+        await self._begin()
+        meant = wanted.with_states(wanted_states(wanted, change.action))
+        data, found = self.data, Requested()
+        for record in [r for r in (*data.live.values(), *data.finished.values()) if meant.takes(r)]:
+            if record.id in data.live and data.is_held(record):
+                found.asked[self._ask(record.id, change)] = record.id
+                continue
+            try:
+                data.apply(record.id, change)
+            except InvalidState as error:
+                found.errors[record.id] = error
+            else:
+                found.done.append(record.id)
+        return found
+
+    async def open_commands(self, membership: Membership, after: int, limit: int) -> list[Command]:
+        """See `Store.open_commands`."""
+        await self._begin()
+        data = self.data
+        found = []
+        for number, entry in data.commands.items():
+            record = data.live.get(entry.command.job_id)
+            ours = record is None or record.node in (None, membership.node)
+            if entry.answer is None and number > after and ours:
+                found.append(entry.command)
+        return found[:limit]
+
+    async def carry_out(self, number: int) -> bool:
+        """See `Store.carry_out`."""
+        await self._begin()
+        entry = self.data.commands[number]
+        if entry.answer is not None:
+            return True
+        job_id, change = entry.command.job_id, entry.command.change
+        try:
+            self.data.apply(job_id, change)
+        except OwnedElsewhere:
+            return False
+        except JobNotFound:
+            entry.answer = NOT_FOUND
+        except InvalidState as error:
+            entry.answer = DONE if change.is_fulfilled_by(error.old) else error.old
+        else:
+            entry.answer = DONE
+        return True
+
+    async def give_answers(self, answers: Sequence[tuple[int, str]]) -> None:
+        """See `Store.give_answers`."""
+        await self._begin()
+        for number, answer in answers:
+            entry = self.data.commands[number]
+            entry.answer = entry.answer or answer
+
+    async def read_answers(self, numbers: Sequence[int]) -> dict[int, str]:
+        """See `Store.read_answers`."""
+        await self._begin()
+        entries = ((number, self.data.commands[number].answer) for number in numbers)
+        return {number: answer for number, answer in entries if answer is not None}
+
+    async def purge(self, ids: Sequence[bytes]) -> set[bytes]:
+        """See `Store.purge`."""
+        await self._begin()
+        return {job_id for job_id in ids if self.data.finished.pop(job_id, None) is not None}
+
+    async def purge_meeting(self, wanted: Filter) -> int:
+        """See `Store.purge_meeting`."""
+        await self._begin()
+        finished = self.data.finished
+        gone = [record.id for record in finished.values() if wanted.takes(record)]
+        for job_id in gone:
+            del finished[job_id]
+        return len(gone)
+
+    async def count_meeting(self, wanted: Filter) -> int:
+        """See `Store.count_meeting`."""
+        await self._begin()
+        data = self.data
+        return sum(wanted.takes(record) for record in (*data.live.values(), *data.finished.values()))
+
+    async def listen_control(self, topic: str, wake: Callable[[], None]) -> None:
+        """See `Store.listen_control`."""
+        await self._begin()
+        self.data.control.setdefault(topic, {})[id(self)] = wake

@@ -1,0 +1,105 @@
+"""The part of the Postgres store that operators use; what each does is written where its function is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from kathikon_actors.store import commanding, queue_rows
+
+if TYPE_CHECKING:
+    from kathikon_actors.jobs.actions import Change
+    from kathikon_actors.jobs.filters import Filter
+    from kathikon_actors.jobs.queue import Queue
+    from kathikon_actors.store.commands import Command, Requested
+    from kathikon_actors.store.connection import Pool
+    from kathikon_actors.store.listening import Ear
+    from kathikon_actors.store.protocol import Membership
+    from kathikon_actors.store.queue_store import QueueChange, QueueSettings, RunningQueue
+
+__all__ = ["PostgresOperations"]
+
+
+class PostgresOperations:
+    """`CommandStore` on the connections of a `PostgresStore`."""
+
+    _readers: Pool
+    _ear: Ear
+
+    def _check_open(self) -> None:
+        raise NotImplementedError
+
+    async def ask(self, job_id: bytes, change: Change) -> int:
+        """See `Store.ask`."""
+        self._check_open()
+        return await self._readers.run(commanding.ask, job_id, change)
+
+    async def request(self, wanted: Filter, change: Change) -> Requested:
+        """See `Store.request`."""
+        self._check_open()
+        return await self._readers.run(commanding.request_change, wanted, change)
+
+    async def open_commands(self, membership: Membership, after: int, limit: int) -> list[Command]:
+        """See `Store.open_commands`."""
+        self._check_open()
+        return await self._readers.run(commanding.open_commands, membership, after, limit)
+
+    async def carry_out(self, number: int) -> bool:
+        """See `Store.carry_out`."""
+        self._check_open()
+        return await self._readers.run(commanding.carry_out, number)
+
+    async def give_answers(self, answers: Sequence[tuple[int, str]]) -> None:
+        """See `Store.give_answers`."""
+        self._check_open()
+        await self._readers.run(commanding.give_answers, answers)
+
+    async def read_answers(self, numbers: Sequence[int]) -> dict[int, str]:
+        """See `Store.read_answers`."""
+        self._check_open()
+        return await self._readers.run(commanding.read_answers, numbers)
+
+    async def purge(self, ids: Sequence[bytes]) -> set[bytes]:
+        """See `Store.purge`."""
+        self._check_open()
+        return await self._readers.run(commanding.purge_rows, ids)
+
+    async def purge_meeting(self, wanted: Filter) -> int:
+        """See `Store.purge_meeting`."""
+        self._check_open()
+        return await self._readers.run(commanding.purge_meeting, wanted)
+
+    async def count_meeting(self, wanted: Filter) -> int:
+        """See `Store.count_meeting`."""
+        self._check_open()
+        return await self._readers.run(commanding.count_meeting, wanted)
+
+    async def queue_settings(self) -> dict[str, QueueSettings]:
+        """See `Store.queue_settings`."""
+        self._check_open()
+        return await self._readers.run(queue_rows.queue_settings)
+
+    async def change_queue(self, change: QueueChange) -> QueueSettings:
+        """See `Store.change_queue`."""
+        self._check_open()
+        return await self._readers.run(queue_rows.change_queue, change)
+
+    async def publish_queues(self, membership: Membership, queues: Iterable[Queue]) -> None:
+        """See `Store.publish_queues`."""
+        self._check_open()
+        await self._readers.run(queue_rows.publish_queues, membership, queues)
+
+    async def running_queues(self) -> list[RunningQueue]:
+        """See `Store.running_queues`."""
+        self._check_open()
+        return await self._readers.run(queue_rows.running_queues)
+
+    async def is_due(self, queues: Sequence[str] | None) -> bool:
+        """See `Store.is_due`."""
+        self._check_open()
+        return await self._readers.run(queue_rows.is_due, queues)
+
+    async def listen_control(self, topic: str, wake: Callable[[], None]) -> None:
+        """See `Store.listen_control`."""
+        self._check_open()
+        await self._ear.listen_control(topic, wake)

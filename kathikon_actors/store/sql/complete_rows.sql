@@ -1,0 +1,40 @@
+-- What most outcomes are: completed at the first attempt, which was not stored before; `finish_rows` does the others.
+-- Each row is looked up by itself (OFFSET 0 keeps the planner from turning that into a join): right after the table
+-- was empty the statistics speak of one row, and a join would read all of it.
+WITH lane AS (
+    UPDATE kathikon.lanes SET batch = $5
+    WHERE node_id = $1 AND lane = $2 AND epoch = $3 AND session = $4
+    RETURNING batch
+),
+found AS (
+    SELECT
+        timestamptz '2000-01-01 00:00Z' + r.attempted_at * interval '1 microsecond' AS attempted_at,
+        timestamptz '2000-01-01 00:00Z' + r.finished_at * interval '1 microsecond' AS finished_at,
+        CASE WHEN cardinality($9) = 0 THEN json 'null' ELSE r.result END AS result, j.place
+    FROM unnest($6::uuid[], $7::bigint[], $8::bigint[], $9::json[]) AS r (id, attempted_at, finished_at, result)
+    CROSS JOIN LATERAL (SELECT ctid AS place FROM kathikon.jobs WHERE id = r.id OFFSET 0) AS j
+),
+gone AS (
+    DELETE FROM kathikon.jobs j
+    USING found r
+    WHERE j.ctid = r.place AND j.owner = $1 AND j.attempt = 0 AND EXISTS (SELECT FROM lane)
+    RETURNING
+        j.owner, j.inserted_at, j.scheduled_at, r.attempted_at, r.finished_at, j.timeout, j.priority, j.max_attempts,
+        1, 100, j.orphaned, j.keep_result, j.id, 'completed', j.queue, j.worker, j.args, j.meta, j.tags, j.history,
+        j.errors, r.result,
+        j.rerun_of, j.original_id, j.unique_key, j.guarded, j.partition_key, j.depends_on, j.on_dependency_failure,
+        j.dependency_results, j.batch_id, j.parent_id
+),
+kept AS (
+    INSERT INTO kathikon.finished_jobs (
+        owner, inserted_at, scheduled_at, attempted_at, finished_at, timeout, priority, max_attempts, attempt, progress,
+        orphaned, keep_result, id, state, queue, worker, args, meta, tags, history, errors, result,
+        rerun_of, original_id, unique_key, guarded, partition_key, depends_on, on_dependency_failure,
+        dependency_results, batch_id, parent_id
+    )
+    SELECT * FROM gone
+    RETURNING id
+)
+SELECT
+    EXISTS (SELECT FROM lane) AS member,
+    CASE WHEN (SELECT count(*) FROM kept) < cardinality($6::uuid[]) THEN ARRAY (SELECT id FROM kept) END AS done

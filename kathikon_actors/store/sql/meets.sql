@@ -1,0 +1,5 @@
+($1::text IS NULL OR worker = $1) AND ($2::text IS NULL OR queue = $2)
+    AND ($3::text[] IS NULL OR state = ANY ($3)) AND ($4::text[] IS NULL OR tags @> $4)
+    AND ($5::text IS NULL OR kathikon.holds(args::jsonb, $5::jsonb))
+    AND ($6::text IS NULL OR kathikon.holds(meta::jsonb, $6::jsonb))
+    AND ($7::timestamptz IS NULL OR inserted_at < $7) AND ($8::timestamptz IS NULL OR inserted_at > $8)

@@ -1,0 +1,7 @@
+-- Those for this node's own jobs, and those for jobs that no node owns (any more): whoever comes first does them.
+SELECT c.number, c.job_id, c.action, c.at, c.value
+FROM kathikon.commands c
+LEFT JOIN kathikon.jobs j ON j.id = c.job_id
+WHERE c.answered_at IS NULL AND c.number > $2 AND (j.owner IS NULL OR j.owner = $1)
+ORDER BY c.number
+LIMIT $3

@@ -1,0 +1,3 @@
+SELECT id FROM kathikon.finished_jobs
+WHERE /* meets */
+ORDER BY id

@@ -1,0 +1,3 @@
+SELECT id FROM kathikon.jobs
+WHERE /* meets */
+ORDER BY id

@@ -1,0 +1,1 @@
+DELETE FROM kathikon.finished_jobs WHERE id = ANY ($1::uuid[]) RETURNING id

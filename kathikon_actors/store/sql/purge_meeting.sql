@@ -1,0 +1,2 @@
+DELETE FROM kathikon.finished_jobs
+WHERE /* meets */

@@ -1,0 +1,1 @@
+SELECT pg_notify('kathikon_control', $1)

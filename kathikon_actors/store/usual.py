@@ -1,0 +1,86 @@
+"""The rows that most jobs are: inserted with nothing but defaults, completed at the first attempt.
+
+The columns that say so are left to the table and to the statements: a third of the columns travel, and a batch costs
+its client and the server half. What is not usual takes the statements that carry every column (see `rows`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.store.rows import Y2K, Columns, pg_id
+
+__all__ = ["USUAL_COLUMNS", "ends_usually", "usual_ends", "usual_inserts", "usual_rows", "was_usual"]
+
+USUAL_COLUMNS: Final = (
+    "owner", "inserted_at", "scheduled_at", "timeout", "priority", "max_attempts", "id", "queue", "worker", "args",
+)  # fmt: skip
+"""What a new job has beside the defaults of the table."""
+
+
+def was_usual(record: Record) -> bool:
+    """Tell whether a new record has nothing beside `USUAL_COLUMNS`."""
+    return (
+        not record.history
+        and record.state == "available"
+        and record.attempted_at is None
+        and record.meta == b"{}"
+        and not record.tags
+        and record.keep_result
+        and record.extra is None
+        and record.rerun_of is None
+        and not record.orphaned
+    )
+
+
+def usual_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, ...]]:
+    """Give rows for COPY: `USUAL_COLUMNS`."""
+    uuid = pg_id
+    return [
+        (
+            owner,
+            (r.inserted_at - Y2K,),
+            (r.scheduled_at - Y2K,),
+            r.timeout,
+            r.priority,
+            r.max_attempts,
+            uuid(r.id),
+            r.queue,
+            r.worker,
+            r.args.decode(),
+        )
+        for r in records
+    ]
+
+
+def usual_inserts(records: Sequence[Record]) -> Columns:
+    """Give the same as arrays for `insert_usual.sql`, without the owner."""
+    return (
+        [r.inserted_at - Y2K for r in records],
+        [r.scheduled_at - Y2K for r in records],
+        [r.timeout for r in records],
+        [r.priority for r in records],
+        [r.max_attempts for r in records],
+        [pg_id(r.id) for r in records],
+        [r.queue for r in records],
+        [r.worker for r in records],
+        [r.args.decode() for r in records],
+    )
+
+
+def ends_usually(record: Record) -> bool:
+    """Tell whether a record completed at its first attempt, which the store has not seen begin."""
+    return record.state == "completed" and not record.history and record.fence == 0 and record.progress == 100
+
+
+def usual_ends(records: Sequence[Record]) -> Columns:
+    """Give what is new of such records as arrays for `complete_rows.sql`; no results at all when each is null."""
+    results = [None if r.result is None else r.result.decode() for r in records]
+    return (
+        [pg_id(r.id) for r in records],
+        [(r.attempted_at or 0) - Y2K for r in records],
+        [(r.finished_at or 0) - Y2K for r in records],
+        [] if results.count("null") == len(results) else results,
+    )

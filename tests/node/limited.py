@@ -1,0 +1,138 @@
+"""Workers with limits, which leave a line at their start and at their end for whoever counts."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import trio
+
+from kathikon_actors import App, Breaker, Limit, Queue, Rate, constant, worker
+
+
+def mark(path: str, what: str, name: str) -> None:
+    """One line a call, written at once: `start NAME ns`, by the system's monotonic clock."""
+    line = f"{what} {name} {time.monotonic_ns()}\n".encode()
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, line)
+    finally:
+        os.close(descriptor)
+
+
+@worker(concurrency=Limit(3))
+def three_plain(path: str, name: str, seconds: float) -> None:
+    mark(path, "start", name)
+    time.sleep(seconds)
+    mark(path, "end", name)
+
+
+@worker(concurrency=Limit(3))
+async def three(path: str, name: str, seconds: float) -> None:
+    mark(path, "start", name)
+    await trio.sleep(seconds)
+    mark(path, "end", name)
+
+
+@worker(concurrency=Limit(3))
+def pulse(path: str, name: str, seconds: float) -> None:
+    """Leave a line every few milliseconds: what runs is seen to run, also when its node is stopped or dead."""
+    end = time.monotonic() + seconds
+    while True:
+        mark(path, "pulse", f"{name}/{os.getpid()}/{id(end)}")
+        left = end - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(left, 0.005))
+
+
+@worker(concurrency=Limit(1, by="args.account"))
+async def one_an_account(path: str, account: int, name: str, seconds: float) -> None:
+    mark(path, "start", f"{account}/{name}")
+    await trio.sleep(seconds)
+    mark(path, "end", f"{account}/{name}")
+
+
+@worker(rate_limit=Rate(50, per=1.0, burst=5))
+async def fifty_a_second(path: str, name: str) -> None:
+    mark(path, "start", name)
+
+
+@worker(rate_limit=Rate(20, per=1.0, by="args.account"), concurrency=Limit(2, by="args.account"))
+async def both(path: str, account: str, name: str) -> None:
+    mark(path, "start", f"{account}/{name}")
+    mark(path, "end", f"{account}/{name}")
+
+
+@worker
+def free(path: str, name: str) -> None:
+    mark(path, "start", name)
+
+
+@worker(breaker=Breaker(rest=0.5), max_attempts=1, backoff=constant(0.01))
+def fragile(path: str, name: str, well: str) -> None:
+    """Fails until the file `well` is there."""
+    mark(path, "start", name)
+    if not Path(well).exists():
+        raise ValueError("not well")
+
+
+WORKERS = [pulse, three_plain, three, one_an_account, fifty_a_second, both, free, fragile]
+
+app = App(
+    queues=[
+        Queue("default", concurrency=20, processes=3),
+        Queue("slow", concurrency=20, rate_limit=Rate(20, per=1.0)),
+        Queue("fair", fair=True, concurrency=1),
+    ],
+    workers=WORKERS,
+)
+
+
+def most_at_once(lines: list[str], key: str = "") -> int:
+    """Give how many ran at the same time at most, of names that begin with `key`."""
+    moments = []
+    for line in lines:
+        what, name, at = line.split()
+        if name.startswith(key):
+            moments.append((int(at), 1 if what == "start" else -1))
+    most = now = 0
+    for _, step in sorted(moments):
+        now += step
+        most = max(most, now)
+    return most
+
+
+def spans_of(lines: list[str]) -> dict[str, tuple[int, int]]:
+    """Give from when to when each run gave a pulse."""
+    spans: dict[str, tuple[int, int]] = {}
+    for line in lines:
+        what, run, text = line.split()
+        if what == "pulse":
+            at = int(text)
+            first, last = spans.get(run, (at, at))
+            spans[run] = (min(first, at), max(last, at))
+    return spans
+
+
+def most_pulses(lines: list[str]) -> int:
+    """Give how many runs gave pulses at the same time at most."""
+    spans = spans_of(lines).items()
+    moments = [f"start {run} {first}" for run, (first, _) in spans] + [f"end {run} {last}" for run, (_, last) in spans]
+    return most_at_once(moments)
+
+
+def starts_of(lines: list[str], key: str = "") -> list[float]:
+    """Give the seconds at which those began whose names begin with `key`."""
+    return sorted(int(line.split()[2]) / 1e9 for line in lines if line.startswith(f"start {key}"))
+
+
+def most_within(starts: list[float], seconds: float) -> int:
+    """Give the most starts in any window of that length."""
+    most = first = 0
+    for last, at in enumerate(starts):
+        while at - starts[first] >= seconds:
+            first += 1
+        most = max(most, last - first + 1)
+    return most

@@ -1,0 +1,176 @@
+"""Limits under load: real starts, watched from the outside."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import trio
+
+from kathikon_actors import Node, open_node
+from tests.node import limited
+from tests.node.limited import most_at_once, most_within, starts_of
+from tests.support.waiting import eventually, lines_of
+
+WAIT = 30.0
+
+LATE = 0.3
+"""Seconds that a start may be late against its slot: `gates.VALID` and the way to the process."""
+
+
+@pytest.fixture
+async def node(store_url: str) -> AsyncIterator[Node]:
+    async with open_node(limited.app, store=store_url, name="n1", shutdown_timeout=2.0) as node:
+        yield node
+
+
+@pytest.fixture
+def marks(tmp_path: Path) -> str:
+    return str(tmp_path / "marks")
+
+
+async def ended(node: Node, number: int) -> None:
+    async def all_ended() -> bool:
+        counts = await node.counts()
+        return sum(queue.by_state.get("completed", 0) for queue in counts) >= number
+
+    await eventually(all_ended, f"{number} have completed", WAIT)
+
+
+@pytest.mark.parametrize("worker", [limited.three, limited.three_plain], ids=["async", "plain"])
+async def test_no_more_run_at_once_than_the_limit_says_and_all_of_them_run(
+    node: Node, marks: str, worker: object
+) -> None:
+    """40 jobs for a limit of 3: never a fourth at once, three most of the time, no attempt is burnt."""
+    jobs = [worker.new(marks, str(n), 0.02) for n in range(40)]  # type: ignore[attr-defined]
+    many = await node.insert_many(jobs)
+    await ended(node, 40)
+    lines = lines_of(Path(marks))
+    assert len(starts_of(lines)) == 40
+    assert 2 <= most_at_once(lines) <= 3
+    for job_id in many.ids:
+        job = await node.get(job_id)
+        assert job.attempt == 1
+        assert [entry["event"] for entry in job.history] == ["inserted", "started", "completed"]
+
+
+async def test_one_an_account_lets_other_accounts_go_on(node: Node, marks: str) -> None:
+    """Ten accounts side by side, each one job at a time, in its order."""
+    await node.insert_many(
+        limited.one_an_account.new(marks, account, str(n), 0.01) for n in range(8) for account in range(10)
+    )
+    await ended(node, 80)
+    lines = lines_of(Path(marks))
+    assert most_at_once(lines) > 3
+    for account in range(10):
+        assert most_at_once(lines, f"{account}/") == 1
+        order = [line.split()[1] for line in lines if line.startswith(f"start {account}/")]
+        assert order == [f"{account}/{n}" for n in range(8)]
+
+
+async def test_jobs_that_wait_hold_up_no_other_job(node: Node, marks: str) -> None:
+    """500 wait for a limit of 3 that is taken; those behind them, of another worker, run at once."""
+    await node.insert_many(limited.three.new(marks, f"slow{n}", 1.0) for n in range(500))
+    await node.insert_many(limited.free.new(marks, f"free{n}") for n in range(20))
+    began = trio.current_time()
+    await eventually(lambda: len(starts_of(lines_of(Path(marks)), "free")) == 20, "the free ones ran", 5.0)
+    assert trio.current_time() - began < 5.0
+    assert len(starts_of(lines_of(Path(marks)), "slow")) <= 3
+
+
+async def test_better_jobs_get_the_next_place(node: Node, marks: str) -> None:
+    """Those that wait for a limit start by priority, also the ones that came last."""
+    await node.insert_many(limited.one_an_account.new(marks, 1, f"a{n}", 0.05) for n in range(5))
+    await eventually(lambda: lines_of(Path(marks)), "one runs")
+    await node.insert_many(limited.one_an_account.new(marks, 1, f"b{n}", 0.0).options(priority=n + 1) for n in range(5))
+    await ended(node, 10)
+    order = [line.split()[1][2:] for line in lines_of(Path(marks)) if line.startswith("start")]
+    assert order == ["a0", "b4", "b3", "b2", "b1", "b0", "a1", "a2", "a3", "a4"]
+
+
+async def test_a_rate_is_kept_and_used(node: Node, marks: str) -> None:
+    """50 a second with a burst of 5: 105 jobs take two seconds, not much more, and no window sees more."""
+    began = trio.current_time()
+    await node.insert_many(limited.fifty_a_second.new(marks, str(n)) for n in range(105))
+    await ended(node, 105)
+    took = trio.current_time() - began
+    starts = starts_of(lines_of(Path(marks)))
+    assert len(starts) == 105
+    assert most_within(starts, 1.0 - LATE) <= 54
+    assert most_within(starts, 0.5 - LATE) <= 29
+    assert 1.9 <= starts[-1] - starts[0] <= took < 4.0
+
+
+async def test_the_rate_of_a_queue_holds_for_all_its_workers(node: Node, marks: str) -> None:
+    """20 a second, whoever they are."""
+    for n in range(12):
+        await node.insert(limited.free.new(marks, f"f{n}").options(queue="slow"))
+        await node.insert(limited.three.new(marks, f"t{n}", 0.0).options(queue="slow"))
+    await ended(node, 24)
+    starts = starts_of(lines_of(Path(marks)))
+    assert most_within(starts, 1.0 - LATE) <= 20
+    assert starts[-1] - starts[0] >= 1.0
+
+
+async def test_a_job_under_two_limits_keeps_both(node: Node, marks: str) -> None:
+    """A rate and a concurrency by the same key; the other key is not concerned."""
+    await node.insert_many(limited.both.new(marks, account, str(n)) for n in range(15) for account in ("a", "b"))
+    await ended(node, 30)
+    lines = lines_of(Path(marks))
+    for account in ("a/", "b/"):
+        assert most_at_once(lines, account) <= 2
+        starts = starts_of(lines, account)
+        assert most_within(starts, 0.5) <= 10 + LATE * 20
+        assert 0.6 <= starts[-1] - starts[0] < 3.0
+
+
+async def test_a_cancelled_job_that_waits_keeps_no_place(node: Node, marks: str) -> None:
+    """Cancelled while it waits for the limit: the one behind it takes its turn."""
+    first = await node.insert(limited.one_an_account.new(marks, 1, "first", 0.3))
+    waiting = [await node.insert(limited.one_an_account.new(marks, 1, f"w{n}", 0.0)) for n in range(6)]
+    await eventually(lambda: lines_of(Path(marks)), "the first one runs")
+    for job in waiting[:5]:
+        assert (await node.cancel(job.id)).state == "cancelled"
+    assert (await node.wait(waiting[5].id, WAIT)).state == "completed"
+    assert (await node.wait(first.id, WAIT)).state == "completed"
+    assert len(starts_of(lines_of(Path(marks)))) == 2
+
+
+async def test_a_worker_that_fails_is_given_a_rest_and_tried_again(node: Node, marks: str, tmp_path: Path) -> None:
+    """Opens after 5 failures, three probes after the rest, and closes when it is well."""
+    well = tmp_path / "well"
+    await node.insert_many(limited.fragile.new(marks, str(n), str(well)) for n in range(60))
+    await eventually(lambda: len(starts_of(lines_of(Path(marks)))) >= 5, "it opened")
+    await node.insert(limited.free.new(marks, "free"))
+    await eventually(lambda: starts_of(lines_of(Path(marks)), "free"), "others are not concerned")
+    well.touch()
+
+    async def all_ended() -> bool:
+        counts = await node.counts()
+        return sum(sum(queue.by_state.get(s, 0) for s in ("completed", "discarded")) for queue in counts) == 61  # type: ignore[call-overload]
+
+    await eventually(all_ended, "all have ended", WAIT)
+    starts = starts_of(lines_of(Path(marks)))
+    assert max(b - a for a, b in pairwise(starts)) >= 0.4, "there was a rest"
+
+
+@pytest.mark.parametrize("child", ["limiter", "queues", "producer"])
+async def test_what_knows_of_limits_may_be_killed(node: Node, marks: str, child: str) -> None:
+    """The limiter, all queues or a producer end in the middle: the limit holds, and nothing is stuck."""
+    await node.insert_many(limited.three.new(marks, str(n), 0.02) for n in range(60))
+    await eventually(lambda: len(lines_of(Path(marks))) > 10, "some run")
+    supervisor = node.supervisor
+    if child == "producer":
+        for queue in supervisor.which_child("queues").info.which_children():
+            await queue.info.terminate_child("producer")
+            await queue.info.restart_child("producer")
+    else:
+        await supervisor.terminate_child(child)
+        await supervisor.restart_child(child)
+    await ended(node, 60)
+    lines = lines_of(Path(marks))
+    if child != "queues":  # what a stopped process ran leaves no line at its end
+        assert most_at_once(lines) <= 3
+    assert len({line.split()[1] for line in lines if line.startswith("start")}) == 60
