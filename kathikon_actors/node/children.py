@@ -18,6 +18,7 @@ from kathikon_actors.node.intake import Intake
 from kathikon_actors.node.limiter import Limiter
 from kathikon_actors.node.manage import take_up_doubtful
 from kathikon_actors.node.mourning import Wake
+from kathikon_actors.node.pruner import Pruner
 from kathikon_actors.node.queue_keeper import QueueKeeper, load_queues
 from kathikon_actors.node.rescuer import Rescuer
 from kathikon_actors.node.scheduler import Scheduler
@@ -71,7 +72,12 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         ChildSpec("mourners", _mourners, args=(state,)),
         ChildSpec("scheduler", _scheduler, args=(state,)),
         ChildSpec("claimer", _claimer, args=(state,)),
-        ChildSpec("rescuer", _rescuer, args=(state,)),
+        supervisor_spec(
+            "maintenance",
+            [ChildSpec("rescuer", _rescuer, args=(state,)), ChildSpec("pruner", Pruner(state).run)],
+            max_restarts=10,
+            max_seconds=5.0,
+        ),
         ChildSpec("queue keeper", _queue_keeper, args=(state,)),
         ChildSpec("commands", _commands, args=(state,)),
         ChildSpec("leadership", state.leadership.run, args=(state,)),

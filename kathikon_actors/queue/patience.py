@@ -14,7 +14,8 @@ LONG = 0.02
 """Seconds: a plain job that runs longer holds nothing behind it; what waits is taken back."""
 
 SHOWN_AFTER = 1.0
-"""Seconds: a job that runs longer is written as executing, for those who look from outside."""
+"""Seconds: a job that runs longer is written as executing, for those who look from outside. One that a dead node had is
+at once: if this node dies too, it is to be known that it ran."""
 
 STALLED_AFTER = 10.0
 """Seconds: a process that was given jobs and has started none in this time is stuck or stopped, and is killed."""

@@ -234,7 +234,7 @@ class Runner:
             elapsed = now - started_ns / 1e9
             if elapsed > given.record.timeout:
                 self.interrupt(seq, given, "timeout", now)
-            if elapsed > SHOWN_AFTER and not given.shown:
+            if (elapsed > SHOWN_AFTER or given.record.orphaned) and not given.shown:
                 given.shown = True
                 self._table.changed([given.record])
             if self.kind == "plain" and elapsed > LONG:
