@@ -15,6 +15,7 @@ from kathikon_actors.cli.commands.demo import demo
 from kathikon_actors.cli.commands.doctor import doctor
 from kathikon_actors.cli.commands.job import job
 from kathikon_actors.cli.commands.jobs import jobs
+from kathikon_actors.cli.commands.keys import keys
 from kathikon_actors.cli.commands.node import node
 from kathikon_actors.cli.commands.queues import queues
 from kathikon_actors.cli.commands.schema import schema
@@ -39,7 +40,7 @@ def kathikon() -> None:
     """
 
 
-for _command in (node, demo, check, jobs, job, queues, schema, doctor):
+for _command in (node, demo, check, jobs, job, queues, keys, schema, doctor):
     kathikon.add_command(_command)
 
 

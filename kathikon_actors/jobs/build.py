@@ -18,6 +18,8 @@ from kathikon_actors.jobs.errors import InvalidJob, UnknownQueue
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Record, to_us
+from kathikon_actors.jobs.sealed_record import Encrypt, check_encrypt, seal_new
+from kathikon_actors.jobs.sealing import SEALED, SEALED_KEY, Keyring
 from kathikon_actors.jobs.unique import Unique
 from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, LARGEST, SMALLEST, is_tag
 
@@ -38,6 +40,7 @@ class Defaults:
         max_attempts: failed attempts until a job is discarded.
         timeout: seconds per attempt.
         timezone: of naive `schedule_at` times.
+        keyring: encrypts what jobs carry; `None` when the app has no keys.
     """
 
     queues: Collection[str]
@@ -45,6 +48,7 @@ class Defaults:
     max_attempts: int = 3
     timeout: float = DEFAULT_TIMEOUT
     timezone: ZoneInfo = _UTC
+    keyring: Keyring | None = None
 
 
 class WorkerDefaults(Protocol):
@@ -85,6 +89,11 @@ class WorkerDefaults(Protocol):
         """Which of its jobs count as the same."""
         ...
 
+    @property
+    def encrypt(self) -> Encrypt:
+        """Whether they are encrypted."""
+        ...
+
 
 @dataclass(frozen=True)
 class NamedWorker:
@@ -97,6 +106,7 @@ class NamedWorker:
     priority: int = 0
     tags: tuple[str, ...] = ()
     unique: Unique | None = None
+    encrypt: Encrypt = None
 
 
 def build_record(new: NewJob, definition: WorkerDefaults, defaults: Defaults, ids: IdSource, now: int) -> Record:
@@ -160,6 +170,11 @@ def build_record(new: NewJob, definition: WorkerDefaults, defaults: Defaults, id
         )
     if definition.unique is not None or (given and not _COMPOSING.isdisjoint(given)):
         compose(record, given, definition.unique)
+    if defaults.keyring is not None or definition.encrypt is not None or "encrypt" in given:
+        encrypt = check_encrypt(name, given["encrypt"]) if "encrypt" in given else definition.encrypt
+        seal_new(record, defaults.keyring, encrypt)
+    elif args.startswith(SEALED):
+        raise InvalidJob(name, "args", f"have the key {SEALED_KEY!r}, which is taken")
     machine.inserted(record)
     return record
 
