@@ -13,15 +13,18 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from kathikon_actors.jobs import json, machine
+from kathikon_actors.jobs.composing import COMPOSING_OPTIONS, compose
 from kathikon_actors.jobs.errors import InvalidJob, UnknownQueue
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Record, to_us
+from kathikon_actors.jobs.unique import Unique
 from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, LARGEST, SMALLEST, is_tag
 
 __all__ = ["Defaults", "NamedWorker", "WorkerDefaults", "build_record"]
 
 _UTC = ZoneInfo("UTC")
+_COMPOSING = frozenset(COMPOSING_OPTIONS)
 _MAX_AHEAD = 100 * 365 * 86_400
 
 
@@ -77,6 +80,11 @@ class WorkerDefaults(Protocol):
         """Of its jobs."""
         ...
 
+    @property
+    def unique(self) -> Unique | None:
+        """Which of its jobs count as the same."""
+        ...
+
 
 @dataclass(frozen=True)
 class NamedWorker:
@@ -88,6 +96,7 @@ class NamedWorker:
     timeout: float | None = None
     priority: int = 0
     tags: tuple[str, ...] = ()
+    unique: Unique | None = None
 
 
 def build_record(new: NewJob, definition: WorkerDefaults, defaults: Defaults, ids: IdSource, now: int) -> Record:
@@ -149,6 +158,8 @@ def build_record(new: NewJob, definition: WorkerDefaults, defaults: Defaults, id
             meta=meta,
             keep_result=_keep_result(name, given.get("result", "store")),
         )
+    if definition.unique is not None or (given and not _COMPOSING.isdisjoint(given)):
+        compose(record, given, definition.unique)
     machine.inserted(record)
     return record
 

@@ -22,6 +22,11 @@ INSERT_OPTIONS = (
     "meta",
     "result",
     "id",
+    "unique",
+    "depends_on",
+    "on_dependency_failure",
+    "batch",
+    "partition_key",
 )
 
 
@@ -60,7 +65,9 @@ class NewJob:
 
         Args:
             **options: `queue`, `priority` (higher first), `max_attempts`, `timeout` (seconds), `schedule_in`
-                (seconds), `schedule_at` (datetime), `tags`, `meta`, `result` (`"store"` or `"discard"`), `id`.
+                (seconds), `schedule_at` (datetime), `tags`, `meta`, `result` (`"store"` or `"discard"`), `id`,
+                `unique` (a `Unique`), `depends_on` (jobs or ids), `on_dependency_failure` (`"discard"` or `"run"`),
+                `batch` (an open batch or its id), `partition_key` (of a fair queue).
 
         Raises:
             UnknownOption: naming the nearest option.

@@ -35,7 +35,7 @@ class Intake:
         table: where they go.
         store: where they come from.
         membership: under which they are owned.
-        queues: those that the node runs.
+        queues: those that the node runs; may change.
         clock: gives microseconds since 1970.
     """
 
@@ -50,7 +50,7 @@ class Intake:
         self._table = table
         self._store = store
         self._membership = membership
-        self._queues = frozenset(queues)
+        self._queues = queues
         self._clock = clock
         self._strangers: list[Record] = []
 
@@ -138,6 +138,12 @@ class Intake:
                 records = self._table.records
                 self._strangers = [r for r in self._strangers if r.id not in ids and records.get(r.id) is r]
 
+    async def give_queue_back(self, queue: str) -> bool:
+        """Give back the rows of a queue that this node does not run any more; tell whether none is left."""
+        async with self._table.moving:
+            await self._give_back([r for r in self._table.records.values() if r.queue == queue])
+        return not any(record.queue == queue for record in self._table.records.values())
+
     async def _take_in(self, records: Sequence[Record]) -> None:
         """Admit what has a place here; let go of the rest, for whoever has."""
         table = self._table
@@ -158,7 +164,7 @@ class Intake:
     def _admit(self, records: Iterable[Record]) -> None:
         """Put rows that the store has as ours into the table; nothing runs them but this node's processes."""
         table, now, node = self._table, self._clock(), self._membership.node
-        fresh = [record for record in records if record.id not in table.records]
+        fresh = [record for record in records if record.id not in table.records or table.is_old(record)]
         changed = []
         for record in fresh:
             if record.orphaned >= POISON:

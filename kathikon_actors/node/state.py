@@ -7,6 +7,7 @@ import math
 import random
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from kathikon_actors.node.app import App
     from kathikon_actors.node.intake import Intake
     from kathikon_actors.node.mourning import Wake
+    from kathikon_actors.node.queue_keeper import QueueKeeper
     from kathikon_actors.processes.handle import Zygote
     from kathikon_actors.queue.crew import Crew
     from kathikon_actors.queue.gatekeeper import Gatekeeper
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from kathikon_actors.store.journal import Journal
     from kathikon_actors.store.protocol import Membership, Store
     from kathikon_actors.store.table import Table
+    from supervisors import Supervisor
 
 __all__ = ["NodeState"]
 
@@ -45,6 +48,11 @@ class NodeState:
     """The running parts of one node.
 
     Attributes:
+        queues: those that run here, as operators have scaled them; the same object for the node's whole life.
+        defaults: of the app, with these queues.
+        paused: names of queues of which nothing is started.
+        queue_tree: the supervisor of the queues.
+        queue_keeper: applies what operators set, `None` while it is not there.
         store: the driver behind the journal; one object for the node's whole life.
         lease: seconds.
         bus: what happens in the node is told there; `watch` tells of the jobs.
@@ -65,6 +73,11 @@ class NodeState:
         self, app: App, definitions: Mapping[str, WorkerDefinition], store: Store, name: str, lease: float
     ) -> None:
         self.app = app
+        self.queues = dict(app.queues)
+        self.defaults = replace(app.defaults, queues=self.queues)
+        self.paused: set[str] = set()
+        self.queue_tree: Supervisor | None = None
+        self.queue_keeper: QueueKeeper | None = None
         self.definitions = definitions
         self.store = store
         self.name = name

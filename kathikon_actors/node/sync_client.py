@@ -12,11 +12,13 @@ from uuid import UUID
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.new_job import NewJob
+from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.jobs.record import ErrorEntry, HistoryEntry, Job
 from kathikon_actors.jobs.states import State
 from kathikon_actors.node.client import Client
 from kathikon_actors.node.listing import InsertedMany
 from kathikon_actors.node.operations import ChangedMany
+from kathikon_actors.node.queue_operations import QueueStatus
 from kathikon_actors.store.protocol import Counts
 
 __all__ = ["SyncClient"]
@@ -134,6 +136,38 @@ class SyncClient:
     def errors(self, job_id: UUID | str) -> Sequence[ErrorEntry]:
         """See `Client.errors`."""
         return self._call(self._open().errors(job_id))
+
+    def queues(self) -> Sequence[QueueStatus]:
+        """See `Client.queues`."""
+        return self._call(self._open().queues())
+
+    def queue_status(self, queue: str) -> QueueStatus:
+        """See `Client.queue_status`."""
+        return self._call(self._open().queue_status(queue))
+
+    def pause(self, queue: str) -> None:
+        """See `Client.pause`."""
+        self._call(self._open().pause(queue))
+
+    def resume(self, queue: str) -> None:
+        """See `Client.resume`."""
+        self._call(self._open().resume(queue))
+
+    def scale(self, queue: str, concurrency: int | None) -> None:
+        """See `Client.scale`."""
+        self._call(self._open().scale(queue, concurrency))
+
+    def drain(self, queue: str | None = None, timeout: float = 300.0) -> None:
+        """See `Client.drain`."""
+        self._call(self._open().drain(queue, timeout))
+
+    def add_queue(self, queue: Queue) -> None:
+        """See `Client.add_queue`."""
+        self._call(self._open().add_queue(queue))
+
+    def remove_queue(self, queue: str, timeout: float = 300.0) -> None:
+        """See `Client.remove_queue`."""
+        self._call(self._open().remove_queue(queue, timeout))
 
     def counts(self) -> Sequence[Counts]:
         """See `Client.counts`."""

@@ -7,15 +7,18 @@ in the same frame.
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections import deque
-from time import monotonic_ns
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from time import monotonic, monotonic_ns
 from typing import Any
 
 import trio
 
 from kathikon_actors.jobs.record import Job, Record
-from kathikon_actors.jobs.runtime import CURRENT
+from kathikon_actors.jobs.runtime import CURRENT, SideChannel
 from kathikon_actors.processes.channel import ProgressThrottle, leave_forked_child
 from kathikon_actors.processes.execution import (
     Executable,
@@ -29,6 +32,7 @@ from kathikon_actors.processes.execution import (
 )
 from kathikon_actors.processes.frames import FrameDecoder, encode_frames
 from kathikon_actors.processes.messages import (
+    ActorFrame,
     FromWorker,
     Interrupt,
     Mourn,
@@ -66,6 +70,8 @@ class _Running:
 
     __slots__ = ("_loop", "_throttle", "job_id", "record", "scope", "seq", "why")
 
+    is_async = True
+
     def __init__(self, loop: _AsyncLoop, seq: int, record: Record) -> None:
         self._loop = loop
         self._throttle: ProgressThrottle | None = None
@@ -85,6 +91,11 @@ class _Running:
         """Whether the node asked this job to stop because somebody cancelled it."""
         return self.why == "cancel"
 
+    @property
+    def side(self) -> SideChannel:
+        """The way to the node's actors."""
+        return self._loop
+
 
 class _AsyncLoop:
     def __init__(self, sock: socket.socket, page: SharedPage, executables: Executables) -> None:
@@ -98,6 +109,9 @@ class _AsyncLoop:
         self._filled = trio.Event()
         self._stopping = False
         self._finished = False
+        self._rest = memoryview(b"")
+        self._decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
+        self._take_frame: Callable[[bytes], object] = _drop
         self._forked = False
         self._reader = trio.CancelScope()
 
@@ -105,10 +119,12 @@ class _AsyncLoop:
         os.register_at_fork(after_in_child=self._in_forked_child)
         async with trio.open_nursery() as everything:
             everything.start_soon(self._send_reports, everything.cancel_scope)
-            async with trio.open_nursery() as self._jobs:
-                with self._reader:
-                    await self._read()
-                    everything.cancel_scope.cancel()  # the node is gone
+            async with trio.open_nursery() as self._helpers:
+                async with trio.open_nursery() as self._jobs:
+                    with self._reader:
+                        await self._read()
+                        everything.cancel_scope.cancel()  # the node is gone
+                self._helpers.cancel_scope.cancel()
             self._finished = True
             self._filled.set()
 
@@ -117,7 +133,6 @@ class _AsyncLoop:
         self._filled.set()
 
     async def _read(self) -> None:
-        decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
         while True:
             await trio.lowlevel.wait_readable(self._sock)
             try:
@@ -128,7 +143,7 @@ class _AsyncLoop:
                 return
             if not data:
                 return
-            for message in decoder.feed(data):
+            for message in self._decoder.feed(data):
                 self._take(message)
 
     def _take(self, message: ToWorker) -> None:
@@ -140,6 +155,8 @@ class _AsyncLoop:
                 self._start_queued()
         elif isinstance(message, Interrupt):
             self._interrupt(message)
+        elif isinstance(message, ActorFrame):
+            self._take_frame(message.data)
         elif isinstance(message, Stop):
             self._stopping = True
             while self._queued:
@@ -232,25 +249,84 @@ class _AsyncLoop:
         while not self._finished or self._waiting:
             await self._filled.wait()
             self._filled = trio.Event()
-            batch, self._waiting = self._waiting, []
             try:
-                await self._send(encode_frames(batch) if batch else b"")
+                await self._send_rest()
+                batch, self._waiting = self._waiting, []
+                if batch:
+                    self._rest = memoryview(encode_frames(batch))
+                    await self._send_rest()
             except (ConnectionResetError, BrokenPipeError):
                 everything.cancel()
                 return
 
-    async def _send(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
+    async def _send_rest(self) -> None:
+        """Send what is encoded; a job that blocks for an answer may do a part of it."""
+        while self._rest:
             try:
-                rest = rest[self._sock.send(rest) :]
+                self._rest = self._rest[self._sock.send(self._rest) :]
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(self._sock)
+
+    # -- the side channel -----------------------------------------------------------------------------------------
+
+    def send_frame(self, data: bytes) -> None:
+        """See `SideChannel.send_frame`."""
+        message = ActorFrame(data)
+        encode_frames([message])  # one that is too large raises here, not in the task that sends the reports
+        self.put(message)
+
+    def listen(self, take: Callable[[bytes], object], run: Callable[[], Awaitable[None]]) -> None:
+        """See `SideChannel.listen`."""
+        self._take_frame = take
+        self._helpers.start_soon(run)
+
+    def receive_frames(self, timeout: float) -> list[bytes]:
+        """See `SideChannel.receive_frames`; the loop stands still, and what else arrives is acted on."""
+        end = monotonic() + timeout
+        frames: list[bytes] = []
+        poll = select.poll()
+        while not frames:
+            if not self._rest and self._waiting:
+                batch, self._waiting = self._waiting, []
+                self._rest = memoryview(encode_frames(batch))
+            poll.register(self._sock, select.POLLIN | (select.POLLOUT if self._rest else 0))
+            left = end - monotonic()
+            if left <= 0:
+                break
+            for _, ready in poll.poll(left * 1000):
+                if ready & select.POLLOUT:
+                    self._send_now()
+                if ready & ~select.POLLOUT:
+                    frames += self._read_now()
+        return frames
+
+    def _send_now(self) -> None:
+        with suppress(BlockingIOError):
+            self._rest = self._rest[self._sock.send(self._rest) :]
+
+    def _read_now(self) -> list[bytes]:
+        try:
+            data = self._sock.recv(_READ)
+        except BlockingIOError:
+            return []
+        if not data:
+            raise ConnectionResetError("the node is gone")
+        frames = []
+        for message in self._decoder.feed(data):
+            if type(message) is ActorFrame:
+                frames.append(message.data)
+            else:
+                self._take(message)
+        return frames
 
     def _in_forked_child(self) -> None:
         """A job called `os.fork`: the copy has no business with the node, and must not keep its socket open."""
         self._forked = True
         self._sock.close()
+
+
+def _drop(_data: bytes) -> None:
+    """Nobody listens (any more)."""
 
 
 async def _call(executable: Executable, record: Record, args: dict[str, Any]) -> object:

@@ -27,7 +27,9 @@ class Crew:
     Attributes:
         queue: the declaration.
         quarantine: ids of jobs that run alone, because one of them killed a process that ran several.
-        draining: give nothing more: the node is stopping.
+        draining: give nothing more: the node is stopping, or the queue is being removed.
+        paused: give nothing more until it is resumed.
+        rescaled: the pool may lack processes; the producer looks.
         pool: the supervisor of the worker processes, while it runs.
         bus: what happens to the queue and its processes is told there.
         wake: lets the producer look again.
@@ -58,6 +60,8 @@ class Crew:
         self.quarantine: set[bytes] = set()
         self.runners: list[Runner] = []
         self.draining = False
+        self.paused = False
+        self.rescaled = False
         self.pool: DynamicSupervisor | None = None
         self.wake: Callable[[], None] = _nobody
         self.ready: Callable[[], int] | None = None
@@ -119,6 +123,28 @@ class Crew:
     def drain(self) -> None:
         """Give nothing more, and take back what has not started."""
         self.draining = True
+        self._revoke_waiting()
+
+    def pause(self) -> None:
+        """Give nothing more until `resume`, and take back what has not started; what runs goes on."""
+        self.paused = True
+        self._revoke_waiting()
+
+    def resume(self) -> None:
+        """Go on giving."""
+        self.paused = False
+        self.wake()
+
+    def scale(self, queue: Queue) -> None:
+        """Take another concurrency; processes with room for too many or too few jobs are replaced, each in its time."""
+        self.queue = queue
+        self.rescaled = True
+        if queue.isolation == "process":
+            for runner in [runner for runner in self.runners if runner.kind == "async" and not runner.alone]:
+                runner.replace()
+        self.wake()
+
+    def _revoke_waiting(self) -> None:
         now = time.monotonic()
         for runner in self.runners:
             runner.revoke_waiting(now)

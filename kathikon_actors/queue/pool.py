@@ -55,6 +55,7 @@ class _Place:
     slots: int
     use: Literal["shared", "alone"]
     limits: Limits
+    index: int = 0
     worked: bool = False
 
 
@@ -81,12 +82,10 @@ class _Restart(Backoff):
 def worker_specs(crew: Crew, zygote: Callable[[], Zygote], kind: Kind) -> list[ChildSpec]:
     """Give the children that keep the queue's processes of one kind alive."""
     queue = crew.queue
-    fresh = queue.isolation == "fresh"
-    limits = Limits(1 if fresh else queue.max_jobs_per_process, queue.memory_limit)
-    count = min(READY if fresh else queue.processes, queue.concurrency)
+    limits = Limits(1 if queue.isolation == "fresh" else queue.max_jobs_per_process, queue.memory_limit)
     return [
-        _spec(_Place(crew, zygote, f"{kind}-{index}", kind, _slots(crew, kind, index), "shared", limits))
-        for index in range(count)
+        _spec(_Place(crew, zygote, f"{kind}-{index}", kind, _slots(crew, kind, index), "shared", limits, index))
+        for index in range(_count(crew))
     ]
 
 
@@ -110,6 +109,11 @@ def pool_spec(crew: Crew) -> ChildSpec:
         await spec.start(*spec.args, task_status=Introduce())
 
     return replace(spec, start=run, args=())
+
+
+def _count(crew: Crew) -> int:
+    queue = crew.queue
+    return min(READY if queue.isolation == "fresh" else queue.processes, queue.concurrency)
 
 
 def _slots(crew: Crew, kind: Kind, index: int) -> int:
@@ -203,10 +207,12 @@ def _tell(
 async def _succeed(place: _Place, spent: trio.Event, succeeded: trio.Event) -> None:
     """Start the successor as soon as the process will be given nothing more; it ends what it has beside it."""
     await spent.wait()
-    pool = place.crew.pool
-    if pool is not None and not place.crew.draining:
+    crew = place.crew
+    pool = crew.pool
+    if pool is not None and not crew.draining and (place.use == "alone" or place.index < _count(crew)):
+        slots = 1 if place.use == "alone" else _slots(crew, place.kind, place.index)
         with suppress(SupervisorStopped):
-            await pool.start_child(_spec(replace(place, worked=False)))
+            await pool.start_child(_spec(replace(place, slots=slots, worked=False)))
     succeeded.set()
 
 

@@ -13,7 +13,7 @@ from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.processes.handle import WorkerDied, WorkerProcess
-from kathikon_actors.processes.messages import FromWorker, Progress, Report, Run
+from kathikon_actors.processes.messages import ActorFrame, FromWorker, Progress, Report, Run
 from kathikon_actors.processes.sabotage import run_of
 from kathikon_actors.processes.shared import SETTLE
 from kathikon_actors.queue.death import Death
@@ -79,6 +79,7 @@ class Runner:
         self.kind: Kind = process.kind
         self.alone = alone
         self.jobs = 0
+        self.on_frame: Callable[[bytes], object] = bool
         self._table = table
         self._node = node
         self._pace = pace
@@ -159,6 +160,10 @@ class Runner:
         """Whether it is given nothing more and has ended all it had."""
         return self._retired and self.idle
 
+    def replace(self) -> None:
+        """Have it replaced: it is given nothing more, and ends what it has beside its successor."""
+        self._spend()
+
     def _spend(self) -> None:
         if not self._retired:
             self._retired = True
@@ -180,6 +185,9 @@ class Runner:
                         self._table.changed([given.record])
                     if self._table.on_progress is not None:
                         self._table.on_progress(given.record)
+                continue
+            if isinstance(message, ActorFrame):
+                self.on_frame(message.data)
                 continue
             given = self._given.pop(message.seq, None)
             if given is None:
