@@ -79,12 +79,13 @@ class Player(Actor):
                 await trio.sleep(seconds)
             case ExitSignal(ref, reason):
                 note(self, ("exit", None if ref is None else ref.name, str(reason)))
-            case Down(monitor, ref, reason):
+            case Down(_, ref, reason):
                 note(self, ("down", ref.name, str(reason), self.system.whereis(ref.name or "") is None))
             case Timeout():
                 note(self, "timeout")
             case _:
                 note(self, message)
+        return None
 
     async def terminate(self, reason: ExitReason) -> None:
         if self.on_start == "slow end":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import trio
 
 from kathikon_actors.actors.recipe import Isolation
 from tests.actors.tools import Stage, end_zygote, open_stage
@@ -18,10 +19,16 @@ def isolation(request: pytest.FixtureRequest) -> Isolation:
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    """A system with a diary."""
+async def stage(nursery: trio.Nursery) -> AsyncIterator[Stage]:
+    """A system with a diary; a test that waits for what does not come fails."""
+    nursery.start_soon(_fail_later)
     async with open_stage() as opened:
         yield opened
+
+
+async def _fail_later() -> None:
+    await trio.sleep(40)
+    raise TimeoutError("the test has taken more than 40 s")
 
 
 @pytest.fixture(scope="session", autouse=True)

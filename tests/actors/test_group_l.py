@@ -220,6 +220,7 @@ async def test_l131_stop_ends_with_the_reason_and_reports_only_a_crash(stage: St
     assert reports == []
     ref = await stage.system.start(Player, isolation=isolation, restart="temporary")
     await ref.stop(Crash(ValueError("wanted")))
+    await eventually(lambda: reports, "the report")
     assert [str(reason) for reason in reports] == ["crash: ValueError: wanted"]
     with pytest.raises(Exception, match="alive"):
         await ref.stop()
@@ -237,11 +238,11 @@ async def test_l132_a_restarted_name_never_meets_itself(stage: Stage, isolation:
     ref = await stage.system.start(Counter, name="phoenix", isolation=isolation)
     lives = set()
     for _ in range(200):
+        assert await ref.call(Counter.add, 1) == 1
         cell: Any = stage.system.registry.whereis("phoenix")
         lives.add(cell.uid)
         cell.kill()
         await eventually(lambda cell=cell: not cell.alive and ref.alive, "it is back")  # type: ignore[misc]
-    assert await ref.call(Counter.add, 1) == 1
     assert failed == []
     assert len(lives) == 200
 
