@@ -106,10 +106,6 @@ class Gatekeeper:
             rules = self._rules[queue, worker] = (*self._workers.get(worker, ()), *self._queues.get(queue, ()))
         return rules
 
-    def valid(self, now: float) -> bool:
-        """Tell whether what this node holds is surely still its own."""
-        return now < self.valid_until
-
     # -- starts and ends ----------------------------------------------------------------------------------------
 
     def obstacle(self, record: Record, rules: Iterable[Family], now: float) -> Gate | None:
@@ -128,10 +124,15 @@ class Gatekeeper:
             if gate.room(now) <= 0:
                 return gate
             gates.append(gate)
-        self._running[record.id] = [(gate, gate.take(now)) for gate in gates]
+        runs = None
         for gate in gates:
+            ticket = gate.take(now)
             if gate.wants:
                 self._want(gate)
+            if gate.counts_runs:
+                if runs is None:
+                    runs = self._running[record.id] = []
+                runs.append((gate, ticket))
         return None
 
     def refused(self, gate: Gate, now: float) -> None:
@@ -142,9 +143,12 @@ class Gatekeeper:
 
     def ended(self, records: Iterable[Record]) -> None:
         """Jobs that were admitted run no more, or never began."""
+        running = self._running
+        if not running:
+            return
         now = self.clock()
         for record in records:
-            for gate, ticket in self._running.pop(record.id, ()):
+            for gate, ticket in running.pop(record.id, ()):
                 gate.end(record, now, ticket=ticket)
                 if gate.wants:
                     self._want(gate)
