@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
     from kathikon_actors.jobs.record import Job
+    from kathikon_actors.jobs.retention import Retention
     from kathikon_actors.jobs.unique import Unique
     from kathikon_actors.jobs.worker import Worker, WorkerFunction, worker
     from kathikon_actors.jobs.workflow import Workflow
@@ -96,8 +97,11 @@ if TYPE_CHECKING:
     from kathikon_actors.node.operations import ChangedMany
     from kathikon_actors.node.queue_operations import QueueStatus
     from kathikon_actors.node.sync_client import SyncClient
+    from kathikon_actors.store.retaining import Pruned
 
 _HOMES = {
+    "store.retaining": ("Pruned",),
+    "jobs.retention": ("Retention",),
     "node.queue_operations": ("QueueStatus",),
     "actors.actor": ("Actor",),
     "actors.errors": (
@@ -285,6 +289,7 @@ __all__ = [
     "ProcessDied",
     "Producer",
     "ProducerConsumer",
+    "Pruned",
     "Queue",
     "QueueFull",
     "QueuePaused",
@@ -293,6 +298,7 @@ __all__ = [
     "Rate",
     "RemoteError",
     "ReplyTo",
+    "Retention",
     "Retry",
     "Snapshot",
     "SnapshotEvent",

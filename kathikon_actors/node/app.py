@@ -10,6 +10,7 @@ from kathikon_actors.jobs.build import Defaults
 from kathikon_actors.jobs.errors import BadConfiguration, UnknownQueue
 from kathikon_actors.jobs.middleware import Middleware, check_middleware
 from kathikon_actors.jobs.queue import Queue
+from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, WorkerDefinition, definition_of, registered
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class App:
         max_attempts: failed attempts until a job is discarded, default 3.
         timeout: seconds per attempt, default 300.
         timezone: IANA name; of naive `schedule_at` times.
+        retention: how long jobs are kept after they have ended.
 
     Raises:
         BadConfiguration: naming what does not fit and what is legal.
@@ -56,6 +58,7 @@ class App:
         max_attempts: int = 3,
         timeout: float = DEFAULT_TIMEOUT,
         timezone: str = "UTC",
+        retention: Retention = Retention(),
     ) -> None:
         self.queues: dict[str, Queue] = {}
         for queue in queues:
@@ -75,6 +78,9 @@ class App:
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
             raise BadConfiguration(f"App: timeout is {timeout!r}; give seconds above 0")
         self.middleware = check_middleware("App", middleware)
+        if not isinstance(retention, Retention):
+            raise BadConfiguration(f"App: retention is {retention!r}; give Retention(archive_after=..., ...)")
+        self.retention = retention
         self.children = tuple(children)
         self.telemetry = tuple(telemetry)
         for handler in self.telemetry:

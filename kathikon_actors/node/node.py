@@ -29,6 +29,7 @@ from kathikon_actors.jobs.errors import (
 from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
+from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.app import App
@@ -122,6 +123,9 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
         keeper = self._state.queue_keeper
         if keeper is not None:
             await keeper.refresh()
+
+    def _retention(self) -> Retention:
+        return self._state.app.retention
 
     def _ids_and_now(self) -> tuple[IdSource, int]:
         return self._state.ids, self._state.clock()

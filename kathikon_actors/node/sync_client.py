@@ -14,12 +14,14 @@ from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.jobs.record import ErrorEntry, HistoryEntry, Job
+from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.states import State
 from kathikon_actors.node.client import Client
 from kathikon_actors.node.listing import InsertedMany
 from kathikon_actors.node.operations import ChangedMany
 from kathikon_actors.node.queue_operations import QueueStatus
 from kathikon_actors.store.protocol import Counts
+from kathikon_actors.store.retaining import Pruned
 
 __all__ = ["SyncClient"]
 
@@ -116,6 +118,14 @@ class SyncClient:
     def purge_by(self, wanted: Filter | None = None, **options: Any) -> ChangedMany:
         """See `Client.purge_by`."""
         return self._call(self._open().purge_by(wanted, **options))
+
+    def prune_now(self, retention: Retention | None = None) -> Pruned:
+        """See `Client.prune_now`."""
+        return self._call(self._open().prune_now(retention))
+
+    def promote_now(self) -> int:
+        """See `Client.promote_now`."""
+        return self._call(self._open().promote_now())
 
     def purge(self, job_id: UUID | str) -> None:
         """See `Client.purge`."""

@@ -28,6 +28,7 @@ from kathikon_actors.store.memory_batches import MemoryGraphStore
 from kathikon_actors.store.memory_commands import MemoryCommands
 from kathikon_actors.store.memory_data import MemoryData, MemoryNode, stored, wall_clock
 from kathikon_actors.store.memory_queues import MemoryQueues
+from kathikon_actors.store.memory_retention import MemoryRetention
 from kathikon_actors.store.memorylimits import MemoryLimits
 from kathikon_actors.store.protocol import (
     CLAIMABLE_STATES,
@@ -46,7 +47,7 @@ from kathikon_actors.store.snapshots import MemorySnapshotStore
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
 
 
-class MemoryStore(MemoryQueues, MemoryCommands, MemoryGraphStore):
+class MemoryStore(MemoryQueues, MemoryRetention, MemoryCommands, MemoryGraphStore):
     """A `Store` in this process' memory.
 
     Args:
@@ -336,7 +337,7 @@ class MemoryStore(MemoryQueues, MemoryCommands, MemoryGraphStore):
     async def get(self, job_id: bytes) -> Record | None:
         """See `Store.get`."""
         await self._begin()
-        record = self.data.live.get(job_id) or self.data.finished.get(job_id)
+        record = self.data.live.get(job_id) or self.data.finished.get(job_id) or self.data.archived.get(job_id)
         return None if record is None else copy(record)
 
     async def find(self, page: Page) -> list[Record]:

@@ -70,6 +70,7 @@ class MemoryData:
         listeners: told of queues in which rows were left unowned, by the store that listens.
         commands: what operators want of jobs that a node owns, by number.
         control: who is told of commands and the like, by topic and store.
+        archived: what ended long ago.
         queues: what operators have set.
         node_queues: the queues that each node runs.
         graph: unique keys, dependencies and batches.
@@ -87,6 +88,7 @@ class MemoryData:
     listeners: dict[MemoryStore, Callable[[frozenset[str]], None]] = field(default_factory=dict)
     commands: dict[int, MemoryCommand] = field(default_factory=dict)
     control: dict[str, dict[int, Callable[[], None]]] = field(default_factory=dict)
+    archived: dict[bytes, Record] = field(default_factory=dict)
     queues: dict[str, QueueSettings] = field(default_factory=dict)
     node_queues: dict[str, list[RunningQueue]] = field(default_factory=dict)
     graph: MemoryGraph = field(default_factory=MemoryGraph)

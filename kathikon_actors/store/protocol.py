@@ -20,6 +20,7 @@ from kathikon_actors.store.graph import GraphStore
 from kathikon_actors.store.leading import LeaderStore
 from kathikon_actors.store.limits import LimitStore
 from kathikon_actors.store.queue_store import QueueStore
+from kathikon_actors.store.retaining import RetentionStore
 from kathikon_actors.store.snapshots import SnapshotStore
 
 __all__ = [
@@ -138,7 +139,7 @@ class Changed:
     made: Record | None = None
 
 
-class Store(GraphStore, LeaderStore, CommandStore, QueueStore, Protocol):
+class Store(GraphStore, LeaderStore, CommandStore, QueueStore, RetentionStore, Protocol):
     """Where jobs are kept. Methods are safe to call from several tasks; each raises `StoreUnavailable` when cut off."""
 
     url: str
