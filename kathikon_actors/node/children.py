@@ -26,7 +26,7 @@ from kathikon_actors.node.state import NodeState
 from kathikon_actors.processes.execution import Executables
 from kathikon_actors.processes.handle import Zygote
 from kathikon_actors.queue.crew import Crew
-from kathikon_actors.queue.gatekeeper import gatekeeper_of
+from kathikon_actors.queue.gatekeeper import Gatekeeper
 from kathikon_actors.queue.tree import queue_spec
 from kathikon_actors.store.border import Border
 from kathikon_actors.store.embedded import EmbeddedServer
@@ -81,9 +81,8 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         ChildSpec("queue keeper", _queue_keeper, args=(state,)),
         ChildSpec("commands", _commands, args=(state,)),
         ChildSpec("leadership", state.leadership.run, args=(state,)),
+        ChildSpec("limiter", _limiter, args=(state,)),
     ]
-    if gatekeeper_of(state.app.queues, state.definitions) is not None:
-        children.append(ChildSpec("limiter", _limiter, args=(state,)))
     if state.app.children:
         children.append(supervisor_spec("children", list(state.app.children)))
     children.append(ChildSpec("telemetry", state.bus.serve))
@@ -96,7 +95,7 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
     table.on_stored, table.on_progress = state.watch.inserted, state.watch.progressed
     table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
-    state.gatekeeper = gatekeeper_of(state.app.queues, state.definitions)
+    state.gatekeeper = Gatekeeper(state.queues, state.definitions)
     state.lease_lost = trio.Event()
     try:
         task_status.started()

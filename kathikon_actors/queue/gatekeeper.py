@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
     from kathikon_actors.jobs.worker import WorkerDefinition
 
-__all__ = ["Family", "Gatekeeper", "gatekeeper_of"]
+__all__ = ["Family", "Gatekeeper"]
 
 LINGER: Final = 1.0
 """Seconds that a node keeps what it does not use."""
@@ -63,7 +63,8 @@ class Gatekeeper:
     """All limits of one node.
 
     Args:
-        queues: of the app; `workers` likewise.
+        queues: that the node runs; others may come and go.
+        workers: of the app.
         clock: monotonic seconds.
 
     Attributes:
@@ -80,7 +81,8 @@ class Gatekeeper:
         self.clock = clock
         self.valid_until = float("inf")
         self.wake: Callable[[], None] = _nobody
-        self._queues = {name: _of_queue(queue) for name, queue in queues.items()}
+        self._declared = queues
+        self._queues: dict[str, tuple[Family, ...]] = {}
         self._workers = {name: families for name, worker in workers.items() if (families := _of_worker(worker))}
         self._rules: dict[tuple[str, str], tuple[Family, ...]] = {}
         self._running: dict[bytes, list[tuple[Gate, bool]]] = {}
@@ -91,13 +93,10 @@ class Gatekeeper:
         self._next_look = 0.0
 
     def concerns(self, queue: str) -> bool:
-        """Tell whether any job of a queue may be limited."""
+        """Tell whether any job of a queue may be limited; to be asked when a queue starts."""
+        self._queues[queue] = _of_queue(self._declared[queue])
+        self._rules.clear()
         return bool(self._workers or self._queues[queue])
-
-    @property
-    def has_rules(self) -> bool:
-        """Whether anything is limited at all."""
-        return bool(self._workers) or any(self._queues.values())
 
     def rules(self, queue: str, worker: str) -> tuple[Family, ...]:
         """Give the limits that a worker's jobs in a queue have to keep."""
@@ -248,12 +247,6 @@ class Gatekeeper:
             heappush(self._timers, (at, self._numbers, gate))
             if self._timers[0][2] is gate:
                 self.wake()
-
-
-def gatekeeper_of(queues: Mapping[str, Queue], workers: Mapping[str, WorkerDefinition]) -> Gatekeeper | None:
-    """Give the gatekeeper of an app, `None` when nothing is limited: then nobody pays for one."""
-    keeper = Gatekeeper(queues, workers)
-    return keeper if keeper.has_rules else None
 
 
 def _of_worker(worker: WorkerDefinition) -> tuple[Family, ...]:
