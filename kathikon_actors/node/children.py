@@ -28,7 +28,7 @@ from kathikon_actors.processes.handle import Zygote
 from kathikon_actors.queue.crew import Crew
 from kathikon_actors.queue.gatekeeper import Gatekeeper
 from kathikon_actors.queue.tree import queue_spec
-from kathikon_actors.store.border import Border
+from kathikon_actors.store.border import border_of
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.journal import FLUSH_TIMEOUT, Journal
 from kathikon_actors.store.protocol import Membership
@@ -91,7 +91,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
 
 async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Hold the jobs. Its end ends everything that stands on it: the store gives up and the node starts again."""
-    table = state.table = Table({name: Border(queue.max_in_memory) for name, queue in state.queues.items()})
+    table = state.table = Table({name: border_of(queue) for name, queue in state.queues.items()})
     table.on_stored, table.on_progress = state.watch.inserted, state.watch.progressed
     table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None

@@ -22,6 +22,7 @@ from kathikon_actors.jobs.errors import (
     JobNotFound,
     KathikonError,
     NodeStopping,
+    QueueFull,
     StoreUnavailable,
     UnknownWorker,
     WaitTimeout,
@@ -150,6 +151,7 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
         Raises:
             UnknownWorker, UnknownQueue, UnknownOption, InvalidJob, TypeError: it does not fit; nothing was stored.
             AlreadyExists: the given id is taken.
+            QueueFull: the queue holds its `max_depth` of jobs; nothing was stored.
             NodeStopping: the node takes no more work.
             StoreUnavailable: not committed within the node's `insert_timeout`.
 
@@ -188,7 +190,7 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
         chunks = Chunks(self._state, self._insert_timeout)
         async for new in new_jobs(jobs):
             try:
-                chunks.add(self._build(new), given_id="id" in new.given)
+                chunks.add(self._build(new, chunks.records), given_id="id" in new.given)
             except NodeStopping:
                 raise
             except (KathikonError, TypeError) as error:
@@ -224,7 +226,7 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
             raise InvalidJob(definition.name, f"args[{bad[0]!r}]", "has a key that is not a string")
         return NewJob(definition.name, definition.bind((), args or {}), definition, options)
 
-    def _build(self, new: object) -> Record:
+    def _build(self, new: object, coming: Sequence[Record] = ()) -> Record:
         state = self._state
         if state.draining:
             raise NodeStopping(f'node "{state.name}" is stopping and takes no more jobs')
@@ -238,6 +240,11 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
         if refusal is not None:
             raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
         record.node = state.name
+        border = None if state.table is None else state.table.borders.get(record.queue)
+        if border is not None and border.depth is not None:
+            depth = border.full_with(record.queue, coming)
+            if depth is not None:
+                raise QueueFull(record.queue, depth, border.depth)
         return record
 
     # -- looking ------------------------------------------------------------------------------------------------

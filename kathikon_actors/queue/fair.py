@@ -95,9 +95,5 @@ class FairHeap:
         record = self.first()
         return None if record is None else key_of(record)
 
-    def holds(self, partition: str | None) -> bool:
-        """Tell whether a partition has jobs here."""
-        return partition in self._partitions
-
     def __len__(self) -> int:
         return self._size
