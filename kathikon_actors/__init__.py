@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.batch import Batch, at_least
     from kathikon_actors.jobs.batch_status import BatchStatus
     from kathikon_actors.jobs.breaker import Breaker
+    from kathikon_actors.jobs.cron import Cron, CronEntry, CronExists, CronNotFound
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
@@ -216,6 +217,7 @@ _HOMES = {
     "jobs.breaker": ("Breaker",),
     "jobs.limits": ("Limit", "Rate"),
     "jobs.filters": ("Filter",),
+    "jobs.cron": ("Cron", "CronEntry", "CronExists", "CronNotFound"),
     "jobs.middleware": ("CallNext", "Middleware"),
     "jobs.batch": ("Batch", "at_least"),
     "jobs.batch_status": ("BatchStatus",),
@@ -262,6 +264,10 @@ __all__ = [
     "Client",
     "Consumer",
     "ConsumerSupervisor",
+    "Cron",
+    "CronEntry",
+    "CronExists",
+    "CronNotFound",
     "DemandDispatcher",
     "DependenciesNotFound",
     "Discard",

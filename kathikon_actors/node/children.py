@@ -14,6 +14,7 @@ from kathikon_actors import faults
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
 from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
+from kathikon_actors.node.cron_clock import CronClock
 from kathikon_actors.node.intake import Intake
 from kathikon_actors.node.limiter import Limiter
 from kathikon_actors.node.manage import take_up_doubtful
@@ -23,6 +24,7 @@ from kathikon_actors.node.queue_keeper import QueueKeeper, load_queues
 from kathikon_actors.node.rescuer import Rescuer
 from kathikon_actors.node.scheduler import Scheduler
 from kathikon_actors.node.state import NodeState
+from kathikon_actors.processes.execution import Executables
 from kathikon_actors.processes.handle import Zygote
 from kathikon_actors.queue.crew import Crew
 from kathikon_actors.queue.gatekeeper import gatekeeper_of
@@ -84,6 +86,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         ChildSpec("queue keeper", _queue_keeper, args=(state,)),
         ChildSpec("commands", _commands, args=(state,)),
         ChildSpec("leadership", state.leadership.run, args=(state,)),
+        ChildSpec("crons", _crons, args=(state,)),
     ]
     if gatekeeper_of(state.app.queues, state.definitions) is not None:
         children.append(ChildSpec("limiter", _limiter, args=(state,)))
@@ -274,6 +277,7 @@ def _crew(state: NodeState, name: str) -> Crew:
         state.kind_of,
         state.backoff,
         bus=state.bus,
+        executables=lambda: Executables(dict(state.definitions), {}, state.app.middleware),
     )
     crew.draining = state.draining
     crew.paused = name in state.paused
@@ -292,6 +296,11 @@ async def _mourners(state: NodeState, *, task_status: trio.TaskStatus[None] = tr
 async def _scheduler(state: NodeState, *, task_status: trio.TaskStatus[Scheduler] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the timer of due jobs."""
     await Scheduler(state.the_table(), state.clock).run(task_status=task_status)
+
+
+async def _crons(state: NodeState, *, task_status: trio.TaskStatus[CronClock] = trio.TASK_STATUS_IGNORED) -> None:
+    """Fire cron entries."""
+    await CronClock(state).run(task_status=task_status)
 
 
 async def _claimer(state: NodeState, *, task_status: trio.TaskStatus[Claimer] = trio.TASK_STATUS_IGNORED) -> None:

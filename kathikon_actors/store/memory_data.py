@@ -15,6 +15,7 @@ from kathikon_actors.jobs.errors import JobNotFound, OwnedElsewhere
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
+from kathikon_actors.store.memory_crons import CronData
 from kathikon_actors.store.memory_graph import MemoryGraph
 from kathikon_actors.store.memorylimits import LimitData
 from kathikon_actors.store.protocol import Changed
@@ -79,6 +80,7 @@ class MemoryData:
         graph: unique keys, dependencies and batches.
         told: queues in which rows became ready for anybody, and whose listeners are not told yet.
         snapshots: of actors, the newest first, by node_id and name.
+        crons: the cron entries.
         leader: node_id, term, and when its lease ends, as microseconds since 1970.
     """
 
@@ -100,6 +102,7 @@ class MemoryData:
     told: set[str] = field(default_factory=set)
     snapshots: dict[tuple[int, str], list[StoredSnapshot]] = field(default_factory=dict)
     leader: tuple[int, int, int] = (0, 0, 0)
+    crons: CronData = field(default_factory=CronData)
 
     def row(self, job_id: bytes) -> Record:
         """Give the row of a job that is there."""

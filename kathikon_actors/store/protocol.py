@@ -16,6 +16,7 @@ from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
 from kathikon_actors.store.commands import CommandStore
+from kathikon_actors.store.cron_store import CronStore
 from kathikon_actors.store.figures import FigureStore
 from kathikon_actors.store.graph import GraphStore
 from kathikon_actors.store.leading import LeaderStore
@@ -154,6 +155,11 @@ class Store(GraphStore, LeaderStore, CommandStore, QueueStore, RetentionStore, F
     @property
     def snapshots(self) -> SnapshotStore:
         """Where the snapshots of actors are kept."""
+        ...
+
+    @property
+    def crons(self) -> CronStore:
+        """Where the cron entries are kept."""
         ...
 
     async def open(self) -> None:

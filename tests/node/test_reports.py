@@ -69,9 +69,10 @@ async def test_a_client_reports_on_all_nodes(postgres_dsn: str, monkeypatch: pyt
         await run_some(two)
 
         async def is_told() -> bool:
-            found = await client.report()
+            found = await client.report(window=60)
             told = {entry.name: entry for entry in found.workers}
-            return "fail_until" in told and told["fail_until"].failed_attempts == 2
+            ended = sum(queue.throughput for queue in found.queues) * 60
+            return round(ended) == 14 and told["fail_until"].failed_attempts == 2
 
         await eventually(is_told, "both have told")
         found = await client.report(window=60)
