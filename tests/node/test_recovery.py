@@ -111,7 +111,11 @@ def _alive(pid: int) -> bool:
         ("queues", "queue wide", "producer"),
         ("scheduler",),
         ("claimer",),
-        ("rescuer",),
+        ("maintenance", "rescuer"),
+        ("maintenance", "pruner"),
+        ("leadership",),
+        ("commands",),
+        ("queue keeper",),
     ],
     ids="/".join,
 )
