@@ -18,7 +18,7 @@ from kathikon_actors import App, Queue, constant, open_node, worker
 @worker(queue="mixed")
 async def innocent(number: int) -> int:
     """Wait for somebody, as most jobs do."""
-    await trio.sleep(0.2)
+    await trio.sleep(0.1)
     return number
 
 
