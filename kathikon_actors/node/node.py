@@ -38,10 +38,11 @@ from kathikon_actors.node.children import node_children
 from kathikon_actors.node.chunks import CHUNK, Chunks
 from kathikon_actors.node.client import insert_on
 from kathikon_actors.node.composition import Composition
+from kathikon_actors.node.crons import Crons, Schedules, declared_rows
 from kathikon_actors.node.listing import InsertedMany, job_of, new_jobs
 from kathikon_actors.node.manage import JobActions
 from kathikon_actors.node.operations import Operations
-from kathikon_actors.node.queue_operations import QueueOperations
+from kathikon_actors.node.reporting import NodeReports
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.node.telemetry import Telemetry, report_supervisors, telemetry_of
 from kathikon_actors.store.connection import open_loop
@@ -85,7 +86,7 @@ class NodeStatistics:
     degraded: tuple[str, ...] = ()
 
 
-class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
+class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedules):
     """A running node. Made by `open_node`."""
 
     def __init__(self, state: NodeState, tree: Supervisor, insert_timeout: float) -> None:
@@ -110,6 +111,17 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
     def format_tree(self) -> str:
         """Draw the supervision tree."""
         return self._tree.format_tree()
+
+    @property
+    def crons(self) -> Crons:
+        """The cron entries of the store: add, change, pause, resume, run now, remove, list.
+
+        Example:
+            ```python
+            await node.crons.pause("nightly")
+            ```
+        """
+        return Crons(lambda: self._state.store.crons, self._build, self._ids_and_now)
 
     def _operator(self) -> Store:
         return self._state.store
@@ -414,6 +426,11 @@ async def open_node(
     else:
         driver = PostgresStore(url.text)
     state = NodeState(app, definitions, driver, name, lease)
+    state.declared_crons = declared_rows(
+        list(app.crons.values()),
+        definitions,
+        lambda new: build_record(new, definitions[new.worker], app.defaults, state.ids, 0),
+    )
     for handler in app.telemetry:
         state.bus.subscribe(handler)
     async with open_loop(), telemetry_of(state):
