@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
+from kathikon_actors.jobs.cron import CronEntry
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.new_job import NewJob
@@ -17,9 +18,13 @@ from kathikon_actors.jobs.record import ErrorEntry, HistoryEntry, Job
 from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.states import State
 from kathikon_actors.node.client import Client
+from kathikon_actors.node.crons import SyncCrons
+from kathikon_actors.node.figures import WINDOW
 from kathikon_actors.node.listing import InsertedMany
 from kathikon_actors.node.operations import ChangedMany
 from kathikon_actors.node.queue_operations import QueueStatus
+from kathikon_actors.node.report import Health, Report
+from kathikon_actors.store.figures import KnownNode
 from kathikon_actors.store.protocol import Counts
 from kathikon_actors.store.retaining import Pruned
 
@@ -82,6 +87,15 @@ class SyncClient:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
+
+    @property
+    def crons(self) -> SyncCrons:
+        """The cron entries of the store; see `Node.crons`."""
+        return SyncCrons(self._open().crons, self._call)
+
+    def schedule(self, job: object, args: Mapping[str, Any] | None = None, **how: Any) -> Job | CronEntry:
+        """See `Client.schedule`."""
+        return self._call(self._open().schedule(job, args, **how))
 
     def insert(self, job: object, args: Mapping[str, Any] | None = None, **options: Any) -> Job:
         """See `Client.insert`."""
@@ -146,6 +160,18 @@ class SyncClient:
     def errors(self, job_id: UUID | str) -> Sequence[ErrorEntry]:
         """See `Client.errors`."""
         return self._call(self._open().errors(job_id))
+
+    def nodes(self) -> Sequence[KnownNode]:
+        """See `Client.nodes`."""
+        return self._call(self._open().nodes())
+
+    def report(self, window: float = WINDOW) -> Report:
+        """See `Client.report`."""
+        return self._call(self._open().report(window))
+
+    def health(self) -> Health:
+        """See `Client.health`."""
+        return self._call(self._open().health())
 
     def queues(self) -> Sequence[QueueStatus]:
         """See `Client.queues`."""

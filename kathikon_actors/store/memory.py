@@ -26,7 +26,9 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 from kathikon_actors.store.memory_batches import MemoryGraphStore
 from kathikon_actors.store.memory_commands import MemoryCommands
+from kathikon_actors.store.memory_crons import MemoryCrons
 from kathikon_actors.store.memory_data import MemoryData, MemoryNode, stored, wall_clock
+from kathikon_actors.store.memory_figures import MemoryFigures
 from kathikon_actors.store.memory_queues import MemoryQueues
 from kathikon_actors.store.memory_retention import MemoryRetention
 from kathikon_actors.store.memorylimits import MemoryLimits
@@ -47,7 +49,7 @@ from kathikon_actors.store.snapshots import MemorySnapshotStore
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
 
 
-class MemoryStore(MemoryQueues, MemoryRetention, MemoryCommands, MemoryGraphStore):
+class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, MemoryGraphStore):
     """A `Store` in this process' memory.
 
     Args:
@@ -322,6 +324,11 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryCommands, MemoryGraphStor
         changed = self.data.apply(job_id, change, membership=membership, queues=queues)
         self._hand_out()
         return changed
+
+    @property
+    def crons(self) -> MemoryCrons:
+        """See `Store.crons`."""
+        return MemoryCrons(self.data.crons, self._begin, self.compose)
 
     async def insert_unowned(self, records: Sequence[Record]) -> set[bytes]:
         """See `Store.insert_unowned`."""
