@@ -22,6 +22,7 @@ INSERT_OPTIONS = (
     "meta",
     "result",
     "id",
+    "durability",
 )
 
 
@@ -60,7 +61,8 @@ class NewJob:
 
         Args:
             **options: `queue`, `priority` (higher first), `max_attempts`, `timeout` (seconds), `schedule_in`
-                (seconds), `schedule_at` (datetime), `tags`, `meta`, `result` (`"store"` or `"discard"`), `id`.
+                (seconds), `schedule_at` (datetime), `tags`, `meta`, `result` (`"store"` or `"discard"`), `id`,
+                `durability` (`"commit"`, `"snapshot"` or `"memory"`).
 
         Raises:
             UnknownOption: naming the nearest option.

@@ -22,6 +22,7 @@ from kathikon_actors.jobs.errors import (
     JobNotFound,
     KathikonError,
     NodeStopping,
+    QueueFull,
     StoreUnavailable,
     UnknownWorker,
     WaitTimeout,
@@ -41,6 +42,7 @@ from kathikon_actors.node.state import NodeState
 from kathikon_actors.node.telemetry import Telemetry, report_supervisors, telemetry_of
 from kathikon_actors.store.connection import open_loop
 from kathikon_actors.store.embedded import EmbeddedServer
+from kathikon_actors.store.journal import SNAPSHOT_INTERVAL
 from kathikon_actors.store.lane_queue import Insert
 from kathikon_actors.store.memory import MemoryStore
 from kathikon_actors.store.postgres import PostgresStore
@@ -127,7 +129,7 @@ class Node(JobActions, Operations, Telemetry):
     async def insert(
         self, job: object, args: Mapping[str, Any] | None = None, *, connection: object = None, **options: Any
     ) -> Job:
-        """Insert a job; it is committed when this returns.
+        """Insert a job; it is committed when this returns, unless its `durability` says otherwise.
 
         Args:
             job: `worker.new(...)`, or a worker (or its name) with `args`.
@@ -140,6 +142,7 @@ class Node(JobActions, Operations, Telemetry):
             UnknownWorker, UnknownQueue, UnknownOption, InvalidJob, TypeError: it does not fit; nothing was stored.
             AlreadyExists: the given id is taken.
             NodeStopping: the node takes no more work.
+            QueueFull: it is to live in memory only, and the queue's `max_in_memory` is reached.
             StoreUnavailable: not committed within the node's `insert_timeout`.
 
         Example:
@@ -158,6 +161,9 @@ class Node(JobActions, Operations, Telemetry):
             return Job(record)
         given_id = "id" in options or (isinstance(job, NewJob) and "id" in job.given)
         table = self._state.the_table()
+        if record.durability != "commit" and table.admit(record):
+            await trio.lowlevel.checkpoint()
+            return Job.of(record)
         insert = await table.submit([record], may_conflict=given_id, timeout=self._insert_timeout)
         if await table.committed(insert):
             raise AlreadyExists(as_uuid(record.id))
@@ -177,11 +183,11 @@ class Node(JobActions, Operations, Telemetry):
         async for new in new_jobs(jobs):
             try:
                 chunks.add(self._build(new), given_id="id" in new.given)
-            except NodeStopping:
+            except (NodeStopping, StoreUnavailable):
                 raise
             except (KathikonError, TypeError) as error:
                 chunks.refuse(error)
-            if len(chunks.records) >= CHUNK:
+            if len(chunks.chunk) >= CHUNK:
                 await chunks.submit()
         await chunks.submit()
         await chunks.finish()
@@ -276,7 +282,7 @@ class Node(JobActions, Operations, Telemetry):
 
     async def _find(self, raw: bytes) -> Record | None:
         table = self._state.table
-        record = table.records.get(raw) if table is not None else None
+        record = table.records.get(raw, table.unwritten.ended.get(raw)) if table is not None else None
         if record is not None:
             await trio.lowlevel.checkpoint()
             return record
@@ -298,7 +304,7 @@ class Node(JobActions, Operations, Telemetry):
             jobs=len(table.records) if table is not None else 0,
             running=sum(runner.busy for crew in state.crews.values() for runner in crew.runners),
             uncommitted_inserts=table.inserts.rows if table is not None else 0,
-            uncommitted_outcomes=table.outcomes.rows if table is not None else 0,
+            uncommitted_outcomes=table.outcomes.rows + len(table.unwritten) if table is not None else 0,
             commits=journal.commits if journal is not None else 0,
             rows=journal.rows if journal is not None else 0,
             cuts=state.link.cuts,
@@ -343,8 +349,9 @@ class _Chunks:
         self._index = -1
         self._places: dict[bytes, int] = {}
         self._may_conflict = False
-        self._in_flight: deque[tuple[Table, Insert]] = deque()
-        self.records: list[Record] = []
+        self._in_flight: deque[tuple[Table, Insert, list[Record]]] = deque()
+        self._to_commit: list[Record] = []
+        self.chunk: list[Record] = []
         self.ids: list[UUID] = []
         self.errors: list[tuple[int, KathikonError | TypeError]] = []
 
@@ -357,7 +364,16 @@ class _Chunks:
                 self.errors.append((self._index, AlreadyExists(as_uuid(record.id))))
                 return
             self._places[record.id] = self._index
-        self.records.append(record)
+        if record.durability == "commit" or not self._admit(record):
+            self._to_commit.append(record)
+        self.chunk.append(record)
+
+    def _admit(self, record: Record) -> bool:
+        try:
+            return self._state.the_table().admit(record)
+        except QueueFull:
+            self._index -= 1  # `refuse` counts it
+            raise
 
     def refuse(self, error: KathikonError | TypeError) -> None:
         """The next job of the input does not fit."""
@@ -366,11 +382,17 @@ class _Chunks:
 
     async def submit(self) -> None:
         """Queue what was filled; wait for the oldest chunk when many are under way."""
-        if self.records:
+        if self._to_commit:
             table = self._state.the_table()
-            insert = await table.submit(self.records, may_conflict=self._may_conflict, timeout=self._timeout)
-            self._in_flight.append((table, insert))
-            self.records, self._may_conflict = [], False
+            insert = await table.submit(self._to_commit, may_conflict=self._may_conflict, timeout=self._timeout)
+            self._in_flight.append((table, insert, self.chunk))
+            self._to_commit, self._may_conflict = [], False
+        elif self.chunk:
+            while self._in_flight:
+                await self._finish_one()
+            self.ids += [as_uuid(record.id) for record in self.chunk]
+            await trio.lowlevel.checkpoint()
+        self.chunk = []
         if len(self._in_flight) >= CHUNKS_IN_FLIGHT:
             await self._finish_one()
 
@@ -381,9 +403,9 @@ class _Chunks:
         await trio.lowlevel.checkpoint()
 
     async def _finish_one(self) -> None:
-        table, insert = self._in_flight.popleft()
+        table, insert, chunk = self._in_flight.popleft()
         existing = await table.committed(insert)
-        for record in insert.records:
+        for record in chunk:
             if record.id in existing:
                 self.errors.append((self._places[record.id], AlreadyExists(as_uuid(record.id))))
             else:
@@ -399,6 +421,7 @@ async def open_node(
     lease: float = 30.0,
     shutdown_timeout: float = 25.0,
     insert_timeout: float = 30.0,
+    snapshot_interval: float = SNAPSHOT_INTERVAL,
 ) -> AsyncIterator[Node]:
     """Run a node round a block.
 
@@ -414,6 +437,7 @@ async def open_node(
         lease: seconds after which others may take the jobs of a node that is silent.
         shutdown_timeout: seconds that running jobs have to finish.
         insert_timeout: seconds that an insert waits for its commit.
+        snapshot_interval: seconds after which the changes of jobs with `durability="snapshot"` are written.
 
     Raises:
         BadConfiguration: the app, the name or the store URL does not fit.
@@ -430,6 +454,8 @@ async def open_node(
     """
     if not isinstance(app, App):
         raise BadConfiguration(f"open_node takes an App, not {app!r}")
+    if not snapshot_interval > 0:
+        raise BadConfiguration(f"open_node: snapshot_interval is {snapshot_interval!r}; give seconds above 0")
     name = _node_name(name)
     definitions = app.definitions()
     url = parse_store_url(store)
@@ -443,7 +469,7 @@ async def open_node(
         driver = PostgresStore(server.dsn)
     else:
         driver = PostgresStore(url.text)
-    state = NodeState(app, definitions, driver, name, lease)
+    state = NodeState(app, definitions, driver, name, lease, snapshot_interval)
     for handler in app.telemetry:
         state.bus.subscribe(handler)
     async with open_loop(), telemetry_of(state):

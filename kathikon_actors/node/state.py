@@ -17,6 +17,7 @@ from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.worker import WorkerDefinition
 from kathikon_actors.node.leadership import Leadership
 from kathikon_actors.node.link import Link
+from kathikon_actors.store.journal import SNAPSHOT_INTERVAL
 from kathikon_actors.telemetry.bus import Bus
 from kathikon_actors.telemetry.jobs import JobWatch
 
@@ -47,6 +48,7 @@ class NodeState:
     Attributes:
         store: the driver behind the journal; one object for the node's whole life.
         lease: seconds.
+        snapshot_interval: seconds between two writes of the jobs that are not written at once.
         bus: what happens in the node is told there; `watch` tells of the jobs.
         table: `None` until the child of that name has made it.
         membership: `None` until this life of the table has joined.
@@ -62,13 +64,20 @@ class NodeState:
     """
 
     def __init__(
-        self, app: App, definitions: Mapping[str, WorkerDefinition], store: Store, name: str, lease: float
+        self,
+        app: App,
+        definitions: Mapping[str, WorkerDefinition],
+        store: Store,
+        name: str,
+        lease: float,
+        snapshot_interval: float = SNAPSHOT_INTERVAL,
     ) -> None:
         self.app = app
         self.definitions = definitions
         self.store = store
         self.name = name
         self.lease = lease
+        self.snapshot_interval = snapshot_interval
         self.link = Link()
         self.bus = Bus(name)
         self.watch = JobWatch(self.bus, lambda record: record.node == name)

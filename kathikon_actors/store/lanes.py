@@ -137,16 +137,22 @@ class CommitLane:
         """See `Store.commit_outcomes`."""
         usual = [record for record in records if ends_usually(record)]
         others = [record for record in records if not ends_usually(record)] if len(usual) < len(records) else []
-        finished = [record for record in others if record.state in TERMINAL_STATES]
-        changed = [record for record in others if record.state not in TERMINAL_STATES]
+        finished = [record for record in others if record.fence >= 0 and record.state in TERMINAL_STATES]
+        changed = [record for record in others if record.fence >= 0 and record.state not in TERMINAL_STATES]
+        fresh = [record for record in others if record.fence < 0] if len(finished) + len(changed) < len(others) else []
         steps: list[tuple[str, Columns]] = []
         if usual:
             steps.append(("complete_rows", usual_ends(usual)))
         if finished:
             steps.append(("finish_rows", outcome_columns(finished)))
-        if changed or not steps:
+        if changed or not (steps or fresh):
             steps.append(("change_rows", outcome_columns(changed)))
-        return await self.connection.run(self._write, membership, batch, steps)
+        rows: dict[str, list[tuple[Any, ...]]] = {}
+        if fresh:
+            owner = membership.node_id
+            rows["jobs"] = wide_rows(owner, [r for r in fresh if r.state not in TERMINAL_STATES])
+            rows["finished_jobs"] = wide_rows(owner, [r for r in fresh if r.state in TERMINAL_STATES])
+        return await self.connection.run(self._write, membership, batch, steps, rows)
 
     async def last_batch(self, membership: Membership) -> int:
         """See `Store.last_batch`. On a new connection it waits for the last one's commit and shuts it out."""
@@ -203,12 +209,20 @@ class CommitLane:
         return existed
 
     async def _write(
-        self, raw: Raw, membership: Membership, batch: int, steps: list[tuple[str, Columns]]
+        self,
+        raw: Raw,
+        membership: Membership,
+        batch: int,
+        steps: list[tuple[str, Columns]],
+        rows: dict[str, list[tuple[Any, ...]]],
     ) -> set[bytes]:
         fence = await self._fence.key(raw, membership)
-        several = len(steps) > 1
+        several = len(steps) > 1 or bool(rows)
         if several:
-            await raw.execute("BEGIN")
+            await self._begin(raw, membership, batch)
+        for table, fresh in rows.items():
+            if fresh:
+                await raw.copy_records_to_table(table, schema_name="kathikon", columns=_WIDE_COLUMNS, records=fresh)
         fenced: set[bytes] = set()
         for name, columns in steps:
             row = await raw.fetchrow(statement(name), *fence, batch, *columns)

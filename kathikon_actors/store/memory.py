@@ -293,10 +293,11 @@ class MemoryStore(MemoryCommands):
         fenced = set()
         for fence, record in written:
             before = owned.get(record.id)
-            if before is None or before.attempt != fence:
+            if (before is None and fence >= 0) or (before is not None and before.attempt != fence):
                 fenced.add(record.id)
             elif record.state in TERMINAL_STATES:
-                del data.live[record.id], owned[record.id]
+                if before is not None:
+                    del data.live[record.id], owned[record.id]
                 data.finished[record.id] = record
             else:
                 data.live[record.id] = owned[record.id] = record
@@ -475,6 +476,7 @@ def _stored(record: Record, node: str | None) -> Record:
     stored = copy(record)
     stored.fence = stored.attempt
     stored.dirty = False
+    stored.durability = "commit"
     stored.node = node
     return stored
 
