@@ -50,10 +50,16 @@ if TYPE_CHECKING:
     from kathikon_actors.actors.system import ActorSystem, open_actor_system
     from kathikon_actors.actors.timers import Timer
     from kathikon_actors.jobs.backoff import constant, exponential, linear
+    from kathikon_actors.jobs.batch import Batch, at_least
+    from kathikon_actors.jobs.batch_status import BatchStatus
     from kathikon_actors.jobs.breaker import Breaker
+    from kathikon_actors.jobs.cron import Cron, CronEntry, CronExists, CronNotFound
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
+        BatchClosed,
+        BatchNotFound,
+        DependenciesNotFound,
         EmptyFilter,
         InvalidJob,
         InvalidState,
@@ -62,14 +68,17 @@ if TYPE_CHECKING:
         LeaseLost,
         NodeNameTaken,
         NodeStopping,
+        NoNode,
         OwnedElsewhere,
         QueueFull,
         QueuePaused,
+        QueueTimeout,
         StoreUnavailable,
         UnknownOption,
         UnknownQueue,
         UnknownWorker,
         WaitTimeout,
+        WorkflowCycle,
     )
     from kathikon_actors.jobs.filters import Filter
     from kathikon_actors.jobs.limits import Limit, Rate
@@ -77,15 +86,24 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
     from kathikon_actors.jobs.record import Job
+    from kathikon_actors.jobs.retention import Retention
+    from kathikon_actors.jobs.unique import Unique
     from kathikon_actors.jobs.worker import Worker, WorkerFunction, worker
+    from kathikon_actors.jobs.workflow import Workflow
     from kathikon_actors.node.app import App, Queue
     from kathikon_actors.node.client import Client
+    from kathikon_actors.node.composition import OpenBatch
     from kathikon_actors.node.listing import InsertedMany
     from kathikon_actors.node.node import Node, open_node
     from kathikon_actors.node.operations import ChangedMany
+    from kathikon_actors.node.queue_operations import QueueStatus
     from kathikon_actors.node.sync_client import SyncClient
+    from kathikon_actors.store.retaining import Pruned
 
 _HOMES = {
+    "store.retaining": ("Pruned",),
+    "jobs.retention": ("Retention",),
+    "node.queue_operations": ("QueueStatus",),
     "actors.actor": ("Actor",),
     "actors.errors": (
         "ActorDied",
@@ -163,6 +181,9 @@ _HOMES = {
     "jobs.errors": (
         "AlreadyExists",
         "BadConfiguration",
+        "BatchClosed",
+        "BatchNotFound",
+        "DependenciesNotFound",
         "EmptyFilter",
         "InvalidJob",
         "InvalidState",
@@ -179,11 +200,20 @@ _HOMES = {
         "UnknownQueue",
         "UnknownWorker",
         "WaitTimeout",
+        "WorkflowCycle",
+        "NoNode",
+        "QueueTimeout",
     ),
     "jobs.breaker": ("Breaker",),
     "jobs.limits": ("Limit", "Rate"),
     "jobs.filters": ("Filter",),
+    "jobs.cron": ("Cron", "CronEntry", "CronExists", "CronNotFound"),
     "jobs.middleware": ("CallNext", "Middleware"),
+    "jobs.batch": ("Batch", "at_least"),
+    "jobs.batch_status": ("BatchStatus",),
+    "jobs.unique": ("Unique",),
+    "jobs.workflow": ("Workflow",),
+    "node.composition": ("OpenBatch",),
     "jobs.new_job": ("NewJob",),
     "jobs.outcomes": ("Cancel", "Discard", "Fail", "Retry", "Snooze"),
     "jobs.record": ("Job",),
@@ -209,6 +239,10 @@ __all__ = [
     "App",
     "BadConfiguration",
     "BadReturnValue",
+    "Batch",
+    "BatchClosed",
+    "BatchNotFound",
+    "BatchStatus",
     "Breaker",
     "BroadcastDispatcher",
     "CallNext",
@@ -220,7 +254,12 @@ __all__ = [
     "Client",
     "Consumer",
     "ConsumerSupervisor",
+    "Cron",
+    "CronEntry",
+    "CronExists",
+    "CronNotFound",
     "DemandDispatcher",
+    "DependenciesNotFound",
     "Discard",
     "Dispatcher",
     "Down",
@@ -243,23 +282,29 @@ __all__ = [
     "Monitor",
     "NewJob",
     "NoActorSystem",
+    "NoNode",
     "NoSnapshotMethods",
     "NoSuchActor",
     "Node",
     "NodeNameTaken",
     "NodeStopping",
     "NotInACall",
+    "OpenBatch",
     "OwnedElsewhere",
     "PartitionDispatcher",
     "ProcessDied",
     "Producer",
     "ProducerConsumer",
+    "Pruned",
     "Queue",
     "QueueFull",
     "QueuePaused",
+    "QueueStatus",
+    "QueueTimeout",
     "Rate",
     "RemoteError",
     "ReplyTo",
+    "Retention",
     "Retry",
     "Snapshot",
     "SnapshotEvent",
@@ -278,6 +323,7 @@ __all__ = [
     "SyncClient",
     "Timeout",
     "Timer",
+    "Unique",
     "UnknownMessage",
     "UnknownOption",
     "UnknownQueue",
@@ -286,7 +332,10 @@ __all__ = [
     "WaitTimeout",
     "Worker",
     "WorkerFunction",
+    "Workflow",
+    "WorkflowCycle",
     "actor_spec",
+    "at_least",
     "call_many",
     "constant",
     "defer_reply",

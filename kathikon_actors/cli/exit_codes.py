@@ -46,6 +46,7 @@ def _table() -> dict[type, ExitCode]:
         errors.NodeNameTaken: ExitCode.WRONG_STATE,
         errors.NodeStopping: ExitCode.WRONG_STATE,
         errors.QueueFull: ExitCode.WRONG_STATE,
+        errors.NoNode: ExitCode.UNAVAILABLE,
         errors.QueuePaused: ExitCode.WRONG_STATE,
         errors.EmptyFilter: ExitCode.USAGE,
         errors.OwnedElsewhere: ExitCode.UNAVAILABLE,

@@ -13,16 +13,19 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from kathikon_actors.jobs import json, machine
+from kathikon_actors.jobs.composing import COMPOSING_OPTIONS, compose, is_composed
 from kathikon_actors.jobs.durability import Durability, explain_durability
 from kathikon_actors.jobs.errors import InvalidJob, UnknownQueue
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Record, to_us
+from kathikon_actors.jobs.unique import Unique
 from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, LARGEST, SMALLEST, is_tag
 
 __all__ = ["Defaults", "NamedWorker", "WorkerDefaults", "build_record"]
 
 _UTC = ZoneInfo("UTC")
+_COMPOSING = frozenset(COMPOSING_OPTIONS)
 _MAX_AHEAD = 100 * 365 * 86_400
 
 
@@ -87,6 +90,11 @@ class WorkerDefaults(Protocol):
         """When its jobs are written."""
         ...
 
+    @property
+    def unique(self) -> Unique | None:
+        """Which of its jobs count as the same."""
+        ...
+
 
 @dataclass(frozen=True)
 class NamedWorker:
@@ -99,6 +107,7 @@ class NamedWorker:
     priority: int = 0
     tags: tuple[str, ...] = ()
     durability: Durability | None = None
+    unique: Unique | None = None
 
 
 def build_record(new: NewJob, definition: WorkerDefaults, defaults: Defaults, ids: IdSource, now: int) -> Record:
@@ -131,6 +140,10 @@ def build_record(new: NewJob, definition: WorkerDefaults, defaults: Defaults, id
         raise UnknownQueue(str(record.queue), defaults.queues)
     if not record.id:
         record.id = ids.next(now)
+    if definition.unique is not None or (new.given and not _COMPOSING.isdisjoint(new.given)):
+        compose(record, new.given, definition.unique)
+    if record.durability != "commit" and ("id" in new.given or is_composed(record)):
+        _must_be_stored(record)
     machine.inserted(record)
     return record
 
@@ -178,11 +191,13 @@ def _apply(record: Record, given: dict[str, Any], timezone: ZoneInfo) -> None:
     record.keep_result = _keep_result(name, given.get("result", "store"))
     if given.get("durability") is not None:
         record.durability = _durability(name, given["durability"])
-    if record.durability != "commit" and ("id" in given or record.extra is not None):
-        # Whether there is another such job only the store can tell.
-        if record.durability == "memory":
-            raise InvalidJob(name, "durability", 'is "memory", but what is to be unique or linked has to be stored')
-        record.durability = "commit"
+
+
+def _must_be_stored(record: Record) -> None:
+    """Whether there is another such job, and what it is linked to, only the store can tell."""
+    if record.durability == "memory":
+        raise InvalidJob(record.worker, "durability", 'is "memory", but what is unique or linked has to be stored')
+    record.durability = "commit"
 
 
 def _durability(worker: str, value: Any) -> Durability:

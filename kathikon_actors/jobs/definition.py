@@ -21,6 +21,7 @@ from kathikon_actors.jobs.failures import FailureRules, check_discard_on, check_
 from kathikon_actors.jobs.limits import Limit, Rate, check_limit
 from kathikon_actors.jobs.middleware import Middleware, check_middleware
 from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.unique import Unique
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.worker import Worker
@@ -48,12 +49,19 @@ def _check_durability(worker: str, value: object) -> Durability | None:
     return check_durability(f"worker {worker}", value)
 
 
+def _check_unique(worker: str, value: object) -> Unique | None:
+    if value is not None and not isinstance(value, Unique):
+        raise BadConfiguration(f"worker {worker}: unique is {value!r}; give Unique(...)")
+    return value
+
+
 EXTRA_OPTIONS: Final[Mapping[str, tuple[Any, Callable[[str, Any], Any]]]] = types.MappingProxyType(
     {
         "retry_on": ((), check_retry_on),
         "discard_on": ((), check_discard_on),
         "middleware": ((), _check_chain),
         "on_discard": (None, _check_on_discard),
+        "unique": (None, _check_unique),
         "concurrency": (None, partial(check_limit, "concurrency")),
         "rate_limit": (None, partial(check_limit, "rate_limit")),
         "breaker": (None, partial(check_limit, "breaker")),
@@ -76,6 +84,7 @@ class WorkerDefinition:
         rules: what `retry_on` and `discard_on` say of exceptions.
         middleware: the worker's own chain.
         on_discard: called with the job when it was discarded by its own failure.
+        unique: which of its jobs count as the same.
         concurrency: how many of its jobs run at the same time, on all nodes together.
         rate_limit: how many of them start in a time, on all nodes together.
         breaker: when it is given a rest.
@@ -86,6 +95,7 @@ class WorkerDefinition:
     discard_on: frozenset[type[BaseException]]
     middleware: tuple[Middleware, ...]
     on_discard: Callable[[Job], object] | None
+    unique: Unique | None
     concurrency: Limit | None
     rate_limit: Rate | None
     breaker: Breaker | None

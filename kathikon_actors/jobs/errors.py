@@ -8,22 +8,28 @@ from collections.abc import Iterable, Sequence
 __all__ = [
     "AlreadyExists",
     "BadConfiguration",
+    "BatchClosed",
+    "BatchNotFound",
+    "DependenciesNotFound",
     "EmptyFilter",
     "InvalidJob",
     "InvalidState",
     "JobNotFound",
     "KathikonError",
     "LeaseLost",
+    "NoNode",
     "NodeNameTaken",
     "NodeStopping",
     "OwnedElsewhere",
     "QueueFull",
     "QueuePaused",
+    "QueueTimeout",
     "StoreUnavailable",
     "UnknownOption",
     "UnknownQueue",
     "UnknownWorker",
     "WaitTimeout",
+    "WorkflowCycle",
     "did_you_mean",
 ]
 
@@ -99,6 +105,52 @@ class JobNotFound(KathikonError, LookupError):
         super().__init__(f"no job with id {job_id}; list jobs to see the ids there are")
 
 
+class DependenciesNotFound(KathikonError, LookupError):
+    """Jobs that a new one is to wait for do not exist; it was not stored.
+
+    Attributes:
+        worker: of the new job.
+        missing: the ids, as text.
+    """
+
+    def __init__(self, worker: str, missing: Sequence[str]) -> None:
+        self.worker = worker
+        self.missing = tuple(missing)
+        super().__init__(
+            f"job for {worker}: depends_on names jobs that do not exist: {', '.join(missing)}; "
+            "insert them first, or give them in the same Workflow"
+        )
+
+
+class BatchNotFound(KathikonError, LookupError):
+    """No batch has this id; nothing was stored."""
+
+    def __init__(self, batch_id: object) -> None:
+        self.batch_id = batch_id
+        super().__init__(f"no batch with id {batch_id}; open one with open_batch, or list the batches there are")
+
+
+class BatchClosed(KathikonError):
+    """The batch is sealed and takes no more jobs; nothing was stored."""
+
+    def __init__(self, batch_id: object) -> None:
+        self.batch_id = batch_id
+        super().__init__(f"batch {batch_id} is closed and takes no more jobs; append before its block ends")
+
+
+class WorkflowCycle(KathikonError, ValueError):
+    """Steps of a workflow wait for each other in a circle; nothing was stored.
+
+    Attributes:
+        members: the steps of the circle, each waiting for the next one, the last one for the first.
+    """
+
+    def __init__(self, members: Sequence[str]) -> None:
+        self.members = tuple(members)
+        circle = " -> ".join([*members, members[0]])
+        super().__init__(f"workflow: these steps wait for each other: {circle}; take one of these dependencies out")
+
+
 class InvalidState(KathikonError):
     """The job is in a state from which this change is not legal; row and history are untouched.
 
@@ -169,6 +221,25 @@ class QueuePaused(KathikonError):
     def __init__(self, queue: str) -> None:
         self.queue = queue
         super().__init__(f'queue "{queue}" is paused and runs nothing; resume it first')
+
+
+class QueueTimeout(KathikonError, TimeoutError):
+    """A queue was not drained or removed in the given time; it goes on."""
+
+    def __init__(self, queue: str, aim: str, seconds: float, reason: str) -> None:
+        self.queue = queue
+        self.aim = aim
+        self.seconds = seconds
+        super().__init__(f'queue "{queue}" was not {aim} within {seconds:g} s: {reason}; call again to wait on')
+
+
+class NoNode(KathikonError):
+    """No live node is there to do it."""
+
+    def __init__(self, queue: str | None) -> None:
+        self.queue = queue
+        what = "node lives on this store" if queue is None else f'live node runs queue "{queue}"'
+        super().__init__(f"no {what}; start one: python -m kathikon_actors node APP")
 
 
 class WaitTimeout(KathikonError, TimeoutError):

@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from kathikon_actors.jobs.unique import Unique
+
 __all__ = ["Extra", "OnFailure"]
 
 OnFailure = Literal["discard", "run"]
@@ -20,7 +22,11 @@ class Extra(msgspec.Struct, frozen=True, gc=False, kw_only=True, array_like=True
 
     Attributes:
         unique_key: 16 bytes of a hash.
-        guarded: a start counts only once it is committed, because others may change the job until then.
+        unique: of an insert on its way: the policy behind the key; no store keeps it here.
+        guarded: how often others have changed the job since its insert; they may until its start is committed. `None`
+            for a job that nobody changes.
+        begun: 1 while its start is being committed (3 with other changes), 2 afterwards; only in memory.
+        opened: its run has opened a batch, which it is to wait for; only in memory.
         partition_key: of a fair queue.
         depends_on: ids of all jobs that it waits for or waited for.
         on_dependency_failure: what a failed one of them means.
@@ -30,7 +36,10 @@ class Extra(msgspec.Struct, frozen=True, gc=False, kw_only=True, array_like=True
     """
 
     unique_key: bytes | None = None
-    guarded: bool = False
+    unique: Unique | None = None
+    guarded: int | None = None
+    begun: int = 0
+    opened: bool = False
     partition_key: str | None = None
     depends_on: tuple[bytes, ...] = ()
     on_dependency_failure: OnFailure = "discard"

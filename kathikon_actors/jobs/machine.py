@@ -25,12 +25,14 @@ __all__ = [
     "cancel",
     "complete",
     "discard",
+    "end_waiting",
     "fail",
     "inserted",
     "never_began",
     "observe",
     "promote",
     "quote_error",
+    "replaced",
     "rerun",
     "retried",
     "snooze",
@@ -88,6 +90,44 @@ def inserted(record: Record) -> None:
 def promote(record: Record, now: int) -> None:
     """A scheduled or retryable job is due: it becomes available."""
     _move(record, "available", "due", now)
+
+
+def unblock(record: Record, now: int) -> None:
+    """All that it waited for has ended: it is available, or scheduled when it is due later."""
+    _move(record, "scheduled" if record.scheduled_at > now else "available", "unblocked", now)
+
+
+def wait(record: Record, now: int, result: bytes | None) -> None:
+    """`perform` has ended, the children of its batch have not: it ends with the last of them.
+
+    Args:
+        record: an executing job.
+        now: microseconds since 1970.
+        result: the value that `perform` returned, as JSON, kept unless the job says `result="discard"`.
+    """
+    _move(record, "waiting", "waiting", now)
+    if record.keep_result:
+        record.result = result
+
+
+def end_waiting(record: Record, now: int, *, succeeded: bool) -> None:
+    """The last child has ended."""
+    if succeeded:
+        _move(record, "completed", "completed", now)
+        record.progress = 100
+    else:
+        _move(record, "discarded", "discarded", now, {"reason": "its batch failed"})
+
+
+def replaced(record: Record, now: int, event: str) -> None:
+    """An insert that met this job has overwritten some of it, `scheduled_at` maybe; it has not started."""
+    if record.attempt or record.state not in ("scheduled", "available", "blocked"):
+        raise InvalidState(as_uuid(record.id), record.state, record.state)
+    old, history = record.state, whole_history(record)
+    if old != "blocked":
+        record.state = "scheduled" if record.scheduled_at > now else "available"
+    line = b',[%d,"%s","%s","%s"]' % (now, event.encode(), old.encode(), record.state.encode())
+    record.history = history + line
 
 
 def begin(record: Record, now: int) -> None:

@@ -23,6 +23,11 @@ INSERT_OPTIONS = (
     "result",
     "id",
     "durability",
+    "unique",
+    "depends_on",
+    "on_dependency_failure",
+    "batch",
+    "partition_key",
 )
 
 
@@ -62,7 +67,9 @@ class NewJob:
         Args:
             **options: `queue`, `priority` (higher first), `max_attempts`, `timeout` (seconds), `schedule_in`
                 (seconds), `schedule_at` (datetime), `tags`, `meta`, `result` (`"store"` or `"discard"`), `id`,
-                `durability` (`"commit"`, `"snapshot"` or `"memory"`).
+                `unique` (a `Unique`), `depends_on` (jobs or ids), `on_dependency_failure` (`"discard"` or `"run"`),
+                `batch` (an open batch or its id), `partition_key` (of a fair queue), `durability` (`"commit"`,
+                `"snapshot"` or `"memory"`).
 
         Raises:
             UnknownOption: naming the nearest option.

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
 
-__all__ = ["CURRENT", "JobRuntime", "of"]
+__all__ = ["CURRENT", "JobRuntime", "SideChannel", "of"]
+
+
+class SideChannel(Protocol):
+    """Frames of bytes between a worker process and its node, beside those about jobs; one a process."""
+
+    def send_frame(self, data: bytes) -> None:
+        """Send a frame, in order.
+
+        Raises:
+            ValueError: it is larger than a frame may be.
+        """
+
+    def receive_frames(self, timeout: float) -> list[bytes]:
+        """Block until frames arrive, `timeout` seconds at the most; give them in order, none when the time is over.
+
+        Raises:
+            OSError: the node is gone.
+        """
+        ...
+
+    def listen(self, take: Callable[[bytes], object], run: Callable[[], Awaitable[None]]) -> None:
+        """From now on give each frame that arrives to `take`, and run `run` beside the jobs.
+
+        Only where jobs are async.
+        """
 
 
 class JobRuntime(Protocol):
@@ -16,6 +42,16 @@ class JobRuntime(Protocol):
 
     job_id: bytes
     record: Record | None
+
+    @property
+    def side(self) -> SideChannel | None:
+        """The way to the node's actors; `None` where the job runs in the node's own process."""
+        ...
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the job may await."""
+        ...
 
     def report_progress(self, percent: int) -> None:
         """Send 0..100 to the node."""

@@ -24,6 +24,7 @@ from kathikon_actors.jobs.limits import Limit, Rate
 from kathikon_actors.jobs.middleware import Middleware
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.unique import Unique
 
 __all__ = [
     "DEFAULT_TIMEOUT",
@@ -107,6 +108,7 @@ def worker(
     discard_on: DiscardOn = (),
     middleware: Iterable[Middleware] = (),
     on_discard: Callable[[Job], object] | None = None,
+    unique: Unique | None = None,
     concurrency: Limit | None = None,
     rate_limit: Rate | None = None,
     breaker: Breaker | None = None,
@@ -126,8 +128,8 @@ def worker(function: Callable[..., Any] | None = None, /, **options: Any) -> Any
             a backoff each; any other exception discards at once), `discard_on` (exception types that discard at
             once), `middleware` (see `kathikon_actors.jobs.middleware`), `on_discard(job)` (called in a worker process
             when the job was discarded by its own failure; what it raises is logged and changes nothing),
-            `concurrency` (a `Limit`), `rate_limit` (a `Rate`), `breaker` (a `Breaker`), `durability` (`"commit"`,
-            `"snapshot"` or `"memory"`, default: the app's).
+            `unique` (which of its jobs count as the same), `concurrency` (a `Limit`), `rate_limit` (a `Rate`),
+            `breaker` (a `Breaker`), `durability` (`"commit"`, `"snapshot"` or `"memory"`, default: the app's).
 
     Raises:
         UnknownOption: naming the nearest option.
@@ -186,6 +188,7 @@ class Worker:
     timeout: ClassVar[float | None] = None
     priority: ClassVar[int] = 0
     tags: ClassVar[Iterable[str]] = ()
+    unique: ClassVar[Unique | None] = None
     retry_on: ClassVar[RetryOn] = ()
     discard_on: ClassVar[DiscardOn] = ()
     middleware: ClassVar[Iterable[Middleware]] = ()

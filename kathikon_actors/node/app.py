@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from kathikon_actors.jobs.build import Defaults
+from kathikon_actors.jobs.cron import Cron
 from kathikon_actors.jobs.durability import Durability, check_durability
 from kathikon_actors.jobs.errors import BadConfiguration, UnknownQueue
 from kathikon_actors.jobs.middleware import Middleware, check_middleware
 from kathikon_actors.jobs.queue import Queue
+from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, WorkerDefinition, definition_of, registered
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ class App:
         queues: at least one.
         workers: functions made by `@worker` and subclasses of `Worker`. Empty means every worker that was declared in
             this process when the node opens.
+        crons: jobs that are made again and again; stored when a node opens.
         middleware: runs around every worker's own chain; see `kathikon_actors.jobs.middleware`.
         children: your own `ChildSpec`s, run in the node's supervision tree beside the queues.
         telemetry: handlers of events, called in a thread from the node's start to its end: `LogLines()`, `Metrics()`
@@ -37,6 +40,7 @@ class App:
         timezone: IANA name; of naive `schedule_at` times.
         durability: when jobs are written: `"commit"`, before their insert returns; `"snapshot"`, at most the node's
             `snapshot_interval` later; `"memory"`, never. Default `"commit"`; a worker or an insert may say otherwise.
+        retention: how long jobs are kept after they have ended.
 
     Raises:
         BadConfiguration: naming what does not fit and what is legal.
@@ -52,6 +56,7 @@ class App:
         queues: Iterable[Queue],
         workers: Iterable[object] = (),
         *,
+        crons: Iterable[Cron] = (),
         middleware: Iterable[Middleware] = (),
         children: Sequence[ChildSpec] = (),
         telemetry: Sequence[Handler] = (),
@@ -60,6 +65,7 @@ class App:
         timeout: float = DEFAULT_TIMEOUT,
         timezone: str = "UTC",
         durability: Durability = "commit",
+        retention: Retention = Retention(),
     ) -> None:
         self.queues: dict[str, Queue] = {}
         for queue in queues:
@@ -78,7 +84,17 @@ class App:
             raise BadConfiguration(f"App: max_attempts is {max_attempts!r}; give a whole number from 1")
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
             raise BadConfiguration(f"App: timeout is {timeout!r}; give seconds above 0")
+        self.crons: dict[str, Cron] = {}
+        for cron in crons:
+            if not isinstance(cron, Cron):
+                raise BadConfiguration(f"crons holds {cron!r}; give Cron(...) objects")
+            if cron.name in self.crons:
+                raise BadConfiguration(f'two cron entries are named "{cron.name}"; rename one of them')
+            self.crons[cron.name] = cron
         self.middleware = check_middleware("App", middleware)
+        if not isinstance(retention, Retention):
+            raise BadConfiguration(f"App: retention is {retention!r}; give Retention(archive_after=..., ...)")
+        self.retention = retention
         self.children = tuple(children)
         self.telemetry = tuple(telemetry)
         for handler in self.telemetry:

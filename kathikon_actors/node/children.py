@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import trio
 
@@ -13,13 +14,17 @@ from kathikon_actors import faults
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
 from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
+from kathikon_actors.node.cron_clock import CronClock
 from kathikon_actors.node.intake import Intake
 from kathikon_actors.node.limiter import Limiter
 from kathikon_actors.node.manage import take_up_doubtful
 from kathikon_actors.node.mourning import Wake
+from kathikon_actors.node.pruner import Pruner
+from kathikon_actors.node.queue_keeper import QueueKeeper, load_queues
 from kathikon_actors.node.rescuer import Rescuer
 from kathikon_actors.node.scheduler import Scheduler
 from kathikon_actors.node.state import NodeState
+from kathikon_actors.processes.execution import Executables
 from kathikon_actors.processes.handle import Zygote
 from kathikon_actors.queue.crew import Crew
 from kathikon_actors.queue.gatekeeper import gatekeeper_of
@@ -30,7 +35,7 @@ from kathikon_actors.store.journal import FLUSH_TIMEOUT, Journal
 from kathikon_actors.store.protocol import Membership
 from kathikon_actors.store.table import Table
 from kathikon_actors.telemetry.events import NodeChanged, Recovered, StoreCut, StoreReopened
-from supervisors import ChildSpec, supervisor_spec
+from supervisors import ChildSpec, Supervisor, supervisor_spec
 
 __all__ = ["node_children"]
 
@@ -55,23 +60,29 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
     """
     store = [ChildSpec("table", _table, args=(state,), child_intensity=(0, 1.0))]
     if server is not None:
-        store.append(ChildSpec("server", _server, args=(server,), shutdown=STOP_SERVER_TIMEOUT + 2.0))
+        store.append(ChildSpec("server", _server, args=(state, server), shutdown=STOP_SERVER_TIMEOUT + 2.0))
     store += [
         ChildSpec("database", _database, args=(state,)),
         ChildSpec("membership", _membership, args=(state,)),
         ChildSpec("journal", _journal, args=(state,), shutdown=FLUSH_TIMEOUT + 2.0),
     ]
-    queues = [queue_spec(partial(_crew, state, name), name, state.the_zygote) for name in state.app.queues]
     children = [
         supervisor_spec("store", store, strategy="rest_for_one"),
         ChildSpec("zygote", _zygote, args=(state,)),
-        supervisor_spec("queues", queues, max_restarts=10, max_seconds=5.0),
+        _queues_spec(state),
         ChildSpec("mourners", _mourners, args=(state,)),
         ChildSpec("scheduler", _scheduler, args=(state,)),
         ChildSpec("claimer", _claimer, args=(state,)),
-        ChildSpec("rescuer", _rescuer, args=(state,)),
+        supervisor_spec(
+            "maintenance",
+            [ChildSpec("rescuer", _rescuer, args=(state,)), ChildSpec("pruner", Pruner(state).run)],
+            max_restarts=10,
+            max_seconds=5.0,
+        ),
+        ChildSpec("queue keeper", _queue_keeper, args=(state,)),
         ChildSpec("commands", _commands, args=(state,)),
         ChildSpec("leadership", state.leadership.run, args=(state,)),
+        ChildSpec("crons", _crons, args=(state,)),
     ]
     if gatekeeper_of(state.app.queues, state.definitions) is not None:
         children.append(ChildSpec("limiter", _limiter, args=(state,)))
@@ -83,7 +94,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
 
 async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Hold the jobs. Its end ends everything that stands on it: the store gives up and the node starts again."""
-    table = state.table = Table({name: Border(queue.max_in_memory) for name, queue in state.app.queues.items()})
+    table = state.table = Table({name: Border(queue.max_in_memory) for name, queue in state.queues.items()})
     table.on_stored, table.on_progress = state.watch.inserted, state.watch.progressed
     table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
@@ -102,7 +113,9 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
         table.close()
 
 
-async def _server(server: EmbeddedServer, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+async def _server(
+    state: NodeState, server: EmbeddedServer, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
+) -> None:
     """Run the embedded Postgres."""
     await server.start()
     try:
@@ -110,6 +123,8 @@ async def _server(server: EmbeddedServer, *, task_status: trio.TaskStatus[int] =
         status = await server.wait_exit()
         raise StoreUnavailable(f"the embedded server {server.pid} ended by itself (status {status})")
     finally:
+        # It comes back only when everything that stands on it has stopped: nobody must wait for it meanwhile.
+        state.link.closed()
         with trio.move_on_after(STOP_SERVER_TIMEOUT, shield=True):
             await server.stop()
 
@@ -216,7 +231,9 @@ async def _take_up(state: NodeState, membership: Membership) -> None:
     """Load the rows that this name owns; what was running when its last life ended is available again."""
     table = state.table
     assert table is not None
-    intake = state.intake = Intake(table, state.store, membership, state.app.queues, state.clock)
+    intake = state.intake = Intake(table, state.store, membership, state.queues, state.clock)
+    await load_queues(state)
+    state.store.attach_ready(state.queues, table.adopt)
     await intake.take_up()
     state.membership = membership
     state.joined_before = True
@@ -254,15 +271,17 @@ async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.
 
 def _crew(state: NodeState, name: str) -> Crew:
     crew = Crew(
-        state.app.queues[name],
+        state.queues[name],
         state.the_table(),
         state.name,
         state.clock,
         state.kind_of,
         state.backoff,
         bus=state.bus,
+        executables=lambda: Executables(dict(state.definitions), {}, state.app.middleware),
     )
     crew.draining = state.draining
+    crew.paused = name in state.paused
     if state.gatekeeper is not None and state.gatekeeper.concerns(name):
         crew.gatekeeper = state.gatekeeper
     state.crews[name] = crew
@@ -278,6 +297,11 @@ async def _mourners(state: NodeState, *, task_status: trio.TaskStatus[None] = tr
 async def _scheduler(state: NodeState, *, task_status: trio.TaskStatus[Scheduler] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the timer of due jobs."""
     await Scheduler(state.the_table(), state.clock).run(task_status=task_status)
+
+
+async def _crons(state: NodeState, *, task_status: trio.TaskStatus[CronClock] = trio.TASK_STATUS_IGNORED) -> None:
+    """Fire cron entries."""
+    await CronClock(state).run(task_status=task_status)
 
 
 async def _claimer(state: NodeState, *, task_status: trio.TaskStatus[Claimer] = trio.TASK_STATUS_IGNORED) -> None:
@@ -305,6 +329,34 @@ async def _rescuer(state: NodeState, *, task_status: trio.TaskStatus[Rescuer] = 
         await Rescuer(state, state.intake).run(task_status=task_status)
     except LeaseLost:
         await _start_again(state)
+
+
+def _queues_spec(state: NodeState) -> ChildSpec:
+    """Give the supervisor of the queues; started again it runs those that the node runs then."""
+    spec = supervisor_spec(
+        "queues", lambda: [_queue_spec(state, name) for name in state.queues], max_restarts=10, max_seconds=5.0
+    )
+
+    async def run(*args: Any, task_status: trio.TaskStatus[Supervisor] = trio.TASK_STATUS_IGNORED) -> None:
+        class Introduce:
+            def started(self, tree: Supervisor) -> None:
+                state.queue_tree = tree
+                task_status.started(tree)
+
+        await spec.start(*args, task_status=Introduce())
+
+    return replace(spec, start=run)
+
+
+def _queue_spec(state: NodeState, name: str) -> ChildSpec:
+    return queue_spec(partial(_crew, state, name), name, state.the_zygote)
+
+
+async def _queue_keeper(
+    state: NodeState, *, task_status: trio.TaskStatus[QueueKeeper] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Keep the queues as operators want them."""
+    await QueueKeeper(state, partial(_queue_spec, state)).run(task_status=task_status)
 
 
 async def _commands(state: NodeState, *, task_status: trio.TaskStatus[Commands] = trio.TASK_STATUS_IGNORED) -> None:

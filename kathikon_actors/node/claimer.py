@@ -129,9 +129,12 @@ class Claimer:
             return math.inf
         told, self._told = self._told, set()
         look = trio.current_time() >= self._next_look
-        for name, border in table.borders.items():
+        for name, border in list(table.borders.items()):
+            if name not in table.borders:  # removed meanwhile
+                continue
+            border.wake = self._wake_up  # it may be a queue that was added
             crew = state.crews.get(name)
-            if crew is None or crew.ready is None:
+            if crew is None or crew.ready is None or crew.paused or crew.draining:
                 self._told |= told & {name}
                 continue
             wanted = self._wants(name, border, crew, told=name in told)
@@ -152,7 +155,10 @@ class Claimer:
     def _wants(self, name: str, border: Border, crew: Crew, *, told: bool) -> int:
         """Give how many rows to claim now."""
         assert crew.ready is not None
-        rate = self._paces[name].observe(border.ended, trio.current_time())
+        pace = self._paces.get(name)
+        if pace is None:
+            pace = self._paces[name] = _Pace(border.ended, trio.current_time())
+        rate = pace.observe(border.ended, trio.current_time())
         border.low = int(min(max(crew.queue.concurrency, rate * AHEAD, FEWEST / 2), MOST / 2, border.limit / 4 + 1))
         runs_low = crew.ready() < border.low and (told or border.key is not None)
         is_due = border.due is not None and border.due <= self._state.clock()
@@ -166,7 +172,7 @@ class Claimer:
 
     async def _look(self) -> None:
         """Ask the store what waits outside, and make room where memory is full of jobs that are due later."""
-        borders = self._table.borders
+        borders = dict(self._table.borders)
         for name, border in borders.items():
             border.begin_look()
             border.due = None

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 from uuid import UUID
@@ -16,6 +16,7 @@ import sniffio
 
 from kathikon_actors.jobs.actions import Change, check_delay
 from kathikon_actors.jobs.build import Defaults, NamedWorker, WorkerDefaults, build_record
+from kathikon_actors.jobs.composing import Answer, is_composed
 from kathikon_actors.jobs.errors import (
     AlreadyExists,
     BadConfiguration,
@@ -32,12 +33,18 @@ from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, Action
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.asking import ask_owner
-from kathikon_actors.node.listing import InsertedMany, new_jobs
+from kathikon_actors.node.composition import Composition
+from kathikon_actors.node.crons import Crons, Schedules
+from kathikon_actors.node.listing import InsertedMany, job_of, new_jobs
 from kathikon_actors.node.operations import Operations
+from kathikon_actors.node.queue_operations import QueueOperations
 from kathikon_actors.node.remote import RemoteStore
+from kathikon_actors.store.batches import PostgresBatches
+from kathikon_actors.store.crons import PostgresCrons
+from kathikon_actors.store.graph import BatchStore
 from kathikon_actors.store.managing import change_row
 from kathikon_actors.store.migrations import migrate
-from kathikon_actors.store.outside import count_rows, get_row, insert_rows
+from kathikon_actors.store.outside import count_rows, get_row, insert_composed_rows, insert_rows
 from kathikon_actors.store.protocol import Counts
 from kathikon_actors.store.urls import StoreUrl, parse_store_url
 
@@ -77,7 +84,7 @@ class _AnyQueue:
         return 0
 
 
-class Client(Operations):
+class Client(Operations, QueueOperations, Composition, Schedules):
     """Inserts, looks at and changes jobs from a program without a node, on trio or on asyncio.
 
     What it inserts belongs to nobody until a node that runs the queue claims it. It opens its connections when the
@@ -144,6 +151,11 @@ class Client(Operations):
         # It may run on asyncio, where there is no scope to shield; the pool bounds its own closing.
         return await self._stack.__aexit__(kind, error, traceback)  # noqa: ASYNC102
 
+    @property
+    def crons(self) -> Crons:
+        """The cron entries of the store; see `Node.crons`."""
+        return Crons(lambda: PostgresCrons(self._run), self._build, self._ids_and_now)
+
     # -- inserting ----------------------------------------------------------------------------------------------
 
     async def insert(
@@ -172,11 +184,11 @@ class Client(Operations):
             ```
         """
         record = self._build(self._new_job(job, args, options))
-        if connection is None:
-            existed = await self._run(insert_rows, [record])
-        else:
-            existed = await insert_on(connection, [record], on_trio=self._on_trio)
-        if existed:
+        if connection is not None:
+            return await insert_on(connection, record, on_trio=self._on_trio)
+        if is_composed(record):
+            return job_of((await self._run(insert_composed_rows, [record]))[record.id])
+        if await self._run(insert_rows, [record]):
             raise AlreadyExists(as_uuid(record.id))
         return Job(record)
 
@@ -193,8 +205,7 @@ class Client(Operations):
             many = await client.insert_many(send_receipt.new(order) for order in orders)
             ```
         """
-        ids: list[UUID] = []
-        errors: list[tuple[int, KathikonError | TypeError]] = []
+        stored = InsertedMany(0, [], [])
         chunk: dict[bytes, tuple[int, Record]] = {}
         index = -1
         async for new in new_jobs(jobs):
@@ -202,31 +213,44 @@ class Client(Operations):
             try:
                 record = self._build(new)
             except (KathikonError, TypeError) as error:
-                errors.append((index, error))
+                stored.errors.append((index, error))
                 continue
             if record.id in chunk:
-                errors.append((index, AlreadyExists(as_uuid(record.id))))
+                stored.errors.append((index, AlreadyExists(as_uuid(record.id))))
                 continue
             chunk[record.id] = index, record
             if len(chunk) >= CHUNK:
-                await self._store(chunk, ids, errors)
-        await self._store(chunk, ids, errors)
-        errors.sort(key=lambda entry: entry[0])
-        return InsertedMany(len(ids), ids, errors)
+                await self._store(chunk, stored)
+        await self._store(chunk, stored)
+        stored.errors.sort(key=lambda entry: entry[0])
+        return replace(stored, inserted=len(stored.ids))
 
-    async def _store(
-        self,
-        chunk: dict[bytes, tuple[int, Record]],
-        ids: list[UUID],
-        errors: list[tuple[int, KathikonError | TypeError]],
-    ) -> None:
-        existed = await self._run(insert_rows, [record for _, record in chunk.values()])
+    async def _store(self, chunk: dict[bytes, tuple[int, Record]], stored: InsertedMany) -> None:
+        records = [record for _, record in chunk.values()]
+        if any(map(is_composed, records)):
+            answers = await self._run(insert_composed_rows, records)
+        else:
+            existed = await self._run(insert_rows, records)
+            answers = {job_id: Answer(error=AlreadyExists(as_uuid(job_id))) for job_id in existed}
         for job_id, (index, _) in chunk.items():
-            if job_id in existed:
-                errors.append((index, AlreadyExists(as_uuid(job_id))))
+            answer = answers.get(job_id)
+            if answer is not None and answer.error is not None:
+                stored.errors.append((index, answer.error))
+            elif answer is not None and answer.conflict and answer.record is not None:
+                stored.conflicts.append((index, as_uuid(answer.record.id)))
             else:
-                ids.append(as_uuid(job_id))
+                stored.ids.append(as_uuid(job_id))
         chunk.clear()
+
+    def _batch_store(self) -> BatchStore:
+        return PostgresBatches(self)
+
+    async def run(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Run a piece of asyncio work on one of the client's connections. For Kathikon's own parts."""
+        return await self._run(work, *args)
+
+    async def _insert_whole(self, records: Sequence[Record]) -> dict[bytes, Answer]:
+        return await self._run(insert_composed_rows, records, True)
 
     def _new_job(self, job: object, args: Mapping[str, Any] | None, options: dict[str, Any]) -> NewJob:
         if isinstance(job, NewJob):
@@ -405,6 +429,9 @@ class Client(Operations):
     def _operator(self) -> RemoteStore:
         return self._remote
 
+    def _queue_store(self) -> RemoteStore:
+        return self._remote
+
     def _ids_and_now(self) -> tuple[IdSource, int]:
         return self._ids, _now()
 
@@ -447,16 +474,25 @@ class Client(Operations):
         return f"<Client {self._url.safe}{'' if self._pool is not None else ', closed'}>"
 
 
-async def insert_on(connection: Any, records: Sequence[Record], *, on_trio: bool) -> set[bytes]:
-    """Insert as a part of the transaction of the caller's own asyncpg connection; give the ids that existed."""
+async def insert_on(connection: Any, record: Record, *, on_trio: bool) -> Job:
+    """Insert as a part of the transaction of the caller's own asyncpg connection.
+
+    Raises:
+        AlreadyExists: the id is taken.
+    """
     if not hasattr(connection, "fetchrow") or not hasattr(connection, "transaction"):
         raise TypeError(f"connection is {connection!r}; give your own asyncpg connection")
-    if not on_trio:
-        return await insert_rows(connection, records)
-    import trio_asyncio  # type: ignore[import-untyped]
+    work: Callable[..., Awaitable[Any]] = insert_composed_rows if is_composed(record) else insert_rows
+    if on_trio:
+        import trio_asyncio  # type: ignore[import-untyped]
 
-    existed: set[bytes] = await trio_asyncio.aio_as_trio(insert_rows)(connection, records)
-    return existed
+        work = trio_asyncio.aio_as_trio(work)
+    answer = await work(connection, [record])
+    if isinstance(answer, dict):
+        return job_of(answer[record.id])
+    if answer:
+        raise AlreadyExists(as_uuid(record.id))
+    return Job(record)
 
 
 def _now() -> int:

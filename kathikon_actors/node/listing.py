@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 from uuid import UUID
 
+from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.errors import KathikonError
 from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.ids import raw_id
 from kathikon_actors.jobs.new_job import NewJob
+from kathikon_actors.jobs.record import Job
 from kathikon_actors.store.protocol import MAX_PAGE, Page
 
-__all__ = ["InsertedMany", "new_jobs", "page_of"]
+__all__ = ["InsertedMany", "job_of", "new_jobs", "page_of"]
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,21 @@ class InsertedMany:
         inserted: how many.
         ids: of those, in input order.
         errors: `(index in the whole input, error)` of those that were refused.
+        conflicts: `(index in the whole input, id)` of those that met a unique job, with the id of that one.
     """
 
     inserted: int
     ids: list[UUID]
     errors: list[tuple[int, KathikonError | TypeError]]
+    conflicts: list[tuple[int, UUID]] = field(default_factory=list)
+
+
+def job_of(answer: Answer) -> Job:
+    """Give the job of a composed insert, or raise why it was refused."""
+    if answer.error is not None:
+        raise answer.error
+    assert answer.record is not None
+    return Job(copy(answer.record), conflict=answer.conflict)
 
 
 def page_of(wanted: Filter, after: UUID | str | None, newest_first: bool, limit: int) -> Page:

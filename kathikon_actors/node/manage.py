@@ -215,7 +215,7 @@ async def _change_stored(
     state: NodeState, table: Table, change: Change, job_id: bytes, *, patient: bool
 ) -> Record | None:
     """Change a row that is not in the table; `None` when it is on its way there."""
-    membership, queues = state.the_membership(), state.app.queues
+    membership, queues = state.the_membership(), state.queues
     try:
         async with _doubtful(state, change.new_id if change.action == "rerun" else job_id):
             changed = await state.store.change(job_id, change, membership=membership, queues=queues)

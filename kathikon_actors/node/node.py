@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from uuid import UUID
 import trio
 
 from kathikon_actors.jobs.build import build_record
+from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.errors import (
     AlreadyExists,
     BadConfiguration,
@@ -22,7 +22,6 @@ from kathikon_actors.jobs.errors import (
     JobNotFound,
     KathikonError,
     NodeStopping,
-    QueueFull,
     StoreUnavailable,
     UnknownWorker,
     WaitTimeout,
@@ -30,24 +29,28 @@ from kathikon_actors.jobs.errors import (
 from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
+from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.app import App
 from kathikon_actors.node.children import node_children
+from kathikon_actors.node.chunks import CHUNK, Chunks
 from kathikon_actors.node.client import insert_on
-from kathikon_actors.node.listing import InsertedMany, new_jobs
+from kathikon_actors.node.composition import Composition
+from kathikon_actors.node.crons import Crons, Schedules, declared_rows
+from kathikon_actors.node.listing import InsertedMany, job_of, new_jobs
 from kathikon_actors.node.manage import JobActions
 from kathikon_actors.node.operations import Operations
+from kathikon_actors.node.queue_operations import QueueOperations
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.node.telemetry import Telemetry, report_supervisors, telemetry_of
 from kathikon_actors.store.connection import open_loop
 from kathikon_actors.store.embedded import EmbeddedServer
+from kathikon_actors.store.graph import BatchStore
 from kathikon_actors.store.journal import SNAPSHOT_INTERVAL
-from kathikon_actors.store.lane_queue import Insert
 from kathikon_actors.store.memory import MemoryStore
 from kathikon_actors.store.postgres import PostgresStore
 from kathikon_actors.store.protocol import Counts, Store
-from kathikon_actors.store.table import Table
 from kathikon_actors.store.urls import parse_store_url
 from kathikon_actors.telemetry.events import NodeChanged
 from supervisors import FailedToStart, Supervisor, TreeNode, open_supervisor
@@ -55,12 +58,6 @@ from supervisors import FailedToStart, Supervisor, TreeNode, open_supervisor
 __all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node", "open_nodes"]
 
 logger = logging.getLogger(__name__)
-
-CHUNK: Final = 1_000
-"""Jobs of one chunk of `insert_many`."""
-
-CHUNKS_IN_FLIGHT: Final = 4
-"""Chunks that commit while the next one is filled."""
 
 UNOWNED_POLL: Final = 0.2
 """Seconds between two looks at a job that this node does not own."""
@@ -89,7 +86,7 @@ class NodeStatistics:
     degraded: tuple[str, ...] = ()
 
 
-class Node(JobActions, Operations, Telemetry):
+class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Schedules):
     """A running node. Made by `open_node`."""
 
     def __init__(self, state: NodeState, tree: Supervisor, insert_timeout: float) -> None:
@@ -115,8 +112,33 @@ class Node(JobActions, Operations, Telemetry):
         """Draw the supervision tree."""
         return self._tree.format_tree()
 
+    @property
+    def crons(self) -> Crons:
+        """The cron entries of the store: add, change, pause, resume, run now, remove, list.
+
+        Example:
+            ```python
+            await node.crons.pause("nightly")
+            ```
+        """
+        return Crons(lambda: self._state.store.crons, self._build, self._ids_and_now)
+
     def _operator(self) -> Store:
         return self._state.store
+
+    def _queue_store(self) -> Store:
+        return self._state.store
+
+    def _own_queues(self) -> Sequence[str]:
+        return list(self._state.queues)
+
+    async def _queues_changed(self) -> None:
+        keeper = self._state.queue_keeper
+        if keeper is not None:
+            await keeper.refresh()
+
+    def _retention(self) -> Retention:
+        return self._state.app.retention
 
     def _ids_and_now(self) -> tuple[IdSource, int]:
         return self._state.ids, self._state.clock()
@@ -156,16 +178,17 @@ class Node(JobActions, Operations, Telemetry):
             if self._state.store.url == "memory:":
                 raise BadConfiguration("a transactional insert needs a store on Postgres; this node's is memory:")
             record.node = None
-            if await insert_on(connection, [record], on_trio=True):
-                raise AlreadyExists(as_uuid(record.id))
-            return Job(record)
+            return await insert_on(connection, record, on_trio=True)
         given_id = "id" in options or (isinstance(job, NewJob) and "id" in job.given)
         table = self._state.the_table()
         if record.durability != "commit" and table.admit(record):
             await trio.lowlevel.checkpoint()
             return Job.of(record)
         insert = await table.submit([record], may_conflict=given_id, timeout=self._insert_timeout)
-        if await table.committed(insert):
+        existing = await table.committed(insert)
+        if insert.answers:
+            return job_of(insert.answers[record.id])
+        if existing:
             raise AlreadyExists(as_uuid(record.id))
         return Job.of(record)
 
@@ -179,7 +202,7 @@ class Node(JobActions, Operations, Telemetry):
             NodeStopping: the node takes no more work; chunks before are stored.
             StoreUnavailable: a chunk was not committed in time; chunks before are stored.
         """
-        chunks = _Chunks(self._state, self._insert_timeout)
+        chunks = Chunks(self._state, self._insert_timeout)
         async for new in new_jobs(jobs):
             try:
                 chunks.add(self._build(new), given_id="id" in new.given)
@@ -187,12 +210,17 @@ class Node(JobActions, Operations, Telemetry):
                 raise
             except (KathikonError, TypeError) as error:
                 chunks.refuse(error)
-            if len(chunks.chunk) >= CHUNK:
+            if len(chunks.records) >= CHUNK:
                 await chunks.submit()
-        await chunks.submit()
-        await chunks.finish()
-        chunks.errors.sort(key=lambda entry: entry[0])
-        return InsertedMany(len(chunks.ids), chunks.ids, chunks.errors)
+        return await chunks.finish()
+
+    def _batch_store(self) -> BatchStore:
+        return self._state.store.batches
+
+    async def _insert_whole(self, records: Sequence[Record]) -> dict[bytes, Answer]:
+        for record in records:
+            record.node = None
+        return await self._state.store.insert_composed(records, whole=True)
 
     def _new_job(self, job: object, args: Mapping[str, Any] | None, options: dict[str, Any]) -> NewJob:
         if isinstance(job, NewJob):
@@ -222,8 +250,8 @@ class Node(JobActions, Operations, Telemetry):
         definition = state.definitions.get(new.worker)
         if definition is None:
             raise UnknownWorker(new.worker, state.definitions)
-        record = build_record(new, definition, state.app.defaults, state.ids, state.clock())
-        refusal = state.app.queues[record.queue].refusal(record.worker, is_async=definition.is_async)
+        record = build_record(new, definition, state.defaults, state.ids, state.clock())
+        refusal = state.queues[record.queue].refusal(record.worker, is_async=definition.is_async)
         if refusal is not None:
             raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
         record.node = state.name
@@ -313,13 +341,15 @@ class Node(JobActions, Operations, Telemetry):
 
     # -- stopping -----------------------------------------------------------------------------------------------
 
-    async def drain(self, timeout: float) -> bool:
+    async def _finish(self, timeout: float) -> bool:
         """Take no more work and let what runs finish; tell whether it all did within `timeout` seconds.
 
         All queues drain at the same time; what has not started is given back. There is no way back: the node is
         meant to be left afterwards.
         """
         self._state.draining = True
+        # What becomes ready from now on is for others.
+        self._state.store.attach_ready((), lambda _records: None)
         self._state.bus.emit(NodeChanged(action="draining"))
         for crew in self._state.crews.values():
             crew.drain()
@@ -338,78 +368,6 @@ _open: list[Node] = []
 def open_nodes() -> list[Node]:
     """Give the nodes whose blocks run in this process, the latest last."""
     return list(_open)
-
-
-class _Chunks:
-    """The chunks of one `insert_many`: one is filled while earlier ones commit."""
-
-    def __init__(self, state: NodeState, timeout: float) -> None:
-        self._state = state
-        self._timeout = timeout
-        self._index = -1
-        self._places: dict[bytes, int] = {}
-        self._may_conflict = False
-        self._in_flight: deque[tuple[Table, Insert, list[Record]]] = deque()
-        self._to_commit: list[Record] = []
-        self.chunk: list[Record] = []
-        self.ids: list[UUID] = []
-        self.errors: list[tuple[int, KathikonError | TypeError]] = []
-
-    def add(self, record: Record, *, given_id: bool) -> None:
-        """Take the next job of the input."""
-        self._index += 1
-        if given_id:
-            self._may_conflict = True
-            if record.id in self._places:
-                self.errors.append((self._index, AlreadyExists(as_uuid(record.id))))
-                return
-            self._places[record.id] = self._index
-        if record.durability == "commit" or not self._admit(record):
-            self._to_commit.append(record)
-        self.chunk.append(record)
-
-    def _admit(self, record: Record) -> bool:
-        try:
-            return self._state.the_table().admit(record)
-        except QueueFull:
-            self._index -= 1  # `refuse` counts it
-            raise
-
-    def refuse(self, error: KathikonError | TypeError) -> None:
-        """The next job of the input does not fit."""
-        self._index += 1
-        self.errors.append((self._index, error))
-
-    async def submit(self) -> None:
-        """Queue what was filled; wait for the oldest chunk when many are under way."""
-        if self._to_commit:
-            table = self._state.the_table()
-            insert = await table.submit(self._to_commit, may_conflict=self._may_conflict, timeout=self._timeout)
-            self._in_flight.append((table, insert, self.chunk))
-            self._to_commit, self._may_conflict = [], False
-        elif self.chunk:
-            while self._in_flight:
-                await self._finish_one()
-            self.ids += [as_uuid(record.id) for record in self.chunk]
-            await trio.lowlevel.checkpoint()
-        self.chunk = []
-        if len(self._in_flight) >= CHUNKS_IN_FLIGHT:
-            await self._finish_one()
-
-    async def finish(self) -> None:
-        """Wait for all chunks."""
-        while self._in_flight:
-            await self._finish_one()
-        await trio.lowlevel.checkpoint()
-
-    async def _finish_one(self) -> None:
-        table, insert, chunk = self._in_flight.popleft()
-        existing = await table.committed(insert)
-        for record in chunk:
-            if record.id in existing:
-                self.errors.append((self._places[record.id], AlreadyExists(as_uuid(record.id))))
-            else:
-                self.ids.append(as_uuid(record.id))
 
 
 @asynccontextmanager
@@ -470,6 +428,11 @@ async def open_node(
     else:
         driver = PostgresStore(url.text)
     state = NodeState(app, definitions, driver, name, lease, snapshot_interval)
+    state.declared_crons = declared_rows(
+        list(app.crons.values()),
+        definitions,
+        lambda new: build_record(new, definitions[new.worker], app.defaults, state.ids, 0),
+    )
     for handler in app.telemetry:
         state.bus.subscribe(handler)
     async with open_loop(), telemetry_of(state):
@@ -497,7 +460,7 @@ async def open_node(
 
 
 async def _drain(node: Node, timeout: float) -> None:
-    if not await node.drain(timeout):
+    if not await node._finish(timeout):  # noqa: SLF001
         logger.warning("some jobs did not finish within %.0f s; they run again when the node is back", timeout)
 
 

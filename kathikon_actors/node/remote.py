@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from kathikon_actors.store import commanding, outside
+from kathikon_actors.store import commanding, outside, queue_rows, retaining
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.actions import Change
     from kathikon_actors.jobs.filters import Filter
     from kathikon_actors.jobs.record import Record
+    from kathikon_actors.jobs.retention import Retention
     from kathikon_actors.store.commands import Requested
-    from kathikon_actors.store.protocol import Page
+    from kathikon_actors.store.protocol import Counts, Page
+    from kathikon_actors.store.queue_store import QueueChange, QueueSettings, RunningQueue
 
 __all__ = ["RemoteStore"]
 
@@ -68,3 +70,31 @@ class RemoteStore:
     async def count_meeting(self, wanted: Filter) -> int:
         """See `Store.count_meeting`."""
         return await self._run(commanding.count_meeting, wanted)
+
+    async def counts(self) -> list[Counts]:
+        """See `Store.counts`."""
+        return await self._run(outside.count_rows)
+
+    async def queue_settings(self) -> dict[str, QueueSettings]:
+        """See `Store.queue_settings`."""
+        return await self._run(queue_rows.queue_settings)
+
+    async def change_queue(self, change: QueueChange) -> QueueSettings:
+        """See `Store.change_queue`."""
+        return await self._run(queue_rows.change_queue, change)
+
+    async def running_queues(self) -> list[RunningQueue]:
+        """See `Store.running_queues`."""
+        return await self._run(queue_rows.running_queues)
+
+    async def is_due(self, queues: Sequence[str] | None) -> bool:
+        """See `Store.is_due`."""
+        return await self._run(queue_rows.is_due, queues)
+
+    async def prune(self, retention: Retention) -> retaining.Pruned:
+        """See `Store.prune`."""
+        return await self._run(retaining.prune, retention)
+
+    async def promote(self) -> int:
+        """See `Store.promote`."""
+        return await self._run(retaining.promote)

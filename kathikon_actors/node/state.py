@@ -6,7 +6,8 @@ import logging
 import math
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -22,9 +23,11 @@ from kathikon_actors.telemetry.bus import Bus
 from kathikon_actors.telemetry.jobs import JobWatch
 
 if TYPE_CHECKING:
+    from kathikon_actors.jobs.cron import StoredCron
     from kathikon_actors.node.app import App
     from kathikon_actors.node.intake import Intake
     from kathikon_actors.node.mourning import Wake
+    from kathikon_actors.node.queue_keeper import QueueKeeper
     from kathikon_actors.processes.handle import Zygote
     from kathikon_actors.queue.crew import Crew
     from kathikon_actors.queue.gatekeeper import Gatekeeper
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from kathikon_actors.store.journal import Journal
     from kathikon_actors.store.protocol import Membership, Store
     from kathikon_actors.store.table import Table
+    from supervisors import Supervisor
 
 __all__ = ["NodeState"]
 
@@ -46,9 +50,15 @@ class NodeState:
     """The running parts of one node.
 
     Attributes:
+        queues: those that run here, as operators have scaled them; the same object for the node's whole life.
+        defaults: of the app, with these queues.
+        paused: names of queues of which nothing is started.
+        queue_tree: the supervisor of the queues.
+        queue_keeper: applies what operators set, `None` while it is not there.
         store: the driver behind the journal; one object for the node's whole life.
         lease: seconds.
         snapshot_interval: seconds between two writes of the jobs that are not written at once.
+        declared_crons: the app's cron entries, as the store keeps them.
         bus: what happens in the node is told there; `watch` tells of the jobs.
         table: `None` until the child of that name has made it.
         membership: `None` until this life of the table has joined.
@@ -73,6 +83,11 @@ class NodeState:
         snapshot_interval: float = SNAPSHOT_INTERVAL,
     ) -> None:
         self.app = app
+        self.queues = dict(app.queues)
+        self.defaults = replace(app.defaults, queues=self.queues)
+        self.paused: set[str] = set()
+        self.queue_tree: Supervisor | None = None
+        self.queue_keeper: QueueKeeper | None = None
         self.definitions = definitions
         self.store = store
         self.name = name
@@ -80,6 +95,7 @@ class NodeState:
         self.snapshot_interval = snapshot_interval
         self.link = Link()
         self.bus = Bus(name)
+        self.declared_crons: Sequence[StoredCron] = ()
         self.watch = JobWatch(self.bus, lambda record: record.node == name)
         self.leadership = Leadership()
         self.ids = IdSource()

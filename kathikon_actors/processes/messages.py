@@ -9,6 +9,7 @@ import msgspec
 from kathikon_actors.jobs.record import Record
 
 __all__ = [
+    "ActorFrame",
     "FaultOrder",
     "FromWorker",
     "Interrupt",
@@ -70,7 +71,13 @@ class Stop(msgspec.Struct, array_like=True, tag="stop", gc=False):
     """Start nothing more, give back what has not started, finish what runs, then exit with status 0."""
 
 
-ToWorker = Run | SabotagedRun | Mourn | Interrupt | Stop
+class ActorFrame(msgspec.Struct, array_like=True, tag="actors", gc=False):
+    """What a job and the node's actors say to each other, in either direction; its bytes are for the room of actors."""
+
+    data: bytes
+
+
+ToWorker = Run | SabotagedRun | Mourn | Interrupt | Stop | ActorFrame
 
 
 class Report(msgspec.Struct, array_like=True, tag="report", gc=False):
@@ -103,4 +110,4 @@ class Progress(msgspec.Struct, array_like=True, tag="progress", gc=False):
     percent: int
 
 
-FromWorker = Report | Progress
+FromWorker = Report | Progress | ActorFrame

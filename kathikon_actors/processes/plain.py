@@ -10,19 +10,20 @@ code, and only there: `_armed` holds the run's `seq` exactly while user code is 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 from types import FrameType
 from typing import Any
 
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.record import Job, Record
-from kathikon_actors.jobs.runtime import CURRENT
+from kathikon_actors.jobs.runtime import CURRENT, SideChannel
 from kathikon_actors.processes.channel import ProgressThrottle, leave_forked_child, send_all
 from kathikon_actors.processes.execution import (
     Executable,
@@ -34,8 +35,9 @@ from kathikon_actors.processes.execution import (
     report_interrupted,
     report_value,
 )
-from kathikon_actors.processes.frames import FrameDecoder
+from kathikon_actors.processes.frames import FrameDecoder, encode_frames
 from kathikon_actors.processes.messages import (
+    ActorFrame,
     FromWorker,
     Mourn,
     Progress,
@@ -53,6 +55,7 @@ __all__ = ["PlainLoop"]
 
 _FLUSH_NS = 1_000_000
 _READ = 262_144
+_LONGEST_POLL = 3600.0
 
 add_own_file(__file__)
 
@@ -82,6 +85,9 @@ class PlainLoop:
             elif executable.awaits:
                 executable.call, executable.awaits = partial(_drive, executable.call), False
         self._by_name = executables.by_name
+        self._decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
+        self._arrived: list[ToWorker] = []
+        self._frames: list[bytes] = []
         self._waiting: list[FromWorker] = []
         self._lock = threading.Lock()
         self._flushed = 0
@@ -104,8 +110,7 @@ class PlainLoop:
         os.register_at_fork(after_in_child=self._in_forked_child)
         CURRENT.set(self)
         self._context = copy_context()
-        decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
-        feed, recv = decoder.feed, self._sock.recv
+        feed, recv = self._decoder.feed, self._sock.recv
         execute, by_name = self._execute, self._by_name
         stopping = False
         while not stopping:
@@ -116,19 +121,22 @@ class PlainLoop:
                 data = recv(_READ)
             if not data:
                 return
-            for message in feed(data):
-                if type(message) is Run:
-                    if stopping:
-                        self._waiting.append(Report(message.seq, "returned", 0.0))
-                    else:
-                        execute(message, by_name)
-                elif type(message) is Mourn:
-                    execute(message, self._executables.mourners)
-                elif type(message) is Stop:
-                    stopping = True
-                elif type(message) is SabotagedRun and not stopping:
-                    with sabotaged(self._by_name, message):
-                        execute(message, by_name)
+            messages = feed(data)
+            while messages:
+                for message in messages:
+                    if type(message) is Run:
+                        if stopping:
+                            self._waiting.append(Report(message.seq, "returned", 0.0))
+                        else:
+                            execute(message, by_name)
+                    elif type(message) is Mourn:
+                        execute(message, self._executables.mourners)
+                    elif type(message) is Stop:
+                        stopping = True
+                    elif type(message) is SabotagedRun and not stopping:
+                        with sabotaged(self._by_name, message):
+                            execute(message, by_name)
+                messages, self._arrived = self._arrived, []  # what came while a job waited for an actor
         self._flush()
 
     def report_progress(self, percent: int) -> None:
@@ -138,6 +146,53 @@ class PlainLoop:
     def is_cancelled(self) -> bool:
         """Whether the node asked this job to stop because somebody cancelled it."""
         return self._page.interrupted() == (self._seq, "cancel")
+
+    @property
+    def side(self) -> SideChannel:
+        """The way to the node's actors."""
+        return self
+
+    @property
+    def is_async(self) -> bool:
+        """Plain functions block."""
+        return False
+
+    def send_frame(self, data: bytes) -> None:
+        """See `SideChannel.send_frame`."""
+        self._out_of_reach(lambda: self._put_now(ActorFrame(data)))
+
+    def receive_frames(self, timeout: float) -> list[bytes]:
+        """See `SideChannel.receive_frames`. Runs that arrive meanwhile are executed after this one."""
+        end = monotonic() + timeout
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        while not self._frames:
+            left = end - monotonic()
+            # The one place where the handler may raise: nothing is half done while we wait.
+            if left <= 0 or not poll.poll(min(left, _LONGEST_POLL) * 1000):
+                break
+            self._out_of_reach(self._read_beside)
+        frames, self._frames = self._frames, []
+        return frames
+
+    def listen(self, take: Callable[[bytes], object], run: Callable[[], Awaitable[None]]) -> None:  # noqa: ARG002
+        """See `SideChannel.listen`.
+
+        Raises:
+            RuntimeError: always: a plain function has no loop.
+        """
+        raise RuntimeError("a plain function has no event loop")
+
+    def _read_beside(self) -> None:
+        """Read in the middle of a job."""
+        data = self._sock.recv(_READ)
+        if not data:
+            raise ConnectionResetError("the node is gone")
+        for message in self._decoder.feed(data):
+            if type(message) is ActorFrame:
+                self._frames.append(message.data)
+            else:
+                self._arrived.append(message)
 
     def _execute(self, run: Run | Mourn, by_name: dict[str, Executable]) -> None:
         seq = run.seq
@@ -223,6 +278,12 @@ class PlainLoop:
             self._armed = armed
         if armed and self._pending == armed:
             self._give_way()
+
+    def _put_now(self, message: ActorFrame) -> None:
+        self._frames.clear()  # answers to those who did not wait for them
+        encode_frames([message])  # one that is too large raises before it is among the reports
+        self._waiting.append(message)
+        self._flush()
 
     def _put_progress(self, message: Progress) -> None:
         self._waiting.append(message)

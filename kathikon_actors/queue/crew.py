@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from kathikon_actors.jobs.queue import Queue
+from kathikon_actors.processes.execution import Executables
 from kathikon_actors.queue.gatekeeper import Gatekeeper
 from kathikon_actors.queue.pace import Pace
 from kathikon_actors.queue.runner import Kind, Runner
@@ -27,8 +28,11 @@ class Crew:
     Attributes:
         queue: the declaration.
         quarantine: ids of jobs that run alone, because one of them killed a process that ran several.
-        draining: give nothing more: the node is stopping.
+        draining: give nothing more: the node is stopping, or the queue is being removed.
+        paused: give nothing more until it is resumed.
+        rescaled: the pool may lack processes; the producer looks.
         pool: the supervisor of the worker processes, while it runs.
+        executables: makes the workers ready to be called, for a queue that runs them in the node's own loop.
         bus: what happens to the queue and its processes is told there.
         wake: lets the producer look again.
         gatekeeper: of the node, when any job of the queue may be limited.
@@ -46,18 +50,22 @@ class Crew:
         backoff: Backoffs,
         *,
         bus: Bus | None = None,
+        executables: Callable[[], Executables] = lambda: Executables({}, {}),
     ) -> None:
         self.queue = queue
         self.table = table
         self.node = node
         self.clock = clock
-        self.kind_of = kind_of
+        self.kind_of = kind_of if queue.isolation != "task" else _always_async
+        self.executables = executables
         self.backoff = backoff
         self.bus = Bus(node) if bus is None else bus
         self.pace = Pace()
         self.quarantine: set[bytes] = set()
         self.runners: list[Runner] = []
         self.draining = False
+        self.paused = False
+        self.rescaled = False
         self.pool: DynamicSupervisor | None = None
         self.wake: Callable[[], None] = _nobody
         self.ready: Callable[[], int] | None = None
@@ -119,6 +127,28 @@ class Crew:
     def drain(self) -> None:
         """Give nothing more, and take back what has not started."""
         self.draining = True
+        self._revoke_waiting()
+
+    def pause(self) -> None:
+        """Give nothing more until `resume`, and take back what has not started; what runs goes on."""
+        self.paused = True
+        self._revoke_waiting()
+
+    def resume(self) -> None:
+        """Go on giving."""
+        self.paused = False
+        self.wake()
+
+    def scale(self, queue: Queue) -> None:
+        """Take another concurrency; processes with room for too many or too few jobs are replaced, each in its time."""
+        self.queue = queue
+        self.rescaled = True
+        if queue.isolation == "process":
+            for runner in [runner for runner in self.runners if runner.kind == "async" and not runner.alone]:
+                runner.replace()
+        self.wake()
+
+    def _revoke_waiting(self) -> None:
         now = time.monotonic()
         for runner in self.runners:
             runner.revoke_waiting(now)
@@ -127,6 +157,11 @@ class Crew:
         """Give the async slots of worker process `index`, so that all of them add up to the concurrency."""
         share, rest = divmod(self.queue.concurrency, self.queue.processes)
         return max(1, share + (1 if index < rest else 0))
+
+
+def _always_async(_worker: str) -> Kind:
+    """In the node's own loop there is one place for all jobs; one that does not fit fails there."""
+    return "async"
 
 
 def _nobody() -> None:

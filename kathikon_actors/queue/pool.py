@@ -17,15 +17,14 @@ import trio
 
 from kathikon_actors.processes.handle import WorkerDied, Zygote
 from kathikon_actors.queue.crew import Crew
+from kathikon_actors.queue.in_loop import serve_in_loop
+from kathikon_actors.queue.patience import TICK
 from kathikon_actors.queue.recycling import Limits
 from kathikon_actors.queue.runner import Kind, Runner
 from kathikon_actors.telemetry.events import WorkerProcessChanged
 from supervisors import Backoff, ChildSpec, DynamicSupervisor, SupervisorStopped, dynamic_supervisor_spec
 
 __all__ = ["alone_spec", "pool_spec", "worker_specs"]
-
-TICK = 0.02
-"""Seconds between two looks at what a busy process is doing."""
 
 STOP_GRACE = 1.0
 """Seconds that a process has to end by itself when its pool stops; the node has drained it before."""
@@ -55,6 +54,7 @@ class _Place:
     slots: int
     use: Literal["shared", "alone"]
     limits: Limits
+    index: int = 0
     worked: bool = False
 
 
@@ -79,14 +79,14 @@ class _Restart(Backoff):
 
 
 def worker_specs(crew: Crew, zygote: Callable[[], Zygote], kind: Kind) -> list[ChildSpec]:
-    """Give the children that keep the queue's processes of one kind alive."""
+    """Give the children that keep the queue's processes of one kind alive, or its place in the node's own loop."""
     queue = crew.queue
-    fresh = queue.isolation == "fresh"
-    limits = Limits(1 if fresh else queue.max_jobs_per_process, queue.memory_limit)
-    count = min(READY if fresh else queue.processes, queue.concurrency)
+    if queue.isolation == "task":
+        return [ChildSpec("in-loop", serve_in_loop, args=(crew,), shutdown=STOP_GRACE + 4.0, backoff=_Restart())]
+    limits = Limits(1 if queue.isolation == "fresh" else queue.max_jobs_per_process, queue.memory_limit)
     return [
-        _spec(_Place(crew, zygote, f"{kind}-{index}", kind, _slots(crew, kind, index), "shared", limits))
-        for index in range(count)
+        _spec(_Place(crew, zygote, f"{kind}-{index}", kind, _slots(crew, kind, index), "shared", limits, index))
+        for index in range(_count(crew))
     ]
 
 
@@ -110,6 +110,11 @@ def pool_spec(crew: Crew) -> ChildSpec:
         await spec.start(*spec.args, task_status=Introduce())
 
     return replace(spec, start=run, args=())
+
+
+def _count(crew: Crew) -> int:
+    queue = crew.queue
+    return min(READY if queue.isolation == "fresh" else queue.processes, queue.concurrency)
 
 
 def _slots(crew: Crew, kind: Kind, index: int) -> int:
@@ -203,10 +208,12 @@ def _tell(
 async def _succeed(place: _Place, spent: trio.Event, succeeded: trio.Event) -> None:
     """Start the successor as soon as the process will be given nothing more; it ends what it has beside it."""
     await spent.wait()
-    pool = place.crew.pool
-    if pool is not None and not place.crew.draining:
+    crew = place.crew
+    pool = crew.pool
+    if pool is not None and not crew.draining and (place.use == "alone" or place.index < _count(crew)):
+        slots = 1 if place.use == "alone" else _slots(crew, place.kind, place.index)
         with suppress(SupervisorStopped):
-            await pool.start_child(_spec(replace(place, worked=False)))
+            await pool.start_child(_spec(replace(place, slots=slots, worked=False)))
     succeeded.set()
 
 

@@ -71,8 +71,11 @@ class Producer:
                 while True:
                     await self._wake.wait()
                     self._wake = trio.Event()
-                    if crew.draining:
+                    if crew.draining or crew.paused:
                         continue
+                    if crew.rescaled:
+                        crew.rescaled = False
+                        self._wanted.clear()
                     while table.outcomes.rows >= MAX_PENDING_OUTCOMES:
                         # The store is cut off and results pile up; what runs goes on, nothing more is started.
                         await trio.sleep(0.05)
@@ -140,6 +143,8 @@ class Producer:
                     if record is None:
                         break
                     if table.records.get(record.id) is not record:  # another node has it now
+                        continue
+                    if not table.may_start(record):
                         continue
                     if faults.armed:
                         faults.touch("producer.after_pop", **faults.about(record))

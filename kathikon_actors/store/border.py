@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.states import DUE_STATES
 from kathikon_actors.store.protocol import Key, key_of
 
 __all__ = ["Border"]
@@ -55,10 +56,10 @@ class Border:
         """Whether a new job goes into memory.
 
         The last tenth is kept for claims and for jobs that are better than all that wait outside; what is due later
-        may fill half.
+        may fill half. What waits for other jobs has no place here: whoever ends those makes it ready.
         """
         if record.state != "available":
-            return self.held < self.limit // 2
+            return record.state != "blocked" and self.held < self.limit // 2
         if self.key is None:
             return self.held < self._ordinary
         return self.held < self.limit and key_of(record) < self.key
@@ -67,7 +68,7 @@ class Border:
         """A row was stored unowned."""
         if record.state == "available":
             self.note(key_of(record))
-        else:
+        elif record.state in DUE_STATES:
             self.note_due(record.scheduled_at)
 
     def note(self, key: Key) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ask",
     "carry_out",
+    "change_finished",
     "count_meeting",
     "give_answers",
     "open_commands",
@@ -64,7 +65,7 @@ async def request_change(raw: Raw, wanted: Filter, change: Change) -> Requested:
             await _change_live(raw, chunk, change, found)
         known = set(live)
         for chunk in _chunks([job_id for job_id in ended if job_id not in known]):
-            await _change_finished(raw, chunk, change, found)
+            await change_finished(raw, chunk, change, found)
     return found
 
 
@@ -100,7 +101,8 @@ async def _change_live(raw: Raw, ids: list[bytes], change: Change, found: Reques
         found.asked.update(await _ask(raw, owned, change))
 
 
-async def _change_finished(raw: Raw, ids: list[bytes], change: Change, found: Requested) -> None:
+async def change_finished(raw: Raw, ids: list[bytes], change: Change, found: Requested) -> None:
+    """Apply a change to finished rows, within the transaction that is open; nobody owns what lives again."""
     records = decode_rows(await raw.fetch(statement("lock_finished_jobs"), [pg_id(i) for i in ids]), "")
     changed = _apply(records, change, found)
     if changed:

@@ -44,6 +44,11 @@ SNAPSHOT_INTERVAL = 1.0
 FLUSH_TIMEOUT = 10.0
 """Seconds that a stopping journal takes to commit what waits."""
 
+_DECIDED = (
+    "state", "history", "extra", "scheduled_at", "finished_at", "args", "meta", "priority", "max_attempts", "tags",
+)  # fmt: skip
+"""What a store may change of a record that it decides on."""
+
 E = TypeVar("E")
 
 
@@ -216,11 +221,30 @@ class _Inserts:
         # One duplicate key spoils a whole COPY: rows that may be there already take a path of their own.
         careful = any(insert.may_conflict for insert in batch.entries)
         unowned = {job_id for insert in batch.entries if insert.unowned for job_id in insert.unowned}
+        if any(insert.composed for insert in batch.entries):
+            return await self._commit_composed(batch, records, careful, unowned)
         if unowned:
             return await self._store.commit_inserts(
                 self._membership, batch.number, records, may_conflict=careful, unowned=unowned
             )
         return await self._store.commit_inserts(self._membership, batch.number, records, may_conflict=careful)
+
+    async def _commit_composed(
+        self, batch: Batch[Insert], records: list[Record], careful: bool, unowned: set[bytes]
+    ) -> set[bytes]:
+        answers = await self._store.commit_composed(
+            self._membership, batch.number, records, may_conflict=careful, unowned=unowned
+        )
+        for insert in batch.entries:
+            if insert.composed:
+                insert.answers = {record.id: answers[record.id] for record in insert.records}
+        for record in records:
+            stored = answers[record.id].record
+            if record.extra is not None and stored is not None and stored.id == record.id:
+                # As the store has decided: it waits no more, or its like has overwritten it.
+                for name in _DECIDED:
+                    setattr(record, name, getattr(stored, name))
+        return {job_id for job_id, answer in answers.items() if answer.record is None or answer.conflict}
 
     async def was_committed(self, batch: Batch[Insert]) -> bool:
         return await self._store.last_batch(self._membership, self.lane) == batch.number
@@ -228,6 +252,11 @@ class _Inserts:
     async def committed(self, batch: Batch[Insert], refused: set[bytes] | None) -> None:
         if refused is None:
             refused = set()
+            # What was decided is not known, but deciding again gives the same: rows that are stored are found.
+            for insert in [insert for insert in batch.entries if insert.composed]:
+                insert.may_conflict = True
+                batch.entries.remove(insert)
+                self._table.inserts.put_back([insert], len(insert.records))
             for insert in batch.entries:
                 if insert.may_conflict:
                     refused.update([record.id for record in insert.records if not await self._is_ours(record)])
@@ -266,6 +295,7 @@ class _Outcomes:
 
     async def committed(self, batch: Batch[Record], refused: set[bytes] | None) -> None:
         if refused is None:
+            self._table.in_doubt = True  # jobs that it made ready may be ours
             refused = set()
             for record in batch.entries:
                 if record.state in TERMINAL_STATES and not record.dirty and not await self._is_kept(record):

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 import trio
 
+from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.record import Record
 
 __all__ = ["Batch", "Insert", "LaneQueue"]
@@ -27,9 +28,22 @@ class Insert:
         existing: ids that the store had already; their rows are unchanged.
         error: why nothing was stored.
         unowned: ids of the rows that are stored for whoever claims them.
+        composed: the store has to decide on some of them.
+        answers: what it decided, by id.
     """
 
-    __slots__ = ("_task", "deadline", "error", "existing", "finished", "may_conflict", "records", "unowned")
+    __slots__ = (
+        "_task",
+        "answers",
+        "composed",
+        "deadline",
+        "error",
+        "existing",
+        "finished",
+        "may_conflict",
+        "records",
+        "unowned",
+    )
 
     def __init__(self, records: list[Record], *, may_conflict: bool, deadline: float = math.inf) -> None:
         self.records = records
@@ -39,6 +53,8 @@ class Insert:
         self.existing: set[bytes] = set()
         self.unowned: AbstractSet[bytes] = frozenset()
         self.error: BaseException | None = None
+        self.composed = False
+        self.answers: dict[bytes, Answer] = {}
         self._task: trio.lowlevel.Task | None = None
 
     def finish(self, error: BaseException | None = None) -> None:

@@ -8,14 +8,18 @@ they find afterwards is final. Small batches are one statement and one round tri
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import asyncpg
 
+from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.errors import AlreadyExists, LeaseLost
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
+from kathikon_actors.store.aftermath import Aftermath, Ready
+from kathikon_actors.store.composing import insert_composed
 from kathikon_actors.store.protocol import Lane, Membership
 from kathikon_actors.store.rows import (
     COLUMNS,
@@ -96,6 +100,7 @@ class CommitLane:
 
     def __init__(self, lane: Lane, connection: Connection) -> None:
         self.connection = connection
+        self.ready = Ready()
         self._fence = Fence(_NUMBERS[lane])
 
     async def insert(
@@ -133,13 +138,39 @@ class CommitLane:
         await self.connection.run(self._copy, membership, batch, columns, rows, left)
         return set()
 
-    async def write_outcomes(self, membership: Membership, batch: int, records: Sequence[Record]) -> set[bytes]:
-        """See `Store.commit_outcomes`."""
+    async def insert_composed(
+        self,
+        membership: Membership,
+        batch: int,
+        records: Sequence[Record],
+        *,
+        may_conflict: bool,
+        unowned: Collection[bytes] = (),
+    ) -> dict[bytes, Answer]:
+        """See `Store.commit_composed`."""
+        rows = [copy(record) for record in records]  # they go on changing meanwhile
+        try:
+            return await self.connection.run(self._insert_composed, membership, batch, rows, unowned, may_conflict)
+        except AlreadyExists:
+            # Somebody was faster with an id; now it is there to be seen.
+            return await self.connection.run(self._insert_composed, membership, batch, rows, unowned, True)
+
+    async def write_outcomes(
+        self, membership: Membership, batch: int, records: Sequence[Record]
+    ) -> tuple[set[bytes], list[Record]]:
+        """See `Store.commit_outcomes`; give also the jobs that the commit made ready, and that are the node's own."""
         usual = [record for record in records if ends_usually(record)]
         others = [record for record in records if not ends_usually(record)] if len(usual) < len(records) else []
         finished = [record for record in others if record.fence >= 0 and record.state in TERMINAL_STATES]
+        # By id, as those who insert dependants lock them: nobody waits in a circle.
+        usual.sort(key=_by_id)
+        finished.sort(key=_by_id)
         changed = [record for record in others if record.fence >= 0 and record.state not in TERMINAL_STATES]
         fresh = [record for record in others if record.fence < 0] if len(finished) + len(changed) < len(others) else []
+        aftermath = Aftermath.of(changed) if changed else None
+        if aftermath is not None and aftermath.starting:
+            # Nothing else of those has changed, and what is known of them may be old.
+            changed = [record for record in changed if record.extra is None or record.extra.begun != 1]
         steps: list[tuple[str, Columns]] = []
         if usual:
             steps.append(("complete_rows", usual_ends(usual)))
@@ -152,7 +183,7 @@ class CommitLane:
             owner = membership.node_id
             rows["jobs"] = wide_rows(owner, [r for r in fresh if r.state not in TERMINAL_STATES])
             rows["finished_jobs"] = wide_rows(owner, [r for r in fresh if r.state in TERMINAL_STATES])
-        return await self.connection.run(self._write, membership, batch, steps, rows)
+        return await self.connection.run(self._write, membership, batch, steps, rows, aftermath)
 
     async def last_batch(self, membership: Membership) -> int:
         """See `Store.last_batch`. On a new connection it waits for the last one's commit and shuts it out."""
@@ -208,6 +239,38 @@ class CommitLane:
         await raw.execute("COMMIT")
         return existed
 
+    async def _insert_composed(
+        self,
+        raw: Raw,
+        membership: Membership,
+        batch: int,
+        records: list[Record],
+        unowned: Collection[bytes],
+        check_ids: bool,
+    ) -> dict[bytes, Answer]:
+        left: set[str] = set()
+
+        async def store_rows(stored: list[Record]) -> None:
+            make_rows = copy_rows if all(map(is_plain, stored)) else wide_rows
+            rows = make_rows(membership.node_id, stored)
+            for number, record in enumerate(stored):
+                if record.id in unowned:
+                    rows[number] = (None, *rows[number][1:])
+                    left.add(record.queue)
+            columns = _COPY_COLUMNS if make_rows is copy_rows else _WIDE_COLUMNS
+            await raw.copy_records_to_table("jobs", schema_name="kathikon", columns=columns, records=rows)
+
+        await self._begin(raw, membership, batch)
+        try:
+            answers = await insert_composed(raw, records, store_rows, check_ids=check_ids)
+        except asyncpg.UniqueViolationError as error:
+            await raw.execute("ROLLBACK")
+            raise _already_exists(error) from None
+        if left:
+            await raw.execute(statement("tell"), ",".join(left))
+        await raw.execute("COMMIT")
+        return answers
+
     async def _write(
         self,
         raw: Raw,
@@ -215,11 +278,15 @@ class CommitLane:
         batch: int,
         steps: list[tuple[str, Columns]],
         rows: dict[str, list[tuple[Any, ...]]],
-    ) -> set[bytes]:
+        aftermath: Aftermath | None,
+    ) -> tuple[set[bytes], list[Record]]:
         fence = await self._fence.key(raw, membership)
-        several = len(steps) > 1 or bool(rows)
+        await self.ready.prepare(raw, membership)
+        several = len(steps) > 1 or bool(rows) or aftermath is not None
         if several:
             await self._begin(raw, membership, batch)
+        if aftermath is not None:
+            await aftermath.before(raw)
         for table, fresh in rows.items():
             if fresh:
                 await raw.copy_records_to_table(table, schema_name="kathikon", columns=_WIDE_COLUMNS, records=fresh)
@@ -234,9 +301,11 @@ class CommitLane:
             if row["done"] is not None:
                 fenced.update(job_id.bytes for job_id in columns[0])
                 fenced.difference_update(job_id.bytes for job_id in row["done"])
+        if aftermath is not None:
+            fenced |= await aftermath.after(raw, membership)
         if several:
             await raw.execute("COMMIT")
-        return fenced
+        return fenced, await self.ready.load(raw, membership)
 
     async def _begin(self, raw: Raw, membership: Membership, batch: int) -> None:
         """Open a transaction that holds the lane's row, in one round trip."""
@@ -245,6 +314,10 @@ class CommitLane:
         if await raw.execute(begin) != "UPDATE 1":
             await raw.execute("ROLLBACK")
             raise LeaseLost(membership.node, membership.epoch)
+
+
+def _by_id(record: Record) -> bytes:
+    return record.id
 
 
 def _already_exists(error: asyncpg.UniqueViolationError) -> AlreadyExists:

@@ -51,13 +51,20 @@ async def change_row(
             record.node = await raw.fetchval(statement("node_name"), owner)
             return Changed(record)
         made = change.apply(record)
-        await raw.execute(statement("remove_finished_job" if finished else "remove_job"), pg_id(job_id))
-        if record.state in TERMINAL_STATES:
-            # What a node finished stays under its name; what it left behind is nobody's.
-            await _put(raw, "put_finished_job", owner if finished else None, record)
-            record.node = await raw.fetchval(statement("node_name"), owner) if finished else None
-        else:
+        if record.state not in TERMINAL_STATES:
+            if not finished:
+                await raw.execute(statement("remove_job"), pg_id(job_id))
             await _put_live(raw, record, membership, queues)
+            if finished:  # afterwards, so that its batch sees that it lives again
+                await raw.execute(statement("remove_finished_job"), pg_id(job_id))
+        elif finished:
+            # What a node finished stays under its name.
+            await raw.execute(statement("note_in_finished_job"), pg_id(job_id), record.history.decode())
+            record.node = await raw.fetchval(statement("node_name"), owner)
+        else:
+            await raw.execute(statement("remove_job"), pg_id(job_id))
+            await _put(raw, "put_finished_job", None, record)
+            record.node = None
         if made is not None:
             await _put_live(raw, made, membership, queues)
         return Changed(record, made)

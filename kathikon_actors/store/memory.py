@@ -7,30 +7,30 @@ without a checkpoint in between, so each one is a transaction.
 from __future__ import annotations
 
 import heapq
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, field
 from operator import itemgetter
 
 import trio
 
-from kathikon_actors.actors.snapshots.sink import StoredSnapshot
 from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.errors import (
     AlreadyExists,
-    JobNotFound,
     LeaseLost,
     NodeNameTaken,
-    OwnedElsewhere,
     StoreUnavailable,
 )
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
-from kathikon_actors.store.memory_commands import MemoryCommand, MemoryCommands
-from kathikon_actors.store.memorylimits import LimitData, MemoryLimits
+from kathikon_actors.store.memory_batches import MemoryGraphStore
+from kathikon_actors.store.memory_commands import MemoryCommands
+from kathikon_actors.store.memory_crons import MemoryCrons
+from kathikon_actors.store.memory_data import MemoryData, MemoryNode, stored, wall_clock
+from kathikon_actors.store.memory_queues import MemoryQueues
+from kathikon_actors.store.memory_retention import MemoryRetention
+from kathikon_actors.store.memorylimits import MemoryLimits
 from kathikon_actors.store.protocol import (
     CLAIMABLE_STATES,
     MAX_PAGE,
@@ -48,111 +48,7 @@ from kathikon_actors.store.snapshots import MemorySnapshotStore
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
 
 
-def wall_clock() -> int:
-    """Give the time in microseconds since 1970."""
-    return time.time_ns() // 1000
-
-
-@dataclass
-class MemoryNode:
-    """What is kept of one node's name.
-
-    Attributes:
-        session: the store through which its present life joined, `None` once that is gone.
-        batches: the number of the last commit of each lane.
-        left: its last life left in order.
-        closed: nothing of its last life commits any more.
-        swept: it owns nothing, and will not before its next life.
-    """
-
-    node_id: int
-    epoch: int = 0
-    lease_until: int = 0
-    session: MemoryStore | None = None
-    batches: dict[Lane, int] = field(default_factory=dict)
-    left: bool = False
-    closed: bool = False
-    swept: bool = False
-
-
-@dataclass
-class MemoryData:
-    """What several `MemoryStore`s share, as several connections share one database.
-
-    Attributes:
-        clock: gives microseconds since 1970; leases and due times follow it.
-        nodes: by name.
-        live: every row that is not finished, by id.
-        finished: by id.
-        owned: the live rows by their owner's node_id, with `None` for those that anybody may claim.
-        limits: what nodes hold of limits that they share.
-        listeners: told of queues in which rows were left unowned, by the store that listens.
-        snapshots: of actors, the newest first, by node_id and name.
-        leader: node_id, term, and when its lease ends, as microseconds since 1970.
-        commands: what operators want of jobs that a node owns, by number.
-        control: who is told of commands and the like, by topic and store.
-    """
-
-    clock: Callable[[], int] = wall_clock
-    nodes: dict[str, MemoryNode] = field(default_factory=dict)
-    live: dict[bytes, Record] = field(default_factory=dict)
-    finished: dict[bytes, Record] = field(default_factory=dict)
-    owned: dict[int | None, dict[bytes, Record]] = field(default_factory=lambda: {None: {}})
-    limits: LimitData = field(default_factory=LimitData)
-    listeners: dict[MemoryStore, Callable[[frozenset[str]], None]] = field(default_factory=dict)
-    snapshots: dict[tuple[int, str], list[StoredSnapshot]] = field(default_factory=dict)
-    leader: tuple[int, int, int] = (0, 0, 0)
-    commands: dict[int, MemoryCommand] = field(default_factory=dict)
-    control: dict[str, dict[int, Callable[[], None]]] = field(default_factory=dict)
-
-    def row(self, job_id: bytes) -> Record:
-        """Give the row of a job that is there."""
-        return self.live.get(job_id) or self.finished[job_id]
-
-    def is_held(self, record: Record) -> bool:
-        """Whether a live node owns this live row."""
-        holder = self.nodes.get(record.node) if record.node is not None else None
-        return holder is not None and holder.session is not None and holder.lease_until > self.clock()
-
-    def tell_control(self, topic: str) -> None:
-        """Wake those who listen to a topic."""
-        for wake in list(self.control.get(topic, {}).values()):
-            wake()
-
-    def apply(
-        self, job_id: bytes, change: Change, *, membership: Membership | None = None, queues: Collection[str] = ()
-    ) -> Changed:
-        """Apply an operator's action to one row; see `Store.change`."""
-        stored = self.live.get(job_id) or self.finished.get(job_id)
-        if stored is None:
-            raise JobNotFound(as_uuid(job_id))
-        finished = job_id in self.finished
-        if not finished and change.action == "rerun":
-            change.check(stored)
-        if not finished and self.is_held(stored):
-            raise OwnedElsewhere(as_uuid(job_id), stored.node or "")
-        if change.is_done(stored):
-            return Changed(copy(stored))
-        record = copy(stored)
-        record.node = None
-        made = change.apply(record)
-        if finished:
-            del self.finished[job_id]
-        else:
-            holder = self.nodes.get(stored.node) if stored.node is not None else None
-            del self.live[job_id], self.owned[holder.node_id if holder is not None else None][job_id]
-        if record.state in TERMINAL_STATES:
-            self.finished[job_id] = _stored(record, stored.node if finished else None)
-        for changed in (record, made):
-            if changed is not None and changed.state not in TERMINAL_STATES:
-                mine = membership is not None and changed.queue in queues
-                owner = membership if mine else None
-                row = _stored(changed, None if owner is None else owner.node)
-                self.live[row.id] = self.owned[None if owner is None else owner.node_id][row.id] = row
-        return Changed(copy(self.row(job_id)), None if made is None else copy(self.row(made.id)))
-
-
-class MemoryStore(MemoryCommands):
+class MemoryStore(MemoryQueues, MemoryRetention, MemoryCommands, MemoryGraphStore):
     """A `Store` in this process' memory.
 
     Args:
@@ -272,8 +168,7 @@ class MemoryStore(MemoryCommands):
             before = existed.get(record.id)
             free = record.id in unowned
             if before is None:
-                stored = data.live[record.id] = _stored(record, None if free else membership.node)
-                data.owned[None if free else node.node_id][record.id] = stored
+                data.add(record, None if free else membership.node)
                 if free:
                     left.add(record.queue)
             elif before.inserted_at != record.inserted_at or not (free or before.node == membership.node):
@@ -285,23 +180,39 @@ class MemoryStore(MemoryCommands):
     async def commit_outcomes(self, membership: Membership, batch: int, records: Sequence[Record]) -> set[bytes]:
         """See `Store.commit_outcomes`."""
         # Copied first: they go on changing while this task waits for its turn.
-        written = [(record.fence, _stored(record, membership.node)) for record in records]
+        written = [(record.fence, copy(record)) for record in records]
+        for _, record in written:
+            record.fence, record.dirty, record.node = record.attempt, False, membership.node
+            record.durability = "commit"
         await self._begin()
         node = self._member(membership)
         data = self.data
         owned = data.owned[node.node_id]
-        fenced = set()
+        home = self._home(membership)
+        fenced, ended = set(), []
         for fence, record in written:
             before = owned.get(record.id)
             if (before is None and fence >= 0) or (before is not None and before.attempt != fence):
                 fenced.add(record.id)
+            elif record.state == "available" and record.extra is not None and record.extra.begun in (1, 3):
+                if not data.graph.begin(record, before):
+                    fenced.add(record.id)
+                elif record.extra.begun == 3:
+                    data.live[record.id] = owned[record.id] = stored(record, membership.node)
             elif record.state in TERMINAL_STATES:
                 if before is not None:
                     del data.live[record.id], owned[record.id]
                 data.finished[record.id] = record
+                ended.append(record)
             else:
-                data.live[record.id] = owned[record.id] = record
+                row = record if record.extra is None else stored(record, membership.node)
+                data.graph.changed(row)
+                data.live[row.id] = owned[row.id] = row
+                if row.state == "waiting":
+                    data.graph.begin_waiting(data, row, home)
+        data.graph.end(data, ended, home)
         node.batches["outcomes"] = batch
+        self._hand_out()
         return fenced
 
     async def last_batch(self, membership: Membership, lane: Lane) -> int:
@@ -411,7 +322,14 @@ class MemoryStore(MemoryCommands):
         await self._begin()
         if membership is not None:
             self._member(membership)
-        return self.data.apply(job_id, change, membership=membership, queues=queues)
+        changed = self.data.apply(job_id, change, membership=membership, queues=queues)
+        self._hand_out()
+        return changed
+
+    @property
+    def crons(self) -> MemoryCrons:
+        """See `Store.crons`."""
+        return MemoryCrons(self.data.crons, self._begin, self.compose)
 
     async def insert_unowned(self, records: Sequence[Record]) -> set[bytes]:
         """See `Store.insert_unowned`."""
@@ -420,14 +338,14 @@ class MemoryStore(MemoryCommands):
         existed = {r.id for r in records if r.id in data.live or r.id in data.finished}
         for record in records:
             if record.id not in existed:
-                data.live[record.id] = data.owned[None][record.id] = _stored(record, None)
+                data.live[record.id] = data.owned[None][record.id] = stored(record, None)
         self._tell({record.queue for record in records if record.id not in existed})
         return existed
 
     async def get(self, job_id: bytes) -> Record | None:
         """See `Store.get`."""
         await self._begin()
-        record = self.data.live.get(job_id) or self.data.finished.get(job_id)
+        record = self.data.live.get(job_id) or self.data.finished.get(job_id) or self.data.archived.get(job_id)
         return None if record is None else copy(record)
 
     async def find(self, page: Page) -> list[Record]:
@@ -469,16 +387,6 @@ class MemoryStore(MemoryCommands):
 
     def __repr__(self) -> str:
         return f"<MemoryStore: {len(self.data.live)} live jobs, {len(self.data.finished)} finished>"
-
-
-def _stored(record: Record, node: str | None) -> Record:
-    """Give the record as it will be read back."""
-    stored = copy(record)
-    stored.fence = stored.attempt
-    stored.dirty = False
-    stored.durability = "commit"
-    stored.node = node
-    return stored
 
 
 def _matches(record: Record, page: Page) -> bool:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from kathikon_actors.store import commanding
+from kathikon_actors.store import commanding, queue_rows, retaining
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.actions import Change
     from kathikon_actors.jobs.filters import Filter
+    from kathikon_actors.jobs.queue import Queue
+    from kathikon_actors.jobs.retention import Retention
     from kathikon_actors.store.commands import Command, Requested
     from kathikon_actors.store.connection import Pool
     from kathikon_actors.store.listening import Ear
     from kathikon_actors.store.protocol import Membership
+    from kathikon_actors.store.queue_store import QueueChange, QueueSettings, RunningQueue
 
 __all__ = ["PostgresOperations"]
 
@@ -71,6 +74,46 @@ class PostgresOperations:
         """See `Store.count_meeting`."""
         self._check_open()
         return await self._readers.run(commanding.count_meeting, wanted)
+
+    async def queue_settings(self) -> dict[str, QueueSettings]:
+        """See `Store.queue_settings`."""
+        self._check_open()
+        return await self._readers.run(queue_rows.queue_settings)
+
+    async def change_queue(self, change: QueueChange) -> QueueSettings:
+        """See `Store.change_queue`."""
+        self._check_open()
+        return await self._readers.run(queue_rows.change_queue, change)
+
+    async def publish_queues(self, membership: Membership, queues: Iterable[Queue]) -> None:
+        """See `Store.publish_queues`."""
+        self._check_open()
+        await self._readers.run(queue_rows.publish_queues, membership, queues)
+
+    async def running_queues(self) -> list[RunningQueue]:
+        """See `Store.running_queues`."""
+        self._check_open()
+        return await self._readers.run(queue_rows.running_queues)
+
+    async def is_due(self, queues: Sequence[str] | None) -> bool:
+        """See `Store.is_due`."""
+        self._check_open()
+        return await self._readers.run(queue_rows.is_due, queues)
+
+    async def prune(self, retention: Retention) -> retaining.Pruned:
+        """See `Store.prune`."""
+        self._check_open()
+        return await self._readers.run(retaining.prune, retention)
+
+    async def tidy(self) -> None:
+        """See `Store.tidy`."""
+        self._check_open()
+        await self._readers.run(retaining.tidy)
+
+    async def promote(self) -> int:
+        """See `Store.promote`."""
+        self._check_open()
+        return await self._readers.run(retaining.promote)
 
     async def listen_control(self, topic: str, wake: Callable[[], None]) -> None:
         """See `Store.listen_control`."""

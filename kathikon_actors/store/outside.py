@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from kathikon_actors.jobs.composing import Answer
+from kathikon_actors.jobs.errors import AlreadyExists
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
+from kathikon_actors.store.composing import insert_composed
 from kathikon_actors.store.protocol import MAX_PAGE, Counts, Page
 from kathikon_actors.store.rows import decode_rows, pg_id, unowned_columns
 from kathikon_actors.store.selecting import filter_values
@@ -18,7 +21,7 @@ from kathikon_actors.store.statements import statement
 if TYPE_CHECKING:
     from kathikon_actors.store.connection import Raw
 
-__all__ = ["count_rows", "find_rows", "get_row", "insert_rows"]
+__all__ = ["count_rows", "find_rows", "get_row", "insert_composed_rows", "insert_rows"]
 
 
 async def insert_rows(raw: Raw, records: Sequence[Record]) -> set[bytes]:
@@ -35,11 +38,43 @@ async def insert_rows(raw: Raw, records: Sequence[Record]) -> set[bytes]:
 
 
 async def _insert_rows(raw: Raw, records: Sequence[Record]) -> set[bytes]:
+    if not records:
+        return set()
     ids = {str(as_uuid(record.id)): record.id for record in records}
     row = await raw.fetchrow(statement("insert_unowned"), *unowned_columns(records))
     assert row is not None
     undone = await raw.fetch(statement("undo_unowned"), list(ids))
     return {ids[job_id] for job_id in ids.keys() - set(row["ids"])} | {ids[row[0]] for row in undone}
+
+
+async def insert_composed_rows(raw: Raw, records: Sequence[Record], whole: bool = False) -> dict[bytes, Answer]:
+    """Store new rows that nobody owns, some of which may meet a unique job, wait or be refused.
+
+    Within a transaction of the caller's it is a part of that.
+
+    Args:
+        raw: any asyncpg connection.
+        records: each id once.
+        whole: raise the first refusal, and store nothing.
+    """
+    if raw.is_in_transaction():
+        return await _insert_composed_rows(raw, records, whole)
+    async with raw.transaction():
+        return await _insert_composed_rows(raw, records, whole)
+
+
+async def _insert_composed_rows(raw: Raw, records: Sequence[Record], whole: bool) -> dict[bytes, Answer]:
+    taken: set[bytes] = set()
+
+    async def store_rows(rows: list[Record]) -> None:
+        taken.update(await _insert_rows(raw, rows))
+
+    answers = await insert_composed(raw, records, store_rows, check_ids=True)
+    answers |= {job_id: Answer(error=AlreadyExists(as_uuid(job_id))) for job_id in taken}
+    refused = [answer.error for answer in answers.values() if answer.error is not None]
+    if whole and refused:
+        raise refused[0]
+    return answers
 
 
 async def get_row(raw: Raw, job_id: bytes) -> Record | None:

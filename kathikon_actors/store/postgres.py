@@ -10,17 +10,20 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 from kathikon_actors.jobs.actions import Change
+from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.errors import BadConfiguration, StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store import lanes, names
+from kathikon_actors.store.batches import PostgresBatches
 from kathikon_actors.store.connection import BY_INDEX, ONE_PLAN, Connection, Pool
+from kathikon_actors.store.crons import PostgresCrons
 from kathikon_actors.store.granting import PostgresLimits
 from kathikon_actors.store.leading import lead, resign
 from kathikon_actors.store.listening import Ear
 from kathikon_actors.store.managing import change_row
 from kathikon_actors.store.migrations import migrate
 from kathikon_actors.store.operating import PostgresOperations
-from kathikon_actors.store.outside import count_rows, find_rows, get_row, insert_rows
+from kathikon_actors.store.outside import count_rows, find_rows, get_row, insert_composed_rows, insert_rows
 from kathikon_actors.store.protocol import Changed, Counts, DeadNode, Lane, Membership, Page, Unowned
 from kathikon_actors.store.reading import claim_rows, load_rows, look_at_rows, release_rows
 from kathikon_actors.store.rescue import fence_dead, take_over_rows
@@ -30,6 +33,7 @@ from kathikon_actors.store.urls import parse_store_url
 
 if TYPE_CHECKING:
     from kathikon_actors.store.connection import Raw
+    from kathikon_actors.store.graph import TakeReady
 
 __all__ = ["PostgresStore"]
 
@@ -63,6 +67,7 @@ class PostgresStore(PostgresOperations):
         self.url = parsed.safe if url is None else url
         self._where = parsed.where
         self._is_open = False
+        self._take_ready: TakeReady | None = None
         self._lanes: dict[Lane, lanes.CommitLane] = {
             lane: lanes.CommitLane(lane, Connection(parsed, timeout, ONE_PLAN)) for lane in ("inserts", "outcomes")
         }
@@ -110,6 +115,12 @@ class PostgresStore(PostgresOperations):
         self._check_open()
         await self._names.leave(membership)
 
+    @property
+    def crons(self) -> PostgresCrons:
+        """See `Store.crons`."""
+        self._check_open()
+        return PostgresCrons(self._readers.run)
+
     async def lead(self, membership: Membership, lease: float) -> int | None:
         """See `Store.lead`."""
         self._check_open()
@@ -138,7 +149,40 @@ class PostgresStore(PostgresOperations):
     async def commit_outcomes(self, membership: Membership, batch: int, records: Sequence[Record]) -> set[bytes]:
         """See `Store.commit_outcomes`."""
         self._check_open()
-        return await self._lanes["outcomes"].write_outcomes(membership, batch, records)
+        fenced, ready = await self._lanes["outcomes"].write_outcomes(membership, batch, records)
+        if ready and self._take_ready is not None:
+            self._take_ready(ready)
+        return fenced
+
+    def attach_ready(self, queues: Collection[str], take: TakeReady) -> None:
+        """See `GraphStore.attach_ready`."""
+        self._lanes["outcomes"].ready.attach(queues)
+        self._take_ready = take
+
+    async def commit_composed(
+        self,
+        membership: Membership,
+        batch: int,
+        records: Sequence[Record],
+        *,
+        may_conflict: bool,
+        unowned: Collection[bytes] = (),
+    ) -> dict[bytes, Answer]:
+        """See `GraphStore.commit_composed`."""
+        self._check_open()
+        return await self._lanes["inserts"].insert_composed(
+            membership, batch, records, may_conflict=may_conflict, unowned=unowned
+        )
+
+    async def insert_composed(self, records: Sequence[Record], *, whole: bool = False) -> dict[bytes, Answer]:
+        """See `GraphStore.insert_composed`."""
+        self._check_open()
+        return await self._readers.run(insert_composed_rows, records, whole)
+
+    @property
+    def batches(self) -> PostgresBatches:
+        """See `GraphStore.batches`."""
+        return PostgresBatches(self._readers)
 
     async def last_batch(self, membership: Membership, lane: Lane) -> int:
         """See `Store.last_batch`."""

@@ -23,6 +23,7 @@ __all__ = [
     "SPARSE",
     "Y2K",
     "Columns",
+    "array_literal",
     "copy_rows",
     "decode_rows",
     "insert_columns",
@@ -134,7 +135,7 @@ def _sparse(record: Record) -> tuple[Any, ...]:
     return (
         *links,
         _id(extra.unique_key),
-        extra.guarded or None,
+        extra.guarded,
         extra.partition_key,
         [pg_id(parent) for parent in extra.depends_on] or None,
         None if extra.on_dependency_failure == "discard" else extra.on_dependency_failure,
@@ -150,7 +151,7 @@ def _sparse_columns(records: Sequence[Record]) -> Columns:
         return tuple([] for _ in SPARSE)
     columns = list(map(list, zip(*map(_sparse, records), strict=True)))
     place = SPARSE.index("depends_on")
-    columns[place] = [None if ids is None else _array_literal(map(str, ids)) for ids in columns[place]]
+    columns[place] = [None if ids is None else array_literal(map(str, ids)) for ids in columns[place]]
     return tuple(columns)
 
 
@@ -162,7 +163,7 @@ def insert_columns(records: Sequence[Record]) -> Columns:
     """Give `COLUMNS` and `SPARSE` as arrays; tags as array literals, since nested arrays cannot be ragged."""
     columns = list(map(list, zip(*copy_rows(0, records), strict=True)))[1:]
     tags = COLUMNS.index("tags")
-    columns[tags] = [None if value is None else _array_literal(value) for value in columns[tags]]
+    columns[tags] = [None if value is None else array_literal(value) for value in columns[tags]]
     return (*columns, *_sparse_columns(records))
 
 
@@ -184,7 +185,7 @@ def unowned_columns(records: Sequence[Record]) -> Columns:
         [r.worker for r in records],
         [r.args.decode() for r in records],
         [r.meta.decode() for r in records],
-        [_array_literal(r.tags) if r.tags else None for r in records],
+        [array_literal(r.tags) if r.tags else None for r in records],
         [r.history.decode() for r in records],
         *([None if value is None else str(value) for value in ids] for ids in (unique_key, batch_id, parent_id)),
         guarded,
@@ -278,7 +279,7 @@ def _decode(row: Sequence[Any], node: str | None) -> Record:
 
 def _extra(
     unique_key: Any,
-    guarded: bool | None,
+    guarded: int | None,
     partition_key: str | None,
     depends_on: Sequence[Any] | None,
     on_failure: Any,
@@ -288,7 +289,7 @@ def _extra(
 ) -> Extra:
     return Extra(
         unique_key=None if unique_key is None else unique_key.bytes,
-        guarded=bool(guarded),
+        guarded=guarded,
         partition_key=partition_key,
         depends_on=tuple(parent.bytes for parent in depends_on or ()),
         on_dependency_failure=on_failure or "discard",
@@ -312,7 +313,8 @@ def _tags(tags: list[Any]) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def _array_literal(tags: Iterable[str]) -> str:
+def array_literal(tags: Iterable[str]) -> str:
+    """Give strings as the text of a Postgres array."""
     quoted = (tag.replace("\\", "\\\\").replace('"', '\\"') for tag in tags)
     return "{" + ",".join(f'"{tag}"' for tag in quoted) + "}"
 

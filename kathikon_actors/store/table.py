@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
+import msgspec
 import trio
 
+from kathikon_actors.jobs.composing import is_composed
 from kathikon_actors.jobs.errors import QueueFull, StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import DUE_STATES, TERMINAL_STATES
@@ -56,9 +58,9 @@ class Table:
         mourners: call `on_discard` of jobs that are about to be discarded by their own failure.
     """
 
-    def __init__(self, borders: Mapping[str, Border] | None = None) -> None:
+    def __init__(self, borders: dict[str, Border] | None = None) -> None:
         self.records: dict[bytes, Record] = {}
-        self.borders: Mapping[str, Border] = {} if borders is None else borders
+        self.borders: dict[str, Border] = {} if borders is None else borders
         self.moving = trio.Lock()
         self.in_doubt = False
         self._newcomers: set[bytes] | None = None
@@ -117,12 +119,19 @@ class Table:
         for record in records:
             known = self.records.get(record.id)
             # One that has ended and comes back was retried before we were told that its end is committed.
-            if known is None or known.state in TERMINAL_STATES:
+            if known is None or known.state in TERMINAL_STATES or self.is_old(record):
                 if known is not None:
                     self._forget(known)
                 fresh.append(record)
         self._count(fresh, 1)
         self._take_in(fresh)
+
+    def is_old(self, record: Record) -> bool:
+        """Tell whether what is here of this job was changed by others since, and taken away from this node."""
+        known = self.records.get(record.id)
+        if known is None or known.extra is None or record.extra is None:
+            return False
+        return known.extra.guarded != record.extra.guarded
 
     def _take_in(self, fresh: list[Record]) -> None:
         for record in fresh:
@@ -238,6 +247,22 @@ class Table:
             self.unwritten.note(record)
         return True
 
+    def may_start(self, record: Record) -> bool:
+        """Tell whether a job that comes up for its start may start; a guarded one is committed first, and comes again.
+
+        Others may change a guarded job until its start is committed; a start that the store refuses is another's job.
+        """
+        extra = record.extra
+        if extra is None or extra.guarded is None or extra.begun == 2:
+            return True
+        if extra.begun == 0:
+            # 3: with other changes that are to be written, too.
+            record.extra = msgspec.structs.replace(extra, begun=3 if record.dirty else 1)
+            if not record.dirty:
+                record.dirty = True
+                self.outcomes.add(record, 1)
+        return False
+
     async def submit(self, records: list[Record], *, may_conflict: bool, timeout: float = math.inf) -> Insert:
         """Queue new records for the journal, once there is room; `committed` waits for their end.
 
@@ -258,12 +283,13 @@ class Table:
         if self.closed:
             raise StoreUnavailable("the node has lost its table and is starting again; insert again in a moment")
         insert = Insert(records, may_conflict=may_conflict, deadline=deadline)
+        insert.composed = any(r.extra is not None and is_composed(r) for r in records)
         borders, unowned = self.borders, None
         for record in records:
             border = borders.get(record.queue)
-            if border is None:
+            if border is None and record.state != "blocked":
                 continue
-            if border.admits(record):
+            if border is not None and border.admits(record):
                 border.held += 1
             else:
                 record.node = None
@@ -351,8 +377,17 @@ class Table:
                     self._forget(record)
                 self._remember(record)
                 self._resolve(record, lost=False)
-            elif record.id in self._waiters:
-                self._resolve(record, lost=False)
+            elif record.state == "waiting":
+                # Nobody owns it until it ends with its children.
+                if self.records.get(record.id) is record:
+                    self._forget(record)
+                self._resolve(record, lost=True)
+            else:
+                if record.extra is not None and record.extra.begun in (1, 3):
+                    record.extra = msgspec.structs.replace(record.extra, begun=2)
+                    self.route([record])
+                if record.id in self._waiters:
+                    self._resolve(record, lost=False)
 
     # -- waiting ------------------------------------------------------------------------------------------------
 

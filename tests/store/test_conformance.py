@@ -48,7 +48,7 @@ def rich_record(**fields: Any) -> Record:
             "original_id": bytes(range(1, 17)),
             "extra": Extra(
                 unique_key=bytes(range(2, 18)),
-                guarded=True,
+                guarded=3,
                 partition_key="tenant ü",
                 depends_on=(bytes(range(3, 19)), bytes(range(4, 20))),
                 on_dependency_failure="run",

@@ -14,7 +14,7 @@ FROM unnest(
     $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::double precision[],
     $7::integer[], $8::integer[], $9::integer[], $10::smallint[], $11::smallint[], $12::boolean[], $13::uuid[],
     $14::text[], $15::text[], $16::text[], $17::json[], $18::json[], $19::text[], $20::text[], $21::text[], $22::json[],
-    $23::uuid[], $24::uuid[], $25::uuid[], $26::boolean[], $27::text[], $28::text[], $29::text[], $30::text[],
+    $23::uuid[], $24::uuid[], $25::uuid[], $26::integer[], $27::text[], $28::text[], $29::text[], $30::text[],
     $31::uuid[], $32::uuid[]
 ) AS r (
     inserted_at, scheduled_at, attempted_at, finished_at, timeout, priority, max_attempts, attempt, progress, orphaned,

@@ -19,7 +19,7 @@ FROM unnest(
     $6::timestamptz[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::double precision[],
     $11::integer[], $12::integer[], $13::integer[], $14::smallint[], $15::smallint[], $16::boolean[], $17::uuid[],
     $18::text[], $19::text[], $20::text[], $21::json[], $22::json[], $23::text[], $24::text[], $25::text[], $26::json[],
-    $27::uuid[], $28::uuid[], $29::uuid[], $30::boolean[], $31::text[], $32::text[], $33::text[], $34::text[],
+    $27::uuid[], $28::uuid[], $29::uuid[], $30::integer[], $31::text[], $32::text[], $33::text[], $34::text[],
     $35::uuid[], $36::uuid[]
 ) AS r (
     inserted_at, scheduled_at, attempted_at, finished_at, timeout, priority, max_attempts, attempt, progress, orphaned,

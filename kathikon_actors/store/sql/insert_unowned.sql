@@ -14,7 +14,7 @@ WITH stored AS (
     FROM unnest(
         $1::bigint[], $2::bigint[], $3::double precision[], $4::bigint[], $5::bigint[], $6::boolean[], $7::text[],
         $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
-        $15::text[], $16::text[], $17::text[], $18::boolean[], $19::text[], $20::text[], $21::text[], $22::text[]
+        $15::text[], $16::text[], $17::text[], $18::integer[], $19::text[], $20::text[], $21::text[], $22::text[]
     ) AS r (
         inserted_at, scheduled_at, timeout, priority, max_attempts, keep_result, id, state, queue, worker, args, meta,
         tags, history, unique_key, batch_id, parent_id, guarded, partition_key, depends_on, on_dependency_failure,

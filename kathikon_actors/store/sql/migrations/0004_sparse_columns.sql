@@ -1,16 +1,16 @@
 -- What only some jobs have: a unique key, a partition, jobs that they wait for, a batch, a parent.
 
 ALTER TABLE kathikon.jobs
-    ADD COLUMN unique_key uuid, ADD COLUMN guarded boolean, ADD COLUMN partition_key text, ADD COLUMN depends_on uuid[],
+    ADD COLUMN unique_key uuid, ADD COLUMN guarded integer, ADD COLUMN partition_key text, ADD COLUMN depends_on uuid[],
     ADD COLUMN on_dependency_failure text, ADD COLUMN dependency_results text, ADD COLUMN batch_id uuid,
     ADD COLUMN parent_id uuid;
 ALTER TABLE kathikon.finished_jobs
-    ADD COLUMN unique_key uuid, ADD COLUMN guarded boolean, ADD COLUMN partition_key text, ADD COLUMN depends_on uuid[],
+    ADD COLUMN unique_key uuid, ADD COLUMN guarded integer, ADD COLUMN partition_key text, ADD COLUMN depends_on uuid[],
     ADD COLUMN on_dependency_failure text, ADD COLUMN dependency_results text, ADD COLUMN batch_id uuid,
     ADD COLUMN parent_id uuid;
 
 COMMENT ON COLUMN kathikon.jobs.unique_key IS 'A hash; kathikon.unique_keys says which job holds it.';
-COMMENT ON COLUMN kathikon.jobs.guarded IS 'Its start is committed before it counts: others may change it until then.';
+COMMENT ON COLUMN kathikon.jobs.guarded IS 'How often others changed it; null for a job whose start need not be committed first.';
 COMMENT ON COLUMN kathikon.jobs.on_dependency_failure IS 'Null for discard: it is cancelled when a parent fails.';
 COMMENT ON COLUMN kathikon.jobs.dependency_results IS 'JSON members "id":result, joined by commas.';
 COMMENT ON COLUMN kathikon.jobs.parent_id IS 'The job that inserted it while it ran.';

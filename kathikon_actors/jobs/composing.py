@@ -1,0 +1,109 @@
+"""What `unique`, `depends_on`, `batch` and `partition_key` make of a new job, before a store decides on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from kathikon_actors.jobs.errors import InvalidJob, KathikonError
+from kathikon_actors.jobs.extra import Extra
+from kathikon_actors.jobs.record import Job, Record
+from kathikon_actors.jobs.unique import Unique, unique_key
+
+__all__ = ["COMPOSING_OPTIONS", "Answer", "compose", "is_composed"]
+
+COMPOSING_OPTIONS: Final = ("unique", "depends_on", "on_dependency_failure", "batch", "partition_key")
+"""Insert options that give a job an `Extra`."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a store made of one composed insert.
+
+    Attributes:
+        record: the job as it is stored: the new one, or the one that has its unique key; `None` when it was refused.
+        conflict: it is the other one.
+        error: why it was refused; nothing was stored.
+    """
+
+    record: Record | None = None
+    conflict: bool = False
+    error: KathikonError | None = None
+
+
+def is_composed(record: Record) -> bool:
+    """Tell whether a store has to decide on the insert: it may conflict, wait, or be refused."""
+    extra = record.extra
+    return extra is not None and (extra.unique_key is not None or bool(extra.depends_on) or extra.batch_id is not None)
+
+
+def compose(record: Record, given: dict[str, Any], default: Unique | None) -> None:
+    """Set `record.extra`, and the state and time that follow from it.
+
+    Args:
+        record: built from everything else; its history is not begun.
+        given: the options of the call.
+        default: the worker's own policy.
+
+    Raises:
+        InvalidJob: naming the option and what is legal.
+    """
+    worker = record.worker
+    policy = _policy(worker, given["unique"], default) if "unique" in given else default
+    failure = given.get("on_dependency_failure", "discard")
+    if failure not in ("discard", "run"):
+        raise InvalidJob(worker, "on_dependency_failure", f'is {failure!r}; give "discard" or "run"')
+    partition = given.get("partition_key")
+    if partition is not None and (not isinstance(partition, str) or "\0" in partition):
+        raise InvalidJob(worker, "partition_key", f"is {partition!r}; give a string")
+    extra = Extra(
+        unique_key=None if policy is None else unique_key(policy, worker, record.queue, record.args, record.meta),
+        unique=policy,
+        guarded=0 if policy is not None and policy.is_guarded else None,
+        partition_key=partition,
+        depends_on=_ids(worker, given.get("depends_on", ())),
+        on_dependency_failure=failure,
+        batch_id=None if given.get("batch") is None else _id(worker, "batch", given["batch"]),
+    )
+    if record.id in extra.depends_on:
+        raise InvalidJob(worker, "depends_on", "names the job itself; it would wait for ever")
+    if policy is not None and policy.debounce is not None:
+        record.scheduled_at = max(record.scheduled_at, record.inserted_at + int(policy.debounce * 1e6))
+        record.state = "scheduled"
+    if extra.depends_on:
+        record.state = "blocked"
+    if extra != _PLAIN:
+        record.extra = extra
+
+
+_PLAIN: Final = Extra()
+
+
+def _policy(worker: str, value: object, default: Unique | None) -> Unique | None:
+    if value is None or value is False:
+        return None
+    if value is True:
+        return default or Unique()
+    if not isinstance(value, Unique):
+        raise InvalidJob(worker, "unique", f"is {value!r}; give Unique(...), True or None")
+    return value
+
+
+def _ids(worker: str, value: Any) -> tuple[bytes, ...]:
+    if isinstance(value, Job | UUID | str):
+        value = (value,)
+    if not isinstance(value, Iterable):
+        raise InvalidJob(worker, "depends_on", f"is {value!r}; give a list of jobs or their ids")
+    return tuple(dict.fromkeys(_id(worker, f"depends_on[{place}]", item) for place, item in enumerate(value)))
+
+
+def _id(worker: str, field: str, value: Any) -> bytes:
+    value = getattr(value, "id", value)
+    if isinstance(value, UUID):
+        return value.bytes
+    try:
+        return UUID(value).bytes
+    except (ValueError, AttributeError, TypeError):
+        raise InvalidJob(worker, field, f"is {value!r}; give a job, a batch or an id") from None

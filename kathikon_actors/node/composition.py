@@ -1,0 +1,330 @@
+"""Batches and workflows: the same on nodes and on clients."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from kathikon_actors.jobs.batch import Batch, BatchRecord, Callback
+from kathikon_actors.jobs.batch_status import BatchStatus
+from kathikon_actors.jobs.errors import BatchNotFound, InvalidJob, WaitTimeout
+from kathikon_actors.jobs.ids import IdSource, as_uuid
+from kathikon_actors.jobs.new_job import NewJob
+from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.workflow import Workflow
+
+if TYPE_CHECKING:
+    from kathikon_actors.jobs.composing import Answer
+    from kathikon_actors.jobs.record import Record
+    from kathikon_actors.node.listing import InsertedMany
+    from kathikon_actors.store.graph import BatchStore
+
+__all__ = ["Composition", "OpenBatch"]
+
+POLL = 0.1
+"""Seconds between two looks at a batch that is waited for."""
+
+
+class OpenBatch:
+    """A batch that takes children; made by `open_batch`.
+
+    Attributes:
+        id: its id, to look at it later or to append from elsewhere: `node.insert(job, batch=id)`.
+    """
+
+    def __init__(self, owner: Composition, batch_id: bytes) -> None:
+        self._owner = owner
+        self.id = as_uuid(batch_id)
+
+    async def insert(self, job: object, args: Mapping[str, Any] | None = None, **options: Any) -> Job:
+        """Append one job; as `insert` of a node otherwise.
+
+        Raises:
+            BatchClosed: it takes no more.
+        """
+        return await self._owner.insert(job, args, batch=self.id, **options)
+
+    async def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> InsertedMany:
+        """Append any number of jobs, by chunks; as `insert_many` of a node otherwise."""
+        return await self._owner.insert_many(_children(jobs, self.id))
+
+    async def close(self) -> BatchStatus:
+        """Take no more children: from now on the batch ends when they all have. Harmless when it is closed."""
+        return await self._owner.close_batch(self.id)
+
+    async def status(self) -> BatchStatus:
+        """Give its counts as committed now."""
+        return await self._owner.batch(self.id)
+
+    def __repr__(self) -> str:
+        return f"<OpenBatch {self.id}>"
+
+
+class Composition:
+    """The part of `Node` and `Client` that opens batches and inserts workflows."""
+
+    def _batch_store(self) -> BatchStore:
+        raise NotImplementedError
+
+    def _ids_and_now(self) -> tuple[IdSource, int]:
+        raise NotImplementedError
+
+    async def _sleep(self, seconds: float) -> None:
+        raise NotImplementedError
+
+    def _build(self, new: object) -> Record:
+        raise NotImplementedError
+
+    async def _insert_whole(self, records: Sequence[Record]) -> dict[bytes, Answer]:
+        """Insert all of these jobs or none."""
+        raise NotImplementedError
+
+    async def insert(
+        self, job: object, args: Mapping[str, Any] | None = None, *, connection: object = None, **options: Any
+    ) -> Job:
+        """See `Node` and `Client`."""
+        raise NotImplementedError
+
+    async def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> InsertedMany:
+        """See `Node` and `Client`."""
+        raise NotImplementedError
+
+    @asynccontextmanager
+    async def open_batch(
+        self, batch: Batch | None = None, *, within: OpenBatch | UUID | str | None = None
+    ) -> AsyncIterator[OpenBatch]:
+        """Open a batch for a block that appends its children; it is closed when the block ends, also by an exception.
+
+        Children run while it is open. When it is closed and the last of them has ended (completed, cancelled,
+        discarded or purged), it is resolved, in the transaction that ends that child, and there its callback job is
+        inserted: exactly one, or none when nothing is given for how it ended.
+
+        Args:
+            batch: callbacks and policy; none by default.
+            within: another batch, in which this one counts as one child.
+
+        Raises:
+            BatchNotFound, BatchClosed: of `within`.
+            InvalidJob, UnknownQueue, UnknownWorker: a callback does not fit; nothing was stored.
+            StoreUnavailable: the store did not answer.
+
+        Example:
+            ```python
+            async with node.open_batch(Batch(on_success=publish.new("2026-11"))) as batch:
+                await batch.insert_many(render.new(page) for page in range(1000))
+            ```
+        """
+        spec = Batch() if batch is None else batch
+        record = self._new_batch(spec, outer=_raw(within))
+        await self._batch_store().open(record)
+        opened = OpenBatch(self, record.id)
+        try:
+            yield opened
+        finally:
+            await opened.close()
+
+    async def batch(self, batch_id: UUID | str) -> BatchStatus:
+        """Give a batch as it is committed now.
+
+        Raises:
+            BatchNotFound: there is none with this id (any more).
+
+        Example:
+            ```python
+            status = await node.batch(batch.id)
+            print(status.state, status.progress)
+            ```
+        """
+        record = await self._batch_store().get(_raw(batch_id) or b"")
+        if record is None:
+            raise BatchNotFound(batch_id)
+        return BatchStatus.of(record)
+
+    async def batches(self, *, after: UUID | str | None = None, limit: int = 100) -> Sequence[BatchStatus]:
+        """Give a page of batches, newest first.
+
+        Args:
+            after: give the page after the batch with this id.
+            limit: batches a page, 1 to 10,000.
+
+        Example:
+            ```python
+            running = [batch for batch in await node.batches() if batch.state == "running"]
+            ```
+        """
+        _check_limit(limit)
+        return [BatchStatus.of(record) for record in await self._batch_store().find(_raw(after), limit)]
+
+    async def children(
+        self, batch_id: UUID | str, *, after: UUID | str | None = None, limit: int = 100
+    ) -> Sequence[Job]:
+        """Give a page of the children of a batch, oldest first.
+
+        Args:
+            batch_id: of the batch.
+            after: give the page after the job with this id.
+            limit: jobs a page, 1 to 10,000.
+
+        Example:
+            ```python
+            dead = [job for job in await node.children(batch.id) if job.state == "discarded"]
+            ```
+        """
+        _check_limit(limit)
+        found = await self._batch_store().children(_raw(batch_id) or b"", _raw(after), limit)
+        return [Job(record) for record in found]
+
+    async def close_batch(self, batch_id: UUID | str) -> BatchStatus:
+        """Close a batch whose block never ended, since its program died. Harmless when it is closed.
+
+        Raises:
+            BatchNotFound: there is none with this id.
+
+        Example:
+            ```python
+            await node.close_batch(batch.id)
+            ```
+        """
+        return BatchStatus.of(await self._batch_store().seal(_raw(batch_id) or b""))
+
+    async def retry_failed(self, batch_id: UUID | str) -> int:
+        """Run the cancelled and discarded children of a batch again; give how many.
+
+        They do not count as ended any more. A batch that was resolved runs again, and is resolved again when they
+        have ended, with a callback for how it ends then.
+
+        Raises:
+            BatchNotFound: there is none with this id.
+
+        Example:
+            ```python
+            if (await node.batch(batch.id)).state == "failed":
+                await node.retry_failed(batch.id)
+            ```
+        """
+        _, now = self._ids_and_now()
+        return await self._batch_store().retry_failed(_raw(batch_id) or b"", now)
+
+    async def wait_batch(self, batch_id: UUID | str, timeout: float = float("inf")) -> BatchStatus:
+        """Wait until a batch is resolved.
+
+        Args:
+            batch_id: its id.
+            timeout: seconds.
+
+        Raises:
+            BatchNotFound: there is none with this id.
+            WaitTimeout: it was not resolved in time; it goes on.
+
+        Example:
+            ```python
+            done = await node.wait_batch(batch.id, timeout=600)
+            ```
+        """
+        left = timeout
+        while True:
+            status = await self.batch(batch_id)
+            if status.is_resolved:
+                return status
+            if left <= 0:
+                raise WaitTimeout(f"of batch {batch_id}", timeout, status.state)
+            await self._sleep(min(POLL, left))
+            left -= POLL
+
+    async def prune_batches(self, older_than: float, limit: int = 10_000) -> int:
+        """Delete batches that were resolved longer ago than `older_than` seconds; give how many.
+
+        Args:
+            older_than: seconds.
+            limit: the most to delete at once.
+
+        Example:
+            ```python
+            await node.prune_batches(older_than=14 * 86_400)
+            ```
+        """
+        _, now = self._ids_and_now()
+        return await self._batch_store().prune(now - int(older_than * 1e6), limit)
+
+    def _new_batch(self, batch: Batch, *, outer: bytes | None = None, parent: bytes | None = None) -> BatchRecord:
+        """Give a new batch as it is stored, its callbacks checked."""
+        ids, now = self._ids_and_now()
+        return BatchRecord(
+            id=ids.next(now),
+            opened_at=now,
+            needed=batch.needed,
+            name=batch.name,
+            outer_id=outer,
+            parent_id=parent,
+            on_complete=self._callback(batch.on_complete),
+            on_success=self._callback(batch.on_success),
+            on_failure=self._callback(batch.on_failure),
+        )
+
+    def _callback(self, job: NewJob | None) -> bytes | None:
+        return None if job is None else Callback.of(self._build(job)).encode()
+
+    async def workflow(self, flow: Workflow) -> dict[str, Job]:
+        """Insert all steps of a workflow in one transaction; give the jobs by their names.
+
+        Raises:
+            WorkflowCycle: steps wait for each other; it names them.
+            BadConfiguration, InvalidJob, UnknownQueue, UnknownWorker, DependenciesNotFound: a step does not fit.
+                Whatever is raised, nothing was stored.
+
+        Example:
+            ```python
+            flow = Workflow().add("fetch", fetch.new()).add("report", report.new(), after="fetch")
+            jobs = await node.workflow(flow)
+            ```
+        """
+        if not isinstance(flow, Workflow):
+            raise InvalidJob(repr(flow)[:80], "workflow", "is not a Workflow; add its steps to one")
+        ids, now = self._ids_and_now()
+        steps = flow.in_order()
+        given = {name: as_uuid(ids.next(now)) if "id" not in job.given else job.given["id"] for name, job, _ in steps}
+        records = {}
+        for name, job, after in steps:
+            parents = job.given.get("depends_on", ())
+            parents = [parents] if isinstance(parents, Job | UUID | str) else [*parents]
+            parents += [given[parent] for parent in after]
+            records[name] = self._build(job.options(id=given[name], **({"depends_on": parents} if parents else {})))
+        answers = await self._insert_whole(list(records.values()))
+        jobs = {}
+        for name, record in records.items():
+            answer = answers[record.id]
+            assert answer.record is not None
+            jobs[name] = Job(answer.record, conflict=answer.conflict)
+        return jobs
+
+
+async def _children(jobs: Iterable[NewJob] | AsyncIterable[NewJob], batch: UUID) -> AsyncIterator[NewJob]:
+    if isinstance(jobs, AsyncIterable):
+        async for job in jobs:
+            yield _child(job, batch)
+    else:
+        for job in jobs:
+            yield _child(job, batch)
+
+
+def _child(job: object, batch: UUID) -> NewJob:
+    if not isinstance(job, NewJob):
+        raise InvalidJob(repr(job)[:80], "job", "is not a job; give worker.new(...)")
+    return job.options(batch=batch)
+
+
+def _raw(value: OpenBatch | UUID | str | None) -> bytes | None:
+    if value is None:
+        return None
+    found: Any = getattr(value, "id", value)
+    try:
+        return found.bytes if isinstance(found, UUID) else UUID(found).bytes
+    except (ValueError, AttributeError, TypeError):
+        raise BatchNotFound(value) from None
+
+
+def _check_limit(limit: object) -> None:
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= 10_000:
+        raise ValueError(f"limit is {limit!r}; give 1 to 10,000 and go on with after=")

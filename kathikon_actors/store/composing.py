@@ -1,0 +1,298 @@
+"""Inserts that a database has to decide on: unique keys, dependencies, batches; one transaction, on any connection.
+
+Everything travels as text and plain numbers, since a caller's own connection may have whatever codecs. The order in
+which rows are locked is the same everywhere (batches, keys in their order, parents by id), so that nobody waits in a
+circle.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import msgspec
+
+from kathikon_actors.jobs import machine
+from kathikon_actors.jobs.composing import Answer
+from kathikon_actors.jobs.errors import AlreadyExists, BatchClosed, BatchNotFound, DependenciesNotFound
+from kathikon_actors.jobs.ids import as_uuid
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.unique import UNIQUE_STATES, Unique
+from kathikon_actors.store.rows import array_literal, decode_rows, pg_time
+from kathikon_actors.store.statements import statement
+
+if TYPE_CHECKING:
+    from kathikon_actors.jobs.extra import Extra
+    from kathikon_actors.store.connection import Raw
+
+__all__ = ["insert_composed"]
+
+_TIMES: Final = (0, 1, 2, 3)
+_IDS: Final = (11, 21, 22, 23, 29, 30)
+_PARENTS: Final = 26
+
+
+async def insert_composed(
+    raw: Raw,
+    records: Sequence[Record],
+    store_rows: Callable[[list[Record]], Awaitable[None]],
+    *,
+    check_ids: bool,
+) -> dict[bytes, Answer]:
+    """Decide on each insert and store what is to be stored, within the transaction that is open.
+
+    Args:
+        raw: any asyncpg connection, in a transaction.
+        records: in input order; plain ones may be among them. Unchanged.
+        store_rows: inserts rows into `kathikon.jobs`.
+        check_ids: some ids may be taken already.
+
+    Returns:
+        An answer for each record; a record whose id and `inserted_at` are stored already is that very one.
+    """
+    return await _Inserts(raw, records).run(store_rows, check_ids=check_ids)
+
+
+class _Inserts:
+    """One batch of inserts on its way."""
+
+    def __init__(self, raw: Raw, records: Sequence[Record]) -> None:
+        self._raw = raw
+        self._answers: dict[bytes, Answer] = {}
+        self._order = [record.id for record in records]
+        self._left = {record.id: copy(record) for record in records}
+        self._aliases: dict[bytes, bytes] = {}
+
+    async def run(
+        self, store_rows: Callable[[list[Record]], Awaitable[None]], *, check_ids: bool
+    ) -> dict[bytes, Answer]:
+        if check_ids:
+            await self._check_ids()
+        await self._check_batches()
+        await self._take_keys()
+        pairs, doomed = await self._find_parents()
+        await self._grow_batches()
+        rows = list(self._left.values())
+        for record in rows:
+            if record.extra is not None and record.extra.unique is not None:
+                record.extra = msgspec.structs.replace(record.extra, unique=None)
+        await store_rows(rows)
+        if pairs:
+            await self._raw.execute(statement("depend"), *map(list, zip(*pairs, strict=True)))
+        if doomed:
+            await self._raw.execute(statement("cancel_blocked"), [_text(record.id) for record in doomed])
+            for record in doomed:
+                machine.cancel(record, record.inserted_at, "a job that it depends on failed")
+        for record in rows:
+            self._answers[record.id] = Answer(record)
+        return self._answers
+
+    def _refuse(self, job_id: bytes, answer: Answer) -> None:
+        del self._left[job_id]
+        self._answers[job_id] = answer
+
+    async def _check_ids(self) -> None:
+        rows = await self._raw.fetch(statement("held_ids"), [_text(job_id) for job_id in self._left])
+        held = {UUID(job_id).bytes: at - pg_time(0)[0] for job_id, at in rows}
+        ours = [job_id for job_id, at in held.items() if self._left[job_id].inserted_at == at]
+        stored = await _read(self._raw, ours)
+        for job_id in held:
+            record = stored.get(job_id)
+            self._refuse(job_id, Answer(record) if record else Answer(error=AlreadyExists(as_uuid(job_id))))
+
+    async def _check_batches(self) -> None:
+        wanted = {r.extra.batch_id for r in self._left.values() if r.extra is not None and r.extra.batch_id is not None}
+        if not wanted:
+            return
+        rows = await self._raw.fetch(statement("hold_batches"), list(map(_text, wanted)))
+        is_open = {UUID(batch).bytes: open_ for batch, open_ in rows}
+        for record in list(self._left.values()):
+            batch = record.extra.batch_id if record.extra is not None else None
+            if batch is not None and not is_open.get(batch):
+                error = BatchClosed if batch in is_open else BatchNotFound
+                self._refuse(record.id, Answer(error=error(as_uuid(batch))))
+
+    async def _grow_batches(self) -> None:
+        numbers = Counter(r.extra.batch_id for r in self._left.values() if r.extra is not None)
+        del numbers[None]
+        if numbers:
+            ids = [_text(batch) for batch in numbers if batch is not None]
+            await self._raw.execute(statement("grow_batches"), ids, list(numbers.values()))
+
+    # -- unique keys --------------------------------------------------------------------------------------------
+
+    async def _take_keys(self) -> None:
+        first: dict[bytes, Record] = {}
+        losers: list[Record] = []
+        for record in self._left.values():
+            key = record.extra.unique_key if record.extra is not None else None
+            if key is not None and first.setdefault(key, record) is not record:
+                losers.append(record)
+        if not first:
+            return
+        terms = [_terms(record) for record in first.values()]
+        rows = await self._raw.fetch(statement("take_keys"), *map(list, zip(*terms, strict=True)))
+        won = {UUID(row[0]).bytes for row in rows}
+        # Those that lost against a job stored before come first: in the order in which they were given.
+        losers = [record for key, record in first.items() if key not in won] + losers
+        if losers:
+            await self._meet(losers, {key: first[key] for key in won})
+
+    async def _meet(self, losers: list[Record], won: dict[bytes, Record]) -> None:
+        """Let each loser act on the job that has its key; one whose holder is gone takes it."""
+        holders: dict[bytes, bytes] = {}
+        keys = {_key(record) for record in losers} - won.keys()
+        if keys:
+            rows = await self._raw.fetch(statement("key_holders"), list(map(_text, keys)))
+            holders = {UUID(key).bytes: UUID(job_id).bytes for key, job_id in rows}
+        known = await _read(self._raw, holders.values())
+        changed = set()
+        for record in losers:
+            key = _key(record)
+            policy = _extra(record).unique or Unique()
+            if key in won:
+                # Both are new: the first one is the job, as the later one wants it.
+                holder = won[key]
+                _replace(holder, record, policy)
+                self._conflict(record, holder)
+            elif holders[key] not in known:
+                await self._raw.execute(statement("retake_key"), *_terms(record))
+                won[key] = record
+            else:
+                if policy.replace or policy.debounce is not None:
+                    await self._raw.fetchval(statement("meet"), _text(key), *_changes(record, policy))
+                    changed.add(holders[key])
+                self._conflict(record, known[holders[key]])
+        if changed:
+            fresh = await _read(self._raw, changed)
+            for job_id, answer in self._answers.items():
+                if answer.conflict and answer.record is not None and answer.record.id in fresh:
+                    self._answers[job_id] = Answer(fresh[answer.record.id], conflict=True)
+
+    def _conflict(self, record: Record, holder: Record) -> None:
+        self._aliases[record.id] = holder.id
+        self._refuse(record.id, Answer(holder, conflict=True))
+
+    # -- dependencies -------------------------------------------------------------------------------------------
+
+    async def _find_parents(self) -> tuple[list[tuple[str, str]], list[Record]]:
+        """Resolve what has ended; give `(parent, child)` of the rest, and those whose parents failed."""
+        waiting = [record for record in self._left.values() if record.extra is not None and record.extra.depends_on]
+        if not waiting:
+            return [], []
+        if self._aliases:
+            for record in waiting:
+                extra = _extra(record)
+                parents = tuple(dict.fromkeys(self._aliases.get(parent, parent) for parent in extra.depends_on))
+                record.extra = msgspec.structs.replace(extra, depends_on=parents)
+        wanted = {parent for record in waiting for parent in _extra(record).depends_on} - self._left.keys()
+        live, ended = await self._look_up(wanted)
+        pairs, doomed = [], []
+        for record in waiting:
+            extra = _extra(record)
+            missing = [p for p in extra.depends_on if p not in live and p not in ended and p not in self._left]
+            if missing:
+                error = DependenciesNotFound(record.worker, list(map(_text, missing)))
+                self._refuse(record.id, Answer(error=error))
+                if extra.unique_key is not None:
+                    await self._raw.execute(statement("drop_keys"), [_text(extra.unique_key)])
+                continue
+            open_ = [parent for parent in extra.depends_on if parent not in ended]
+            pairs += [(_text(parent), _text(record.id)) for parent in open_]
+            results = [
+                b'"%b":%b' % (_text(parent).encode(), result.encode())
+                for parent in extra.depends_on
+                if parent in ended and ended[parent][0] == "completed" and (result := ended[parent][1]) is not None
+            ]
+            if results:
+                record.extra = msgspec.structs.replace(extra, dependency_results=b",".join(results))
+            failed = any(parent in ended and ended[parent][0] != "completed" for parent in extra.depends_on)
+            if failed and extra.on_dependency_failure == "discard":
+                doomed.append(record)
+                pairs = [pair for pair in pairs if pair[1] != _text(record.id)]
+            elif not open_:
+                machine.unblock(record, record.inserted_at)
+        return pairs, doomed
+
+    async def _look_up(self, wanted: set[bytes]) -> tuple[set[bytes], dict[bytes, tuple[str, str | None]]]:
+        """Give which of these jobs are live, and how the others ended."""
+        live: set[bytes] = set()
+        ended: dict[bytes, tuple[str, str | None]] = {}
+        for _ in range(2):  # a job may be put back while we look
+            rest = [_text(job_id) for job_id in wanted - live - ended.keys()]
+            if rest:
+                live |= {UUID(row[0]).bytes for row in await self._raw.fetch(statement("hold_parents"), rest)}
+                rest = [_text(job_id) for job_id in wanted - live]
+                rows = await self._raw.fetch(statement("ended_parents"), rest)
+                ended |= {UUID(job_id).bytes: (state, result) for job_id, state, result in rows}
+        return live, ended
+
+
+def _extra(record: Record) -> Extra:
+    assert record.extra is not None
+    return record.extra
+
+
+def _key(record: Record) -> bytes:
+    key = _extra(record).unique_key
+    assert key is not None
+    return key
+
+
+def _terms(record: Record) -> tuple[str, str, str | None, int | None]:
+    """Give key, job, states and end of what an insert asks for; no states for the usual ones."""
+    policy = _extra(record).unique or Unique()
+    usual = frozenset(policy.states) == frozenset(UNIQUE_STATES)
+    ends = None if policy.period is None else pg_time(record.inserted_at + int(policy.period * 1e6))[0]
+    return _text(_key(record)), _text(record.id), None if usual else array_literal(policy.states), ends
+
+
+def _changes(record: Record, policy: Unique) -> tuple[Any, ...]:
+    """Give the arguments of `kathikon.meet` after the key: what to overwrite, and when to run."""
+    replace = policy.replace
+    debounced = None
+    if policy.debounce is not None:
+        debounced = pg_time(record.inserted_at + int(policy.debounce * 1e6))[0]
+    return (
+        record.args.decode() if "args" in replace else None,
+        record.meta.decode() if "meta" in replace else None,
+        record.priority if "priority" in replace else None,
+        record.max_attempts if "max_attempts" in replace else None,
+        pg_time(record.scheduled_at)[0] if "scheduled_at" in replace else None,
+        list(record.tags) if "tags" in replace else None,
+        debounced,
+    )
+
+
+def _replace(holder: Record, record: Record, policy: Unique) -> None:
+    """Overwrite of a job that is inserted in the same breath what its like may."""
+    for field in policy.replace:
+        setattr(holder, field, getattr(record, field))
+    if policy.debounce is not None:
+        holder.scheduled_at = record.inserted_at + int(policy.debounce * 1e6)
+    if holder.state != "blocked" and (policy.debounce is not None or "scheduled_at" in policy.replace):
+        holder.state = "scheduled" if holder.scheduled_at > record.inserted_at else "available"
+
+
+async def _read(raw: Raw, ids: Iterable[bytes]) -> dict[bytes, Record]:
+    """Give jobs by id, whatever codecs the connection has."""
+    wanted = [_text(job_id) for job_id in ids]
+    if not wanted:
+        return {}
+    rows = []
+    for found in await raw.fetch(statement("read_jobs"), wanted):
+        row = list(found)
+        for place in _TIMES:
+            row[place] = None if row[place] is None else (row[place],)
+        for place in _IDS:
+            row[place] = None if row[place] is None else UUID(row[place])
+        row[_PARENTS] = None if row[_PARENTS] is None else [UUID(parent) for parent in row[_PARENTS]]
+        rows.append(row)
+    return {record.id: record for record in decode_rows(rows)}
+
+
+def _text(raw: bytes) -> str:
+    return str(as_uuid(raw))

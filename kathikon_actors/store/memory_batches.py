@@ -1,0 +1,216 @@
+"""The part of the memory store that keeps jobs which hang together; see `GraphStore`."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Collection, Sequence
+from copy import copy
+from typing import TYPE_CHECKING
+
+import trio
+
+from kathikon_actors.jobs import machine
+from kathikon_actors.jobs.batch import BatchRecord
+from kathikon_actors.jobs.errors import BatchClosed, BatchNotFound
+from kathikon_actors.jobs.ids import as_uuid
+from kathikon_actors.store.memory_graph import MOST_READY, Home
+
+if TYPE_CHECKING:
+    from kathikon_actors.jobs.composing import Answer
+    from kathikon_actors.jobs.record import Record
+    from kathikon_actors.store.graph import TakeReady
+    from kathikon_actors.store.memory_data import MemoryData, MemoryNode
+    from kathikon_actors.store.protocol import Membership
+
+__all__ = ["MemoryBatches", "MemoryGraphStore"]
+
+
+def _nobody(_queue: str) -> None:
+    return None
+
+
+class MemoryGraphStore:
+    """A `GraphStore` in memory; `MemoryStore` is the rest."""
+
+    data: MemoryData
+    _ready_queues: frozenset[str] = frozenset()
+    _take_ready: TakeReady | None = None
+
+    @property
+    def batches(self) -> MemoryBatches:
+        """See `GraphStore.batches`."""
+        return MemoryBatches(self.data, self._begin, self._hand_out)
+
+    def attach_ready(self, queues: Collection[str], take: TakeReady) -> None:
+        """See `GraphStore.attach_ready`."""
+        self._ready_queues, self._take_ready = frozenset(queues), take
+
+    async def commit_composed(
+        self,
+        membership: Membership,
+        batch: int,
+        records: Sequence[Record],
+        *,
+        may_conflict: bool,  # noqa: ARG002 it is always looked for here
+        unowned: Collection[bytes] = (),
+    ) -> dict[bytes, Answer]:
+        """See `GraphStore.commit_composed`."""
+        records = [copy(record) for record in records]
+        await self._begin()
+        node = self._member(membership)
+        left: set[str] = set()
+
+        def put(record: Record) -> Record:
+            free = record.id in unowned
+            if free:
+                left.add(record.queue)
+            return self.data.add(record, None if free else membership.node)
+
+        answers = self.data.graph.insert(self.data, records, put, _nobody)
+        node.batches["inserts"] = batch
+        self._tell(left)
+        self._hand_out()
+        return answers
+
+    async def insert_composed(self, records: Sequence[Record], *, whole: bool = False) -> dict[bytes, Answer]:
+        """See `GraphStore.insert_composed`."""
+        await self._begin()
+        if whole:
+            self.data.graph.check(self.data, records)
+        return self.compose(records)
+
+    def compose(self, records: Sequence[Record]) -> dict[bytes, Answer]:
+        """Store new rows that nobody owns, at once; tell everybody."""
+
+        def put(record: Record) -> Record:
+            self.data.told.add(record.queue)
+            return self.data.add(record, None)
+
+        answers = self.data.graph.insert(self.data, records, put, _nobody)
+        self._hand_out()
+        return answers
+
+    def _home(self, membership: Membership) -> Home:
+        """Give what tells the owner of a job that a commit of this node makes ready."""
+        left = MOST_READY
+
+        def home(queue: str) -> str | None:
+            nonlocal left
+            left -= 1
+            return membership.node if left >= 0 and queue in self._ready_queues else None
+
+        return home
+
+    def _hand_out(self) -> None:
+        """Tell of what became ready."""
+        ready, self.data.graph.ready = self.data.graph.ready, []
+        if ready and self._take_ready is not None:
+            self._take_ready([copy(record) for record in ready])
+        queues, self.data.told = frozenset(self.data.told), set()
+        if queues:
+            for wake in list(self.data.listeners.values()):
+                wake(queues)
+
+    async def _begin(self) -> None:
+        raise NotImplementedError
+
+    def _member(self, membership: Membership) -> MemoryNode:
+        raise NotImplementedError
+
+    def _tell(self, queues: set[str]) -> None:
+        raise NotImplementedError
+
+
+class MemoryBatches:
+    """A `BatchStore` in memory."""
+
+    def __init__(self, data: MemoryData, begin: Callable[[], object], hand_out: Callable[[], None]) -> None:
+        self._data = data
+        self._begin = begin
+        self._hand_out = hand_out
+
+    async def open(self, batch: BatchRecord) -> None:
+        """See `BatchStore.open`."""
+        await trio.lowlevel.checkpoint()
+        batches = self._data.graph.batches
+        if batch.id in batches:
+            return
+        if batch.outer_id is not None:
+            outer = batches.get(batch.outer_id)
+            if outer is None:
+                raise BatchNotFound(as_uuid(batch.outer_id))
+            if outer.sealed_at is not None:
+                raise BatchClosed(as_uuid(batch.outer_id))
+            outer.total += 1
+        batches[batch.id] = copy(batch)
+        if batch.parent_id is not None:
+            self._data.graph.opened.setdefault(batch.parent_id, set()).add(batch.id)
+
+    async def seal(self, batch_id: bytes) -> BatchRecord:
+        """See `BatchStore.seal`."""
+        await trio.lowlevel.checkpoint()
+        data = self._data
+        batch = self._get(batch_id)
+        if batch.sealed_at is None:
+            batch.sealed_at = data.clock()
+            data.graph.end(data, data.graph.resolve(data, batch, _nobody), _nobody)
+            self._hand_out()
+        return copy(batch)
+
+    async def get(self, batch_id: bytes) -> BatchRecord | None:
+        """See `BatchStore.get`."""
+        await trio.lowlevel.checkpoint()
+        batch = self._data.graph.batches.get(batch_id)
+        return None if batch is None else copy(batch)
+
+    async def find(self, after: bytes | None, limit: int) -> list[BatchRecord]:
+        """See `BatchStore.find`."""
+        await trio.lowlevel.checkpoint()
+        batches = self._data.graph.batches
+        ids = heapq.nlargest(limit, (batch_id for batch_id in batches if after is None or batch_id < after))
+        return [copy(batches[batch_id]) for batch_id in ids]
+
+    async def children(self, batch_id: bytes, after: bytes | None, limit: int) -> list[Record]:
+        """See `BatchStore.children`."""
+        await trio.lowlevel.checkpoint()
+        data = self._data
+        members = data.graph.members.get(batch_id, ())
+        ids = heapq.nsmallest(limit, (job_id for job_id in members if after is None or job_id > after))
+        found = (data.live.get(job_id) or data.finished.get(job_id) for job_id in ids)
+        return [copy(record) for record in found if record is not None]
+
+    async def retry_failed(self, batch_id: bytes, now: int) -> int:
+        """See `BatchStore.retry_failed`."""
+        await trio.lowlevel.checkpoint()
+        data = self._data
+        self._get(batch_id)
+        number = 0
+        for job_id in data.graph.members.get(batch_id, ()):
+            record = data.finished.get(job_id)
+            if record is not None and record.state != "completed":
+                old = record.state
+                machine.retried(record, now)
+                del data.finished[job_id]
+                data.graph.put_back(data.add(record, None), old)
+                data.told.add(record.queue)
+                number += 1
+        self._hand_out()
+        return number
+
+    async def prune(self, before: int, limit: int) -> int:
+        """See `BatchStore.prune`."""
+        await trio.lowlevel.checkpoint()
+        graph = self._data.graph
+        old = [b.id for b in graph.batches.values() if b.resolved_at is not None and b.resolved_at < before][:limit]
+        for batch_id in old:
+            parent = graph.batches.pop(batch_id).parent_id
+            if parent is not None:
+                graph.opened.pop(parent, None)
+            graph.members.pop(batch_id, None)
+        return len(old)
+
+    def _get(self, batch_id: bytes) -> BatchRecord:
+        batch = self._data.graph.batches.get(batch_id)
+        if batch is None:
+            raise BatchNotFound(as_uuid(batch_id))
+        return batch

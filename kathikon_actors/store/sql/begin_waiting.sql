@@ -1,0 +1,1 @@
+SELECT kathikon.begin_waiting($1)

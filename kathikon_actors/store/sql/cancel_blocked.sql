@@ -1,0 +1,1 @@
+SELECT kathikon.cancel_blocked($1::text[]::uuid[])

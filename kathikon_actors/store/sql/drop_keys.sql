@@ -1,0 +1,1 @@
+DELETE FROM kathikon.unique_keys WHERE key = ANY ($1::text[]::uuid[])

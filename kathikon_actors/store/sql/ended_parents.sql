@@ -1,0 +1,1 @@
+SELECT id::text, state, result::text FROM kathikon.finished_jobs WHERE id = ANY ($1::text[]::uuid[])

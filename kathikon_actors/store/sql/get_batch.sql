@@ -1,0 +1,1 @@
+SELECT * FROM kathikon.all_batches WHERE id = $1

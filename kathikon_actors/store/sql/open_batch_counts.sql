@@ -1,0 +1,1 @@
+INSERT INTO kathikon.batch_counts (id) VALUES ($1)

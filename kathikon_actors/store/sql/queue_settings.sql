@@ -1,0 +1,1 @@
+SELECT name, paused, concurrency, removed, declaration FROM kathikon.queues

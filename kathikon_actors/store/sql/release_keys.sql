@@ -1,0 +1,1 @@
+SELECT kathikon.release_keys($1)

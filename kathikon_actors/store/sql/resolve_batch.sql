@@ -1,0 +1,1 @@
+SELECT kathikon.resolve_batch($1)
