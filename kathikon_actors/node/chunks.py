@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from kathikon_actors.node.state import NodeState
     from kathikon_actors.store.table import Table
 
-    _Entry = tuple[int, Record]
-    """A job, with its index in the input."""
 
 __all__ = ["CHUNK", "Chunks"]
 
@@ -44,12 +42,13 @@ class Chunks:
         self._index = -1
         self._given: set[bytes] = set()
         self._may_conflict = False
-        self._in_flight: deque[tuple[Table, Insert, list[_Entry]]] = deque()
+        self._in_flight: deque[tuple[Table, Insert, list[Record], list[int]]] = deque()
         self._to_commit: list[Record] = []
+        self._places: list[int] = []
         self._ids: list[UUID] = []
         self._errors: list[tuple[int, KathikonError | TypeError]] = []
         self._conflicts: list[tuple[int, UUID]] = []
-        self.records: list[_Entry] = []
+        self.records: list[Record] = []
 
     def add(self, record: Record, *, given_id: bool) -> None:
         """Take the next job of the input."""
@@ -60,17 +59,14 @@ class Chunks:
                 self._errors.append((self._index, AlreadyExists(as_uuid(record.id))))
                 return
             self._given.add(record.id)
-        if record.durability != "commit":
-            try:
-                admitted = self._state.the_table().admit(record)
-            except QueueFull as error:
-                self._errors.append((self._index, error))
-                return
-            if admitted:
-                self.records.append((self._index, record))
-                return
-        self._to_commit.append(record)
-        self.records.append((self._index, record))
+        try:
+            if record.durability == "commit" or not self._state.the_table().admit(record):
+                self._to_commit.append(record)
+        except QueueFull as error:
+            self._errors.append((self._index, error))
+            return
+        self.records.append(record)
+        self._places.append(self._index)
 
     def refuse(self, error: KathikonError | TypeError) -> None:
         """The next job of the input does not fit."""
@@ -86,8 +82,8 @@ class Chunks:
                 insert = await table.submit(self._to_commit, may_conflict=self._may_conflict, timeout=self._timeout)
             else:
                 insert.finish()
-            self._in_flight.append((table, insert, self.records))
-            self.records, self._to_commit, self._may_conflict = [], [], False
+            self._in_flight.append((table, insert, self.records, self._places))
+            self.records, self._to_commit, self._places, self._may_conflict = [], [], [], False
         if len(self._in_flight) >= CHUNKS_IN_FLIGHT:
             await self._finish_one()
 
@@ -101,12 +97,12 @@ class Chunks:
         return InsertedMany(len(self._ids), self._ids, self._errors, self._conflicts)
 
     async def _finish_one(self) -> None:
-        table, insert, entries = self._in_flight.popleft()
+        table, insert, records, places = self._in_flight.popleft()
         existing = await table.committed(insert)
         if not existing:
-            self._ids += [as_uuid(record.id) for _, record in entries]
+            self._ids += [as_uuid(record.id) for record in records]
             return
-        for place, record in entries:
+        for place, record in zip(places, records, strict=True):
             answer = insert.answers.get(record.id)
             if record.id not in existing:
                 self._ids.append(as_uuid(record.id))

@@ -22,6 +22,7 @@ from kathikon_actors.jobs.errors import (
     JobNotFound,
     KathikonError,
     NodeStopping,
+    QueueFull,
     StoreUnavailable,
     UnknownWorker,
     WaitTimeout,
@@ -41,7 +42,7 @@ from kathikon_actors.node.crons import Crons, Schedules, declared_rows
 from kathikon_actors.node.listing import InsertedMany, job_of, new_jobs
 from kathikon_actors.node.manage import JobActions
 from kathikon_actors.node.operations import Operations
-from kathikon_actors.node.queue_operations import QueueOperations
+from kathikon_actors.node.reporting import NodeReports
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.node.telemetry import Telemetry, report_supervisors, telemetry_of
 from kathikon_actors.store.connection import open_loop
@@ -86,7 +87,7 @@ class NodeStatistics:
     degraded: tuple[str, ...] = ()
 
 
-class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Schedules):
+class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedules):
     """A running node. Made by `open_node`."""
 
     def __init__(self, state: NodeState, tree: Supervisor, insert_timeout: float) -> None:
@@ -163,8 +164,8 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Sche
         Raises:
             UnknownWorker, UnknownQueue, UnknownOption, InvalidJob, TypeError: it does not fit; nothing was stored.
             AlreadyExists: the given id is taken.
+            QueueFull: the queue holds its `max_depth` of jobs, or its `max_in_memory` when the job is to live in memory.
             NodeStopping: the node takes no more work.
-            QueueFull: it is to live in memory only, and the queue's `max_in_memory` is reached.
             StoreUnavailable: not committed within the node's `insert_timeout`.
 
         Example:
@@ -205,7 +206,7 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Sche
         chunks = Chunks(self._state, self._insert_timeout)
         async for new in new_jobs(jobs):
             try:
-                chunks.add(self._build(new), given_id="id" in new.given)
+                chunks.add(self._build(new, chunks.records), given_id="id" in new.given)
             except (NodeStopping, StoreUnavailable):
                 raise
             except (KathikonError, TypeError) as error:
@@ -241,7 +242,7 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Sche
             raise InvalidJob(definition.name, f"args[{bad[0]!r}]", "has a key that is not a string")
         return NewJob(definition.name, definition.bind((), args or {}), definition, options)
 
-    def _build(self, new: object) -> Record:
+    def _build(self, new: object, coming: Sequence[Record] = ()) -> Record:
         state = self._state
         if state.draining:
             raise NodeStopping(f'node "{state.name}" is stopping and takes no more jobs')
@@ -255,6 +256,11 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Sche
         if refusal is not None:
             raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
         record.node = state.name
+        border = None if state.table is None else state.table.borders.get(record.queue)
+        if border is not None and border.depth is not None:
+            depth = border.full_with(record.queue, coming)
+            if depth is not None:
+                raise QueueFull(record.queue, depth, border.depth)
         return record
 
     # -- looking ------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from kathikon_actors.jobs.backoff import default_backoff, usable_delay
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.worker import WorkerDefinition
+from kathikon_actors.node.figures import Figures
 from kathikon_actors.node.leadership import Leadership
 from kathikon_actors.node.link import Link
 from kathikon_actors.store.journal import SNAPSHOT_INTERVAL
@@ -62,11 +63,12 @@ class NodeState:
         bus: what happens in the node is told there; `watch` tells of the jobs.
         table: `None` until the child of that name has made it.
         membership: `None` until this life of the table has joined.
+        figures: what this node has done lately.
         leadership: whether this node does the work that is done once for all nodes.
         crews: by queue.
         started_before: the store was open once: from then on a cut is waited out, not reported as a failed start.
         draining: nothing new is taken or started.
-        gatekeeper: of the node's limits; `None` when its app declares none.
+        gatekeeper: of the node's limits; made with the table.
         held_until: seconds of `time.monotonic`: the lease, as this node knows it.
         doubtful: ids of rows that the store may have given to this node, its answer was lost.
         lease_lost: set when the store refused our epoch: everything that stands on it starts again.
@@ -98,6 +100,7 @@ class NodeState:
         self.declared_crons: Sequence[StoredCron] = ()
         self.watch = JobWatch(self.bus, lambda record: record.node == name)
         self.leadership = Leadership()
+        self.figures = Figures()
         self.ids = IdSource()
         self.table: Table | None = None
         self.membership: Membership | None = None
