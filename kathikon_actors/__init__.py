@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.batch import Batch, at_least
     from kathikon_actors.jobs.batch_status import BatchStatus
     from kathikon_actors.jobs.breaker import Breaker
+    from kathikon_actors.jobs.cron import Cron, CronEntry, CronExists, CronNotFound
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
     from kathikon_actors.jobs.record import Job
+    from kathikon_actors.jobs.retention import Retention
     from kathikon_actors.jobs.unique import Unique
     from kathikon_actors.jobs.worker import Worker, WorkerFunction, worker
     from kathikon_actors.jobs.workflow import Workflow
@@ -98,9 +100,22 @@ if TYPE_CHECKING:
     from kathikon_actors.node.node import Node, open_node
     from kathikon_actors.node.operations import ChangedMany
     from kathikon_actors.node.queue_operations import QueueStatus
+    from kathikon_actors.node.report import Health, Percentiles, QueueReport, Report, WorkerReport
     from kathikon_actors.node.sync_client import SyncClient
+    from kathikon_actors.store.figures import KnownNode
+    from kathikon_actors.store.retaining import Pruned
 
 _HOMES = {
+    "store.figures": ("KnownNode",),
+    "node.report": (
+        "Health",
+        "Percentiles",
+        "QueueReport",
+        "Report",
+        "WorkerReport",
+    ),
+    "store.retaining": ("Pruned",),
+    "jobs.retention": ("Retention",),
     "node.queue_operations": ("QueueStatus",),
     "actors.actor": ("Actor",),
     "actors.errors": (
@@ -212,6 +227,7 @@ _HOMES = {
     "jobs.breaker": ("Breaker",),
     "jobs.limits": ("Limit", "Rate"),
     "jobs.filters": ("Filter",),
+    "jobs.cron": ("Cron", "CronEntry", "CronExists", "CronNotFound"),
     "jobs.middleware": ("CallNext", "Middleware"),
     "jobs.batch": ("Batch", "at_least"),
     "jobs.batch_status": ("BatchStatus",),
@@ -260,6 +276,10 @@ __all__ = [
     "Client",
     "Consumer",
     "ConsumerSupervisor",
+    "Cron",
+    "CronEntry",
+    "CronExists",
+    "CronNotFound",
     "DemandDispatcher",
     "DependenciesNotFound",
     "Discard",
@@ -269,12 +289,14 @@ __all__ = [
     "ExitSignal",
     "Fail",
     "Filter",
+    "Health",
     "InsertedMany",
     "InvalidJob",
     "InvalidState",
     "Job",
     "JobNotFound",
     "KathikonError",
+    "KnownNode",
     "LeaseLost",
     "Limit",
     "Mailbox",
@@ -295,17 +317,22 @@ __all__ = [
     "OutsideNode",
     "OwnedElsewhere",
     "PartitionDispatcher",
+    "Percentiles",
     "ProcessDied",
     "Producer",
     "ProducerConsumer",
+    "Pruned",
     "Queue",
     "QueueFull",
     "QueuePaused",
+    "QueueReport",
     "QueueStatus",
     "QueueTimeout",
     "Rate",
     "RemoteError",
     "ReplyTo",
+    "Report",
+    "Retention",
     "Retry",
     "Snapshot",
     "SnapshotEvent",
@@ -333,6 +360,7 @@ __all__ = [
     "WaitTimeout",
     "Worker",
     "WorkerFunction",
+    "WorkerReport",
     "Workflow",
     "WorkflowCycle",
     "actor_spec",

@@ -45,8 +45,8 @@ def run(sock: socket.socket, page: SharedPage) -> NoReturn:
     wire.attach(sock)
     try:
         start, rest = wire.first()
-    except ConnectionError:
-        os._exit(1)  # whoever wanted this process has changed its mind
+    except OSError:
+        os._exit(1)  # the node has changed its mind
     sock.setblocking(False)
     trio.run(_main, wire, page, start, rest)
     raise AssertionError("unreachable")

@@ -16,19 +16,22 @@ from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailab
 from kathikon_actors.node.actors import run_actors
 from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
+from kathikon_actors.node.cron_clock import CronClock
 from kathikon_actors.node.intake import Intake
 from kathikon_actors.node.limiter import Limiter
 from kathikon_actors.node.manage import take_up_doubtful
 from kathikon_actors.node.mourning import Wake
+from kathikon_actors.node.pruner import Pruner
 from kathikon_actors.node.queue_keeper import QueueKeeper, load_queues
 from kathikon_actors.node.rescuer import Rescuer
 from kathikon_actors.node.scheduler import Scheduler
 from kathikon_actors.node.state import NodeState
+from kathikon_actors.processes.execution import Executables
 from kathikon_actors.processes.handle import Zygote
 from kathikon_actors.queue.crew import Crew
-from kathikon_actors.queue.gatekeeper import gatekeeper_of
+from kathikon_actors.queue.gatekeeper import Gatekeeper
 from kathikon_actors.queue.tree import queue_spec
-from kathikon_actors.store.border import Border
+from kathikon_actors.store.border import border_of
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.journal import FLUSH_TIMEOUT, Journal
 from kathikon_actors.store.protocol import Membership
@@ -59,7 +62,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
     """
     store = [ChildSpec("table", _table, args=(state,), child_intensity=(0, 1.0))]
     if server is not None:
-        store.append(ChildSpec("server", _server, args=(server,), shutdown=STOP_SERVER_TIMEOUT + 2.0))
+        store.append(ChildSpec("server", _server, args=(state, server), shutdown=STOP_SERVER_TIMEOUT + 2.0))
     store += [
         ChildSpec("database", _database, args=(state,)),
         ChildSpec("membership", _membership, args=(state,)),
@@ -72,13 +75,22 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         ChildSpec("mourners", _mourners, args=(state,)),
         ChildSpec("scheduler", _scheduler, args=(state,)),
         ChildSpec("claimer", _claimer, args=(state,)),
-        ChildSpec("rescuer", _rescuer, args=(state,)),
+        supervisor_spec(
+            "maintenance",
+            [
+                ChildSpec("rescuer", _rescuer, args=(state,)),
+                ChildSpec("pruner", Pruner(state).run),
+                ChildSpec("figures", state.figures.run, args=(state,)),
+            ],
+            max_restarts=10,
+            max_seconds=5.0,
+        ),
         ChildSpec("queue keeper", _queue_keeper, args=(state,)),
         ChildSpec("commands", _commands, args=(state,)),
         ChildSpec("leadership", state.leadership.run, args=(state,)),
+        ChildSpec("limiter", _limiter, args=(state,)),
+        ChildSpec("crons", _crons, args=(state,)),
     ]
-    if gatekeeper_of(state.app.queues, state.definitions) is not None:
-        children.append(ChildSpec("limiter", _limiter, args=(state,)))
     children.append(ChildSpec("actors", run_actors, args=(state,), type="supervisor", shutdown=math.inf))
     if state.app.children:
         children.append(supervisor_spec("children", list(state.app.children)))
@@ -88,11 +100,12 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
 
 async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Hold the jobs. Its end ends everything that stands on it: the store gives up and the node starts again."""
-    table = state.table = Table({name: Border(queue.max_in_memory) for name, queue in state.queues.items()})
+    table = state.table = Table({name: border_of(queue) for name, queue in state.queues.items()})
     table.on_stored, table.on_progress = state.watch.inserted, state.watch.progressed
+    table.on_ended = state.figures.committed
     table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
-    state.gatekeeper = gatekeeper_of(state.app.queues, state.definitions)
+    state.gatekeeper = Gatekeeper(state.queues, state.definitions)
     state.lease_lost = trio.Event()
     try:
         task_status.started()
@@ -107,7 +120,9 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
         table.close()
 
 
-async def _server(server: EmbeddedServer, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+async def _server(
+    state: NodeState, server: EmbeddedServer, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
+) -> None:
     """Run the embedded Postgres."""
     await server.start()
     try:
@@ -115,6 +130,8 @@ async def _server(server: EmbeddedServer, *, task_status: trio.TaskStatus[int] =
         status = await server.wait_exit()
         raise StoreUnavailable(f"the embedded server {server.pid} ended by itself (status {status})")
     finally:
+        # It comes back only when everything that stands on it has stopped: nobody must wait for it meanwhile.
+        state.link.closed()
         with trio.move_on_after(STOP_SERVER_TIMEOUT, shield=True):
             await server.stop()
 
@@ -262,6 +279,7 @@ def _crew(state: NodeState, name: str) -> Crew:
         state.kind_of,
         state.backoff,
         bus=state.bus,
+        executables=lambda: Executables(dict(state.definitions), {}, state.app.middleware),
     )
     crew.draining = state.draining
     crew.doors = state.doors
@@ -281,6 +299,11 @@ async def _mourners(state: NodeState, *, task_status: trio.TaskStatus[None] = tr
 async def _scheduler(state: NodeState, *, task_status: trio.TaskStatus[Scheduler] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the timer of due jobs."""
     await Scheduler(state.the_table(), state.clock).run(task_status=task_status)
+
+
+async def _crons(state: NodeState, *, task_status: trio.TaskStatus[CronClock] = trio.TASK_STATUS_IGNORED) -> None:
+    """Fire cron entries."""
+    await CronClock(state).run(task_status=task_status)
 
 
 async def _claimer(state: NodeState, *, task_status: trio.TaskStatus[Claimer] = trio.TASK_STATUS_IGNORED) -> None:

@@ -24,6 +24,7 @@ from kathikon_actors.jobs.errors import (
     JobNotFound,
     KathikonError,
     NodeStopping,
+    QueueFull,
     StoreUnavailable,
     UnknownWorker,
     WaitTimeout,
@@ -31,6 +32,7 @@ from kathikon_actors.jobs.errors import (
 from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
+from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.app import App
@@ -38,10 +40,11 @@ from kathikon_actors.node.children import node_children
 from kathikon_actors.node.chunks import CHUNK, Chunks
 from kathikon_actors.node.client import insert_on
 from kathikon_actors.node.composition import Composition
+from kathikon_actors.node.crons import Crons, Schedules, declared_rows
 from kathikon_actors.node.listing import InsertedMany, job_of, new_jobs
 from kathikon_actors.node.manage import JobActions
 from kathikon_actors.node.operations import Operations
-from kathikon_actors.node.queue_operations import QueueOperations
+from kathikon_actors.node.reporting import NodeReports
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.node.telemetry import Telemetry, report_supervisors, telemetry_of
 from kathikon_actors.store.connection import open_loop
@@ -85,7 +88,7 @@ class NodeStatistics:
     degraded: tuple[str, ...] = ()
 
 
-class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
+class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedules):
     """A running node. Made by `open_node`."""
 
     _tree: Supervisor
@@ -118,6 +121,17 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
         """Draw the supervision tree."""
         return self._tree.format_tree()
 
+    @property
+    def crons(self) -> Crons:
+        """The cron entries of the store: add, change, pause, resume, run now, remove, list.
+
+        Example:
+            ```python
+            await node.crons.pause("nightly")
+            ```
+        """
+        return Crons(lambda: self._state.store.crons, self._build, self._ids_and_now)
+
     def _operator(self) -> Store:
         return self._state.store
 
@@ -131,6 +145,9 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
         keeper = self._state.queue_keeper
         if keeper is not None:
             await keeper.refresh()
+
+    def _retention(self) -> Retention:
+        return self._state.app.retention
 
     def _ids_and_now(self) -> tuple[IdSource, int]:
         return self._state.ids, self._state.clock()
@@ -155,6 +172,7 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
         Raises:
             UnknownWorker, UnknownQueue, UnknownOption, InvalidJob, TypeError: it does not fit; nothing was stored.
             AlreadyExists: the given id is taken.
+            QueueFull: the queue holds its `max_depth` of jobs; nothing was stored.
             NodeStopping: the node takes no more work.
             StoreUnavailable: not committed within the node's `insert_timeout`.
 
@@ -193,7 +211,7 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
         chunks = Chunks(self._state, self._insert_timeout)
         async for new in new_jobs(jobs):
             try:
-                chunks.add(self._build(new), given_id="id" in new.given)
+                chunks.add(self._build(new, chunks.records), given_id="id" in new.given)
             except NodeStopping:
                 raise
             except (KathikonError, TypeError) as error:
@@ -229,7 +247,7 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
             raise InvalidJob(definition.name, f"args[{bad[0]!r}]", "has a key that is not a string")
         return NewJob(definition.name, definition.bind((), args or {}), definition, options)
 
-    def _build(self, new: object) -> Record:
+    def _build(self, new: object, coming: Sequence[Record] = ()) -> Record:
         state = self._state
         if state.draining:
             raise NodeStopping(f'node "{state.name}" is stopping and takes no more jobs')
@@ -243,6 +261,11 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
         if refusal is not None:
             raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
         record.node = state.name
+        border = None if state.table is None else state.table.borders.get(record.queue)
+        if border is not None and border.depth is not None:
+            depth = border.full_with(record.queue, coming)
+            if depth is not None:
+                raise QueueFull(record.queue, depth, border.depth)
         return record
 
     # -- looking ------------------------------------------------------------------------------------------------
@@ -412,6 +435,11 @@ async def open_node(
     else:
         driver = PostgresStore(url.text)
     state = NodeState(app, definitions, driver, name, lease)
+    state.declared_crons = declared_rows(
+        list(app.crons.values()),
+        definitions,
+        lambda new: build_record(new, definitions[new.worker], app.defaults, state.ids, 0),
+    )
     for handler in app.telemetry:
         state.bus.subscribe(handler)
     node = Node(state, insert_timeout)

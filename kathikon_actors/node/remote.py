@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from kathikon_actors.store import commanding, outside, queue_rows
+from kathikon_actors.store import commanding, outside, queue_rows, retaining
+from kathikon_actors.store import figures as kept
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.actions import Change
     from kathikon_actors.jobs.filters import Filter
     from kathikon_actors.jobs.record import Record
+    from kathikon_actors.jobs.retention import Retention
     from kathikon_actors.store.commands import Requested
     from kathikon_actors.store.protocol import Counts, Page
     from kathikon_actors.store.queue_store import QueueChange, QueueSettings, RunningQueue
@@ -89,3 +91,31 @@ class RemoteStore:
     async def is_due(self, queues: Sequence[str] | None) -> bool:
         """See `Store.is_due`."""
         return await self._run(queue_rows.is_due, queues)
+
+    async def prune(self, retention: Retention) -> retaining.Pruned:
+        """See `Store.prune`."""
+        return await self._run(retaining.prune, retention)
+
+    async def promote(self) -> int:
+        """See `Store.promote`."""
+        return await self._run(retaining.promote)
+
+    async def figures(self, window: float) -> dict[tuple[str, str], kept.Cell]:
+        """See `Store.figures`."""
+        return await self._run(kept.figures, window)
+
+    async def last_errors(self) -> dict[str, kept.LastError]:
+        """See `Store.last_errors`."""
+        return await self._run(kept.last_errors)
+
+    async def oldest_waiting(self) -> dict[str, float]:
+        """See `Store.oldest_waiting`."""
+        return await self._run(kept.oldest_waiting)
+
+    async def worker_totals(self) -> dict[str, dict[str, int]]:
+        """See `Store.worker_totals`."""
+        return await self._run(kept.worker_totals)
+
+    async def known_nodes(self) -> list[kept.KnownNode]:
+        """See `Store.known_nodes`."""
+        return await self._run(kept.known_nodes)

@@ -6,7 +6,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -18,12 +18,14 @@ from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.worker import WorkerDefinition
 from kathikon_actors.node.actors import JobDoors, NodeSnapshots
+from kathikon_actors.node.figures import Figures
 from kathikon_actors.node.leadership import Leadership
 from kathikon_actors.node.link import Link
 from kathikon_actors.telemetry.bus import Bus
 from kathikon_actors.telemetry.jobs import JobWatch
 
 if TYPE_CHECKING:
+    from kathikon_actors.jobs.cron import StoredCron
     from kathikon_actors.node.app import App
     from kathikon_actors.node.intake import Intake
     from kathikon_actors.node.mourning import Wake
@@ -57,15 +59,17 @@ class NodeState:
         queue_keeper: applies what operators set, `None` while it is not there.
         store: the driver behind the journal; one object for the node's whole life.
         lease: seconds.
+        declared_crons: the app's cron entries, as the store keeps them.
         bus: what happens in the node is told there; `watch` tells of the jobs.
         table: `None` until the child of that name has made it.
         membership: `None` until this life of the table has joined.
+        figures: what this node has done lately.
         leadership: whether this node does the work that is done once for all nodes.
         crews: by queue.
         system: the node's actors; `doors` lead there from worker processes.
         started_before: the store was open once: from then on a cut is waited out, not reported as a failed start.
         draining: nothing new is taken or started.
-        gatekeeper: of the node's limits; `None` when its app declares none.
+        gatekeeper: of the node's limits; made with the table.
         held_until: seconds of `time.monotonic`: the lease, as this node knows it.
         doubtful: ids of rows that the store may have given to this node, its answer was lost.
         lease_lost: set when the store refused our epoch: everything that stands on it starts again.
@@ -87,8 +91,10 @@ class NodeState:
         self.lease = lease
         self.link = Link()
         self.bus = Bus(name)
+        self.declared_crons: Sequence[StoredCron] = ()
         self.watch = JobWatch(self.bus, lambda record: record.node == name)
         self.leadership = Leadership()
+        self.figures = Figures()
         self.ids = IdSource()
         self.system = ActorSystem(NodeSnapshots(self))
         self.doors = JobDoors(self)

@@ -13,23 +13,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic, monotonic_ns
-from typing import Any
 
 import trio
 
-from kathikon_actors.jobs.record import Job, Record
-from kathikon_actors.jobs.runtime import CURRENT, SideChannel
-from kathikon_actors.processes.channel import ProgressThrottle, leave_forked_child
-from kathikon_actors.processes.execution import (
-    Executable,
-    Executables,
-    add_own_file,
-    bind,
-    report_bad_args,
-    report_error,
-    report_interrupted,
-    report_value,
-)
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.processes.async_run import AsyncRun
+from kathikon_actors.processes.channel import leave_forked_child
+from kathikon_actors.processes.execution import Executable, Executables, add_own_file, report_interrupted
 from kathikon_actors.processes.frames import FrameDecoder, encode_frames
 from kathikon_actors.processes.messages import (
     ActorFrame,
@@ -41,7 +31,6 @@ from kathikon_actors.processes.messages import (
     SabotagedRun,
     Stop,
     ToWorker,
-    Why,
 )
 from kathikon_actors.processes.sabotage import sabotaged
 from kathikon_actors.processes.shared import REVOKED_FROM, SharedPage
@@ -65,38 +54,6 @@ def run_async_loop(sock: socket.socket, page: SharedPage, executables: Executabl
     trio.run(_AsyncLoop(sock, page, executables).main)
 
 
-class _Running:
-    """One run: what the node may interrupt, and the job's door to the node."""
-
-    __slots__ = ("_loop", "_throttle", "job_id", "record", "scope", "seq", "why")
-
-    is_async = True
-
-    def __init__(self, loop: _AsyncLoop, seq: int, record: Record) -> None:
-        self._loop = loop
-        self._throttle: ProgressThrottle | None = None
-        self.seq = seq
-        self.job_id = record.id
-        self.record: Record | None = record
-        self.scope = trio.CancelScope()
-        self.why: Why | None = None
-
-    def report_progress(self, percent: int) -> None:
-        """Send 0..100 to the node, as often as it wants to hear it."""
-        if self._throttle is None:
-            self._throttle = ProgressThrottle(self._loop.put)
-        self._throttle.report(self.seq, percent)
-
-    def is_cancelled(self) -> bool:
-        """Whether the node asked this job to stop because somebody cancelled it."""
-        return self.why == "cancel"
-
-    @property
-    def side(self) -> SideChannel:
-        """The way to the node's actors."""
-        return self._loop
-
-
 class _AsyncLoop:
     def __init__(self, sock: socket.socket, page: SharedPage, executables: Executables) -> None:
         self._sock = sock
@@ -104,7 +61,7 @@ class _AsyncLoop:
         self._executables = executables
         self._free = [page.slot(index) for index in reversed(range(page.slots))]
         self._queued: deque[Run | Mourn] = deque()
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, AsyncRun] = {}
         self._waiting: list[FromWorker] = []
         self._filled = trio.Event()
         self._stopping = False
@@ -186,43 +143,20 @@ class _AsyncLoop:
         elif executable is None:
             self._finish(slot, self._executables.report_unknown(seq, run.record))
         else:
-            running = self._running[seq] = _Running(self, seq, run.record)
-            self._jobs.start_soon(self._perform, running, run.record, executable, slot, started, name=run.record.worker)
+            running = self._running[seq] = AsyncRun(seq, run.record, self.put, self)
+            self._jobs.start_soon(self._perform, running, run.record, executable, slot, name=run.record.worker)
 
-    async def _perform(
-        self, running: _Running, record: Record, executable: Executable, slot: int, started: int
-    ) -> None:
-        seq = running.seq
-        args = bind(record)
-        failure: BaseException | None = None
-        value: object = None
-        CURRENT.set(running)
-        with running.scope:
-            try:
-                if args is not None:
-                    value = await _call(executable, record, args)
-            except trio.Cancelled:
-                raise
-            except BaseException as error:  # whatever user code raises, SystemExit too, is this job's failure only
-                failure = error
-        if self._forked:
-            leave_forked_child(failure)
-        seconds = (monotonic_ns() - started) / 1e9
-        del self._running[seq]
-        report: Report
-        if running.why is not None:
-            report = report_interrupted(seq, seconds, running.why)
-        elif args is None:
-            report = report_bad_args(seq, record)
-        elif failure is None:
-            report = report_value(seq, seconds, record, executable, value)
-        else:
-            report = report_error(seq, seconds, record, executable, failure)
-        failure = None  # its traceback holds this frame
+    async def _perform(self, running: AsyncRun, record: Record, executable: Executable, slot: int) -> None:
+        report = await running.perform(record, executable, self._leave_if_forked)
+        del self._running[running.seq]
         self._finish(slot, report)
         self._start_queued()
         if self._stopping:
             self._end_when_idle()
+
+    def _leave_if_forked(self, failure: BaseException | None) -> None:
+        if self._forked:
+            leave_forked_child(failure)
 
     def _finish(self, slot: int, report: Report) -> None:
         self._words[slot] = 0
@@ -232,8 +166,7 @@ class _AsyncLoop:
     def _interrupt(self, message: Interrupt) -> None:
         running = self._running.get(message.seq)
         if running is not None:
-            running.why = message.why
-            running.scope.cancel()
+            running.interrupt(message.why)
             return
         for run in self._queued:
             if run.seq == message.seq:
@@ -327,9 +260,3 @@ class _AsyncLoop:
 
 def _drop(_data: bytes) -> None:
     """Nobody listens (any more)."""
-
-
-async def _call(executable: Executable, record: Record, args: dict[str, Any]) -> object:
-    """Call the worker; a plain function runs right here, on the loop."""
-    result = executable.call(Job(record), **args) if executable.takes_job else executable.call(**args)
-    return await result if executable.awaits else result

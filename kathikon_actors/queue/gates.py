@@ -7,7 +7,7 @@ opens them when there is room again. Times are seconds of the monotonic clock.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from kathikon_actors.jobs.breaker import Breaker, Circuit
 from kathikon_actors.jobs.gcra import NS, Pacing, Slots
@@ -43,7 +43,10 @@ class Gate:
         woken: jobs that were sent back to their heap because there is room, and that have not come here since.
         wants: it has something to ask the store.
         touched: when it last let a job pass, or was last given something.
+        counts_runs: it is told when a run ends.
     """
+
+    counts_runs: ClassVar[bool] = True
 
     __slots__ = ("heaps", "key", "name", "touched", "wants", "woken")
 
@@ -98,12 +101,13 @@ class TokenGate(Gate):
     Attributes:
         capacity: of the limit, on all nodes.
         held: tokens that this node has.
-        share: those that it may go on using: fewer when other nodes wait.
+        share: those that it may go on using: fewer when other nodes wait. What it has just got it may use once in any
+            case: else a token that everybody waits for would go round without being used.
         used: by runs.
         registered: the store knows that this node wants some: it may be given tokens at any time.
     """
 
-    __slots__ = ("_known", "capacity", "held", "registered", "share", "used")
+    __slots__ = ("_fresh", "_known", "capacity", "held", "registered", "share", "used")
 
     def __init__(self, name: str, key: str, now: float, capacity: int) -> None:
         super().__init__(name, key, now)
@@ -113,6 +117,7 @@ class TokenGate(Gate):
         self.used = 0
         self.registered = False
         self._known = 0
+        self._fresh = 0
 
     @property
     def idle(self) -> bool:
@@ -121,11 +126,12 @@ class TokenGate(Gate):
 
     def room(self, now: float) -> int:  # noqa: ARG002 other gates need it
         """See `Gate`."""
-        return min(self.held, self.share) - self.used
+        return min(self.held, max(self.share, self.used + self._fresh)) - self.used
 
     def take(self, now: float) -> bool:
         """See `Gate`."""
         self.used += 1
+        self._fresh = max(0, self._fresh - 1)
         self.touched = now
         if self.held < self.capacity and self.held - self.used <= self.used // 4:
             self.wants = True
@@ -149,13 +155,15 @@ class TokenGate(Gate):
         """Give what this node knows of, keeps and wants; what it does not keep is not used from now on."""
         waiting = self.waiting
         wanted = min(self.capacity, self.used + min(max(waiting, self.used), AHEAD))
-        self.held = max(self.used, min(self.held, self.share, wanted))
+        self.held = max(self.used, min(self.held, max(self.share, self.used + self._fresh), wanted))
+        self._fresh = min(self._fresh, self.held - self.used)
         wanted = max(wanted, self.held)
         self.registered = self.registered or wanted > 0
         return self._known, self.held, wanted
 
     def granted(self, held: int, share: int, wanted: int, now: float) -> None:
         """The store has answered a bid for `wanted` tokens."""
+        self._fresh += max(0, held - self.held)
         self.held = self._known = held
         self.registered = held > 0 or wanted > 0
         self.share = share
@@ -170,6 +178,8 @@ class RateGate(Gate):
         pacing: of the limit.
         again: when to ask for more, when the last answer gave less than was wanted.
     """
+
+    counts_runs = False
 
     __slots__ = ("_asked", "_hungry", "_taken", "again", "batches", "pacing")
 
@@ -189,8 +199,10 @@ class RateGate(Gate):
 
     def room(self, now: float) -> int:
         """See `Gate`."""
-        at, room = int(now * NS), 0
         batches = self.batches
+        if batches and batches[0].all_good(now):
+            return batches[0].count
+        at, room = int(now * NS), 0
         while batches:
             if batches[0].expire(at):
                 # Woken jobs could not use them: they ask again when they come here. Else nobody would.
@@ -284,7 +296,7 @@ class _Batch:
     Each is good for `VALID` seconds by the store's clock, which is `unsure` behind ours at the most.
     """
 
-    __slots__ = ("count", "first", "floor", "interval", "unsure")
+    __slots__ = ("_from", "_until", "count", "first", "floor", "interval", "unsure")
 
     def __init__(self, first: int, count: int, interval: int, unsure: int, floor: int) -> None:
         self.first = first
@@ -292,6 +304,12 @@ class _Batch:
         self.interval = interval
         self.unsure = unsure
         self.floor = floor
+        self._from = (first + (count - 1) * interval) / NS + 1e-6
+        self._until = floor / NS + VALID / 2
+
+    def all_good(self, now: float) -> bool:
+        """Tell quickly whether every slot has begun and none is over."""
+        return self._from <= now < self._until
 
     def expire(self, at: int) -> bool:
         """Drop those whose time is over; tell whether there were any."""

@@ -15,12 +15,14 @@ from kathikon_actors.jobs.errors import JobNotFound, OwnedElsewhere
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
+from kathikon_actors.store.memory_crons import CronData
 from kathikon_actors.store.memory_graph import MemoryGraph
 from kathikon_actors.store.memorylimits import LimitData
 from kathikon_actors.store.protocol import Changed
 
 if TYPE_CHECKING:
     from kathikon_actors.actors.snapshots.sink import StoredSnapshot
+    from kathikon_actors.store.figures import Cell, LastError
     from kathikon_actors.store.memory import MemoryStore
     from kathikon_actors.store.memory_commands import MemoryCommand
     from kathikon_actors.store.protocol import Lane, Membership
@@ -70,11 +72,15 @@ class MemoryData:
         listeners: told of queues in which rows were left unowned, by the store that listens.
         commands: what operators want of jobs that a node owns, by number.
         control: who is told of commands and the like, by topic and store.
+        archived: what ended long ago.
+        figures: by time and node_id.
+        last_errors: by worker.
         queues: what operators have set.
         node_queues: the queues that each node runs.
         graph: unique keys, dependencies and batches.
         told: queues in which rows became ready for anybody, and whose listeners are not told yet.
         snapshots: of actors, the newest first, by node_id and name.
+        crons: the cron entries.
         leader: node_id, term, and when its lease ends, as microseconds since 1970.
     """
 
@@ -87,12 +93,16 @@ class MemoryData:
     listeners: dict[MemoryStore, Callable[[frozenset[str]], None]] = field(default_factory=dict)
     commands: dict[int, MemoryCommand] = field(default_factory=dict)
     control: dict[str, dict[int, Callable[[], None]]] = field(default_factory=dict)
+    archived: dict[bytes, Record] = field(default_factory=dict)
+    figures: dict[tuple[int, int], dict[tuple[str, str], Cell]] = field(default_factory=dict)
+    last_errors: dict[str, LastError] = field(default_factory=dict)
     queues: dict[str, QueueSettings] = field(default_factory=dict)
     node_queues: dict[str, list[RunningQueue]] = field(default_factory=dict)
     graph: MemoryGraph = field(default_factory=MemoryGraph)
     told: set[str] = field(default_factory=set)
     snapshots: dict[tuple[int, str], list[StoredSnapshot]] = field(default_factory=dict)
     leader: tuple[int, int, int] = (0, 0, 0)
+    crons: CronData = field(default_factory=CronData)
 
     def row(self, job_id: bytes) -> Record:
         """Give the row of a job that is there."""

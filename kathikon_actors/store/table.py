@@ -54,6 +54,7 @@ class Table:
         moving: held while rows change their owner between the store and this table.
         in_doubt: such a change was begun and nothing is known of its end.
         on_stored: told of new jobs once they are committed; `on_progress` of jobs that tell how far they are.
+        on_ended: told of jobs that ended, and of attempts that failed, once that is committed.
         mourners: call `on_discard` of jobs that are about to be discarded by their own failure.
     """
 
@@ -65,6 +66,7 @@ class Table:
         self._newcomers: set[bytes] | None = None
         self.on_stored: Callable[[list[Record]], None] | None = None
         self.on_progress: Callable[[Record], None] | None = None
+        self.on_ended: Callable[[list[Record]], None] | None = None
         self.mourners: Mourners | None = None
         self.closed = False
         self.inserts: LaneQueue[Insert] = LaneQueue(lambda insert: len(insert.records))
@@ -182,6 +184,8 @@ class Table:
             border = self.borders.get(record.queue)
             if border is not None:
                 border.held -= 1
+                if border.fair:
+                    border.count(record, -1)
                 border.ended += 1
                 if border.asked:
                     border.wake()
@@ -192,6 +196,8 @@ class Table:
             border = borders.get(record.queue)
             if border is not None:
                 border.held += number
+                if border.fair:
+                    border.count(record, number)
 
     def changed(self, records: Iterable[Record]) -> None:
         """Records went through the state machine: queue them for the journal and route them."""
@@ -250,6 +256,8 @@ class Table:
                 continue
             if border is not None and border.admits(record):
                 border.held += 1
+                if border.fair:
+                    border.count(record, 1)
             else:
                 record.node = None
                 if unowned is None:
@@ -321,6 +329,7 @@ class Table:
             written: each record with its attempt as it was written.
             fenced: ids that the store refused: another owner has them now.
         """
+        ended: list[Record] = []
         for record, attempt in written:
             if record.id in fenced:
                 logger.warning("job %s is not ours any more; its outcome was not stored", record.id.hex())
@@ -336,6 +345,7 @@ class Table:
                     self._forget(record)
                 self._remember(record)
                 self._resolve(record, lost=False)
+                ended.append(record)
             elif record.state == "waiting":
                 # Nobody owns it until it ends with its children.
                 if self.records.get(record.id) is record:
@@ -347,6 +357,10 @@ class Table:
                     self.route([record])
                 if record.id in self._waiters:
                     self._resolve(record, lost=False)
+                if record.state == "retryable":
+                    ended.append(record)
+        if ended and self.on_ended is not None:
+            self.on_ended(ended)
 
     # -- waiting ------------------------------------------------------------------------------------------------
 

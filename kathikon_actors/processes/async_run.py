@@ -1,0 +1,118 @@
+"""One run of an async job on a trio loop: in a worker process, or in the node's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic_ns
+from typing import Any
+
+import trio
+
+from kathikon_actors.jobs.record import Job, Record
+from kathikon_actors.jobs.runtime import CURRENT, SideChannel
+from kathikon_actors.processes.channel import ProgressThrottle
+from kathikon_actors.processes.execution import (
+    Executable,
+    add_own_file,
+    bind,
+    report_bad_args,
+    report_error,
+    report_interrupted,
+    report_value,
+)
+from kathikon_actors.processes.messages import FromWorker, Report, Why
+
+__all__ = ["AsyncRun"]
+
+add_own_file(__file__)
+
+
+class AsyncRun:
+    """What may stop the run, and the job's door to the node.
+
+    Args:
+        seq: names it.
+        record: of the job; must not change while it runs.
+        put: takes what the node should hear.
+        side: the way to the node's actors; `None` in the node itself.
+
+    Attributes:
+        started: in ns of `time.monotonic_ns()`.
+        why: it was asked to stop, and for this.
+    """
+
+    __slots__ = ("_put", "_scope", "_throttle", "job_id", "record", "seq", "side", "started", "why")
+
+    is_async = True
+
+    def __init__(
+        self, seq: int, record: Record, put: Callable[[FromWorker], None], side: SideChannel | None = None
+    ) -> None:
+        self._put = put
+        self._throttle: ProgressThrottle | None = None
+        self._scope = trio.CancelScope()
+        self.seq = seq
+        self.job_id = record.id
+        self.record: Record | None = record
+        self.side = side
+        self.started = monotonic_ns()
+        self.why: Why | None = None
+
+    def report_progress(self, percent: int) -> None:
+        """Send 0..100 to the node, as often as it wants to hear it."""
+        if self._throttle is None:
+            self._throttle = ProgressThrottle(self._put)
+        self._throttle.report(self.seq, percent)
+
+    def is_cancelled(self) -> bool:
+        """Whether the node asked this job to stop because somebody cancelled it."""
+        return self.why == "cancel"
+
+    def interrupt(self, why: Why) -> None:
+        """Cancel it."""
+        self.why = why
+        self._scope.cancel()
+
+    # Ctrl-C is for the program round the loop: it must not be taken for a failure of the job that happens to run.
+    @trio.lowlevel.enable_ki_protection
+    async def perform(
+        self, record: Record, executable: Executable, returned: Callable[[BaseException | None], None]
+    ) -> Report:
+        """Call the worker; give how it ended.
+
+        Args:
+            record: of the job.
+            executable: the worker.
+            returned: called as soon as its code has ended, with what it raised.
+        """
+        args = bind(record)
+        failure: BaseException | None = None
+        value: object = None
+        CURRENT.set(self)
+        with self._scope:
+            try:
+                if args is not None:
+                    value = await _call(executable, record, args)
+            except trio.Cancelled:
+                raise
+            except BaseException as error:  # whatever user code raises, SystemExit too, is this job's failure only
+                failure = error
+            # Inside the scope: in a copy that user code forked, trio is gone, and leaving the scope would raise.
+            returned(failure)
+        seconds = (monotonic_ns() - self.started) / 1e9
+        try:
+            if self.why is not None:
+                return report_interrupted(self.seq, seconds, self.why)
+            if args is None:
+                return report_bad_args(self.seq, record)
+            if failure is None:
+                return report_value(self.seq, seconds, record, executable, value)
+            return report_error(self.seq, seconds, record, executable, failure)
+        finally:
+            failure = None  # its traceback holds this frame
+
+
+async def _call(executable: Executable, record: Record, args: dict[str, Any]) -> object:
+    """Call the worker; a plain function runs right here, on the loop."""
+    result = executable.call(Job(record), **args) if executable.takes_job else executable.call(**args)
+    return await result if executable.awaits else result
