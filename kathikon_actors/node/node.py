@@ -173,7 +173,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         Raises:
             UnknownWorker, UnknownQueue, UnknownOption, InvalidJob, TypeError: it does not fit; nothing was stored.
             AlreadyExists: the given id is taken.
-            QueueFull: the queue holds its `max_depth` of jobs, or its `max_in_memory` when the job is to live in memory.
+            QueueFull: the queue holds its `max_depth` of jobs, or its `max_in_memory` when it is to live in memory.
             NodeStopping: the node takes no more work.
             StoreUnavailable: not committed within the node's `insert_timeout`.
 
