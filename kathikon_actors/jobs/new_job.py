@@ -23,6 +23,7 @@ INSERT_OPTIONS = (
     "result",
     "encrypt",
     "id",
+    "durability",
     "unique",
     "depends_on",
     "on_dependency_failure",
@@ -69,7 +70,8 @@ class NewJob:
                 (seconds), `schedule_at` (datetime), `tags`, `meta`, `result` (`"store"` or `"discard"`), `id`,
                 `encrypt` (`True`, `False`, `"meta"`: the meta too),
                 `unique` (a `Unique`), `depends_on` (jobs or ids), `on_dependency_failure` (`"discard"` or `"run"`),
-                `batch` (an open batch or its id), `partition_key` (of a fair queue).
+                `batch` (an open batch or its id), `partition_key` (of a fair queue), `durability` (`"commit"`,
+                `"snapshot"` or `"memory"`).
 
         Raises:
             UnknownOption: naming the nearest option.

@@ -13,6 +13,8 @@ from uuid import UUID
 
 import trio
 
+from kathikon_actors.actors.system import ActorSystem
+from kathikon_actors.actors.systems import inside
 from kathikon_actors.jobs.build import build_record
 from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.errors import (
@@ -51,6 +53,7 @@ from kathikon_actors.store.connection import open_loop
 from kathikon_actors.store.cron_store import CronStore
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.graph import BatchStore
+from kathikon_actors.store.journal import SNAPSHOT_INTERVAL
 from kathikon_actors.store.memory import MemoryStore
 from kathikon_actors.store.postgres import PostgresStore
 from kathikon_actors.store.protocol import Counts, Store
@@ -93,10 +96,12 @@ class NodeStatistics:
 class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedules, Rotation):
     """A running node. Made by `open_node`."""
 
-    def __init__(self, state: NodeState, tree: Supervisor, insert_timeout: float) -> None:
+    _tree: Supervisor
+
+    def __init__(self, state: NodeState, insert_timeout: float) -> None:
         self._state = state
-        self._tree = tree
         self._insert_timeout = insert_timeout
+        state.system.belong_to(self)
 
     @property
     def name(self) -> str:
@@ -107,6 +112,11 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
     def supervisor(self) -> Supervisor:
         """The root of the node's supervision tree."""
         return self._tree
+
+    @property
+    def system(self) -> ActorSystem:
+        """The node's actors: `await node.system.start(Counter, name="counter")`; their snapshots are in its store."""
+        return self._state.system
 
     def tree(self) -> TreeNode:
         """Give the supervision tree as plain data."""
@@ -165,7 +175,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
     async def insert(
         self, job: object, args: Mapping[str, Any] | None = None, *, connection: object = None, **options: Any
     ) -> Job:
-        """Insert a job; it is committed when this returns.
+        """Insert a job; it is committed when this returns, unless its `durability` says otherwise.
 
         Args:
             job: `worker.new(...)`, or a worker (or its name) with `args`.
@@ -177,7 +187,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         Raises:
             UnknownWorker, UnknownQueue, UnknownOption, InvalidJob, TypeError: it does not fit; nothing was stored.
             AlreadyExists: the given id is taken.
-            QueueFull: the queue holds its `max_depth` of jobs; nothing was stored.
+            QueueFull: the queue holds its `max_depth` of jobs, or its `max_in_memory` when it is to live in memory.
             NodeStopping: the node takes no more work.
             StoreUnavailable: not committed within the node's `insert_timeout`.
 
@@ -195,6 +205,9 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
             return await insert_on(connection, record, on_trio=True)
         given_id = "id" in options or (isinstance(job, NewJob) and "id" in job.given)
         table = self._state.the_table()
+        if record.durability != "commit" and table.admit(record):
+            await trio.lowlevel.checkpoint()
+            return Job.of(record)
         insert = await table.submit([record], may_conflict=given_id, timeout=self._insert_timeout)
         existing = await table.committed(insert)
         if insert.answers:
@@ -217,7 +230,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         async for new in new_jobs(jobs):
             try:
                 chunks.add(self._build(new, chunks.records), given_id="id" in new.given)
-            except NodeStopping:
+            except (NodeStopping, StoreUnavailable):
                 raise
             except (KathikonError, TypeError) as error:
                 chunks.refuse(error)
@@ -326,7 +339,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
 
     async def _find(self, raw: bytes) -> Record | None:
         table = self._state.table
-        record = table.records.get(raw) if table is not None else None
+        record = table.records.get(raw, table.unwritten.ended.get(raw)) if table is not None else None
         if record is not None:
             await trio.lowlevel.checkpoint()
             return record
@@ -348,7 +361,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
             jobs=len(table.records) if table is not None else 0,
             running=sum(runner.busy for crew in state.crews.values() for runner in crew.runners),
             uncommitted_inserts=table.inserts.rows if table is not None else 0,
-            uncommitted_outcomes=table.outcomes.rows if table is not None else 0,
+            uncommitted_outcomes=table.outcomes.rows + len(table.unwritten) if table is not None else 0,
             commits=journal.commits if journal is not None else 0,
             rows=journal.rows if journal is not None else 0,
             cuts=state.link.cuts,
@@ -395,6 +408,7 @@ async def open_node(
     lease: float = 30.0,
     shutdown_timeout: float = 25.0,
     insert_timeout: float = 30.0,
+    snapshot_interval: float = SNAPSHOT_INTERVAL,
 ) -> AsyncIterator[Node]:
     """Run a node round a block.
 
@@ -410,6 +424,7 @@ async def open_node(
         lease: seconds after which others may take the jobs of a node that is silent.
         shutdown_timeout: seconds that running jobs have to finish.
         insert_timeout: seconds that an insert waits for its commit.
+        snapshot_interval: seconds after which the changes of jobs with `durability="snapshot"` are written.
 
     Raises:
         BadConfiguration: the app, the name or the store URL does not fit.
@@ -426,6 +441,8 @@ async def open_node(
     """
     if not isinstance(app, App):
         raise BadConfiguration(f"open_node takes an App, not {app!r}")
+    if not snapshot_interval > 0:
+        raise BadConfiguration(f"open_node: snapshot_interval is {snapshot_interval!r}; give seconds above 0")
     name = _node_name(name)
     definitions = app.definitions()
     url = parse_store_url(store)
@@ -439,7 +456,7 @@ async def open_node(
         driver = PostgresStore(server.dsn)
     else:
         driver = PostgresStore(url.text)
-    state = NodeState(app, definitions, driver, name, lease)
+    state = NodeState(app, definitions, driver, name, lease, snapshot_interval)
     state.declared_crons = declared_rows(
         list(app.crons.values()),
         definitions,
@@ -448,38 +465,31 @@ async def open_node(
     )
     for handler in app.telemetry:
         state.bus.subscribe(handler)
-    with known_keyrings(app.keyring):
-        async with _running(state, server, insert_timeout, shutdown_timeout) as node:
-            yield node
-
-
-@asynccontextmanager
-async def _running(
-    state: NodeState, server: EmbeddedServer | None, insert_timeout: float, shutdown_timeout: float
-) -> AsyncIterator[Node]:
-    """Run the tree round a block."""
-    async with open_loop(), telemetry_of(state):
-        try:
-            async with open_supervisor(
-                node_children(state, server), strategy="rest_for_one", name=f"node {state.name}"
-            ) as tree:
-                node = Node(state, tree, insert_timeout)
-                _open.append(node)
-                report_supervisors(state.bus, tree)
-                state.bus.emit(NodeChanged(action="started"))
-                try:
-                    yield node
-                except trio.Cancelled:
-                    with trio.CancelScope(shield=True, deadline=trio.current_time() + shutdown_timeout + 1.0):
-                        await _drain(node, shutdown_timeout)
-                    raise
-                else:
-                    with trio.CancelScope(shield=True):
-                        await _drain(node, shutdown_timeout)
-                finally:
-                    _open.remove(node)
-        except FailedToStart as error:
-            raise _root_cause(error) from error
+    node = Node(state, insert_timeout)
+    with known_keyrings(app.keyring), inside(state.system):
+        async with open_loop(), telemetry_of(state):
+            try:
+                async with open_supervisor(
+                    node_children(state, server), strategy="rest_for_one", name=f"node {name}"
+                ) as tree:
+                    node._tree = tree  # noqa: SLF001 its own half
+                    state.doors.open()
+                    _open.append(node)
+                    report_supervisors(state.bus, tree)
+                    state.bus.emit(NodeChanged(action="started"))
+                    try:
+                        yield node
+                    except trio.Cancelled:
+                        with trio.CancelScope(shield=True, deadline=trio.current_time() + shutdown_timeout + 1.0):
+                            await _drain(node, shutdown_timeout)
+                        raise
+                    else:
+                        with trio.CancelScope(shield=True):
+                            await _drain(node, shutdown_timeout)
+                    finally:
+                        _open.remove(node)
+            except FailedToStart as error:
+                raise _root_cause(error) from error
 
 
 async def _drain(node: Node, timeout: float) -> None:
