@@ -13,6 +13,8 @@ from uuid import UUID
 
 import trio
 
+from kathikon_actors.actors.system import ActorSystem
+from kathikon_actors.actors.systems import inside
 from kathikon_actors.jobs.build import build_record
 from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.errors import (
@@ -22,6 +24,7 @@ from kathikon_actors.jobs.errors import (
     JobNotFound,
     KathikonError,
     NodeStopping,
+    QueueFull,
     StoreUnavailable,
     UnknownWorker,
     WaitTimeout,
@@ -89,10 +92,12 @@ class NodeStatistics:
 class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedules):
     """A running node. Made by `open_node`."""
 
-    def __init__(self, state: NodeState, tree: Supervisor, insert_timeout: float) -> None:
+    _tree: Supervisor
+
+    def __init__(self, state: NodeState, insert_timeout: float) -> None:
         self._state = state
-        self._tree = tree
         self._insert_timeout = insert_timeout
+        state.system.belong_to(self)
 
     @property
     def name(self) -> str:
@@ -103,6 +108,11 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
     def supervisor(self) -> Supervisor:
         """The root of the node's supervision tree."""
         return self._tree
+
+    @property
+    def system(self) -> ActorSystem:
+        """The node's actors: `await node.system.start(Counter, name="counter")`; their snapshots are in its store."""
+        return self._state.system
 
     def tree(self) -> TreeNode:
         """Give the supervision tree as plain data."""
@@ -163,6 +173,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         Raises:
             UnknownWorker, UnknownQueue, UnknownOption, InvalidJob, TypeError: it does not fit; nothing was stored.
             AlreadyExists: the given id is taken.
+            QueueFull: the queue holds its `max_depth` of jobs; nothing was stored.
             NodeStopping: the node takes no more work.
             StoreUnavailable: not committed within the node's `insert_timeout`.
 
@@ -201,7 +212,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         chunks = Chunks(self._state, self._insert_timeout)
         async for new in new_jobs(jobs):
             try:
-                chunks.add(self._build(new), given_id="id" in new.given)
+                chunks.add(self._build(new, chunks.records), given_id="id" in new.given)
             except NodeStopping:
                 raise
             except (KathikonError, TypeError) as error:
@@ -237,7 +248,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
             raise InvalidJob(definition.name, f"args[{bad[0]!r}]", "has a key that is not a string")
         return NewJob(definition.name, definition.bind((), args or {}), definition, options)
 
-    def _build(self, new: object) -> Record:
+    def _build(self, new: object, coming: Sequence[Record] = ()) -> Record:
         state = self._state
         if state.draining:
             raise NodeStopping(f'node "{state.name}" is stopping and takes no more jobs')
@@ -251,6 +262,11 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         if refusal is not None:
             raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
         record.node = state.name
+        border = None if state.table is None else state.table.borders.get(record.queue)
+        if border is not None and border.depth is not None:
+            depth = border.full_with(record.queue, coming)
+            if depth is not None:
+                raise QueueFull(record.queue, depth, border.depth)
         return record
 
     # -- looking ------------------------------------------------------------------------------------------------
@@ -432,30 +448,33 @@ async def open_node(
     )
     for handler in app.telemetry:
         state.bus.subscribe(handler)
-    async with open_loop(), telemetry_of(state):
-        try:
-            running: list[Node] = []
-            control = ControlSocket(url, name, lambda: running[0] if running else None)
-            children = [*node_children(state, server), ChildSpec("control", control.run)]
-            async with open_supervisor(children, strategy="rest_for_one", name=f"node {name}") as tree:
-                node = Node(state, tree, insert_timeout)
-                running.append(node)
-                _open.append(node)
-                report_supervisors(state.bus, tree)
-                state.bus.emit(NodeChanged(action="started"))
-                try:
-                    yield node
-                except trio.Cancelled:
-                    with trio.CancelScope(shield=True, deadline=trio.current_time() + shutdown_timeout + 1.0):
-                        await _drain(node, shutdown_timeout)
-                    raise
-                else:
-                    with trio.CancelScope(shield=True):
-                        await _drain(node, shutdown_timeout)
-                finally:
-                    _open.remove(node)
-        except FailedToStart as error:
-            raise _root_cause(error) from error
+    node = Node(state, insert_timeout)
+    with inside(state.system):
+        async with open_loop(), telemetry_of(state):
+            try:
+                running: list[Node] = []
+                control = ControlSocket(url, name, lambda: running[0] if running else None)
+                children = [*node_children(state, server), ChildSpec("control", control.run)]
+                async with open_supervisor(children, strategy="rest_for_one", name=f"node {name}") as tree:
+                    node._tree = tree  # noqa: SLF001 its own half
+                    running.append(node)
+                    state.doors.open()
+                    _open.append(node)
+                    report_supervisors(state.bus, tree)
+                    state.bus.emit(NodeChanged(action="started"))
+                    try:
+                        yield node
+                    except trio.Cancelled:
+                        with trio.CancelScope(shield=True, deadline=trio.current_time() + shutdown_timeout + 1.0):
+                            await _drain(node, shutdown_timeout)
+                        raise
+                    else:
+                        with trio.CancelScope(shield=True):
+                            await _drain(node, shutdown_timeout)
+                    finally:
+                        _open.remove(node)
+            except FailedToStart as error:
+                raise _root_cause(error) from error
 
 
 async def _drain(node: Node, timeout: float) -> None:
