@@ -96,7 +96,7 @@ class ChildSystem(ActorSystem):
 
     @property
     def node(self) -> JobInserter:
-        """The node, for inserting jobs; it says `NoNode` if there is none."""
+        """The node, for inserting jobs; it says `OutsideNode` if there is none."""
         return RemoteNode(self)
 
     # Asking the node.
