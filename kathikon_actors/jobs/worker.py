@@ -131,8 +131,8 @@ def worker(function: Callable[..., Any] | None = None, /, **options: Any) -> Any
             once), `middleware` (see `kathikon_actors.jobs.middleware`), `on_discard(job)` (called in a worker process
             when the job was discarded by its own failure; what it raises is logged and changes nothing),
             `unique` (which of its jobs count as the same), `concurrency` (a `Limit`), `rate_limit` (a `Rate`),
-            `breaker` (a `Breaker`), `durability` (`"commit"`, `"snapshot"` or `"memory"`, default: the app's), `encrypt`
-            (its arguments, `"meta"`: its meta too; default: when the app has `encryption_keys`).
+            `breaker` (a `Breaker`), `durability` (`"commit"`, `"snapshot"` or `"memory"`, default: the app's),
+            `encrypt` (its arguments, `"meta"`: its meta too; default: when the app has `encryption_keys`).
 
     Raises:
         UnknownOption: naming the nearest option.
