@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from kathikon_actors.jobs.queue import Queue
+from kathikon_actors.jobs.record import Record
 from kathikon_actors.processes.execution import Executables
 from kathikon_actors.queue.gatekeeper import Gatekeeper
 from kathikon_actors.queue.pace import Pace
@@ -35,6 +36,7 @@ class Crew:
         executables: makes the workers ready to be called, for a queue that runs them in the node's own loop.
         bus: what happens to the queue and its processes is told there.
         wake: lets the producer look again.
+        announce: of a broadcast queue: takes jobs that are to be announced to all nodes, and leaves the others.
         gatekeeper: of the node, when any job of the queue may be limited.
         ready: how many jobs wait in the producer's heap; `None` while there is no producer.
         failing: places of the pool whose processes die one after the other; each is tried again after a pause.
@@ -69,6 +71,7 @@ class Crew:
         self.pool: DynamicSupervisor | None = None
         self.wake: Callable[[], None] = _nobody
         self.ready: Callable[[], int] | None = None
+        self.announce: Callable[[Record], bool] | None = None
         self.gatekeeper: Gatekeeper | None = None
         self.failing: set[object] = set()
 
