@@ -34,6 +34,9 @@ async def main(store):
 trio.run(main, sys.argv[1])
 """
 
+OVER = "(SELECT bool_and(until < clock_timestamp()) FROM kathikon.broadcasts WHERE queue = 'soon')"
+SWEPT = "NOT EXISTS (SELECT FROM kathikon.lanes JOIN kathikon.nodes USING (node_id) WHERE name = 'victim')"
+
 
 @pytest.fixture
 def marks(tmp_path: Path) -> Path:
@@ -110,7 +113,7 @@ async def test_a_node_that_comes_within_the_window_runs_it_and_a_later_one_does_
 
             async def over() -> bool:
                 jobs = [j for j in await client.list(queue="soon") if j.parent_id is None]
-                return (jobs[0].completed_at is not None) and await closed(postgres_dsn)
+                return (jobs[0].completed_at is not None) and await holds(postgres_dsn, OVER)
 
             await eventually(over, "the window of a second is over")
         async with open_node(broadcast_app, store=postgres_dsn, name="n2"):
@@ -122,15 +125,13 @@ def start_victim(dsn: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", PROGRAM, dsn], stdout=subprocess.PIPE, text=True)
 
 
-async def closed(dsn: str) -> bool:
+async def holds(dsn: str, condition: str) -> bool:
+    """Ask the database."""
+
     async def ask() -> bool:
         connection = await asyncpg.connect(dsn)
         try:
-            return bool(
-                await connection.fetchval(
-                    "SELECT bool_and(until < clock_timestamp()) FROM kathikon.broadcasts WHERE queue = 'soon'"
-                )
-            )
+            return bool(await connection.fetchval(f"SELECT {condition}"))
         finally:
             await connection.close()
 
@@ -150,11 +151,7 @@ async def test_the_jobs_of_a_dead_node_wait_for_its_next_life(postgres_dsn: str,
             victim.wait()
             await eventually(lambda: sum("/n1/" in run for run in runs(marks)) >= 300, "n1 ran its own", WAIT)
 
-            async def swept() -> bool:
-                dead = await node._state.store.fence_dead(node._state.the_membership())
-                return not dead
-
-            await eventually(swept, "the victim's rows were looked at", WAIT)
+            await eventually(lambda: holds(postgres_dsn, SWEPT), "the victim's rows were looked at", WAIT)
             async with open_node(broadcast_app, store=postgres_dsn, name="victim", lease=1.0):
                 await eventually(
                     lambda: (
