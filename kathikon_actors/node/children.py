@@ -109,6 +109,8 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
     state.membership = None
     state.announcements = Announcements()
     state.gatekeeper = Gatekeeper(state.queues, state.definitions)
+    if state.gatekeeper is not None:
+        state.gatekeeper.bus = state.bus
     state.lease_lost = trio.Event()
     try:
         task_status.started()

@@ -60,7 +60,8 @@ from kathikon_actors.store.postgres import PostgresStore
 from kathikon_actors.store.protocol import Counts, Store
 from kathikon_actors.store.rotating import SealedStore
 from kathikon_actors.store.urls import parse_store_url
-from kathikon_actors.telemetry.events import NodeChanged
+from kathikon_actors.telemetry.events import BatchChanged, NodeChanged
+from kathikon_actors.telemetry.tracing import traced
 from supervisors import ChildSpec, FailedToStart, Supervisor, TreeNode, open_supervisor
 
 __all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node", "open_nodes"]
@@ -143,6 +144,9 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
             return False
         definition = None if worker is None else self._state.definitions.get(worker)
         return definition is None or definition.encrypt is not False
+
+    def _batch_told(self, batch_id: bytes, action: str) -> None:
+        self._state.bus.emit(BatchChanged(batch_id=as_uuid(batch_id), action=action))
 
     def _rotating(self) -> tuple[Keyring | None, SealedStore, CronStore]:
         store = self._state.store
@@ -275,6 +279,8 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         definition = state.definitions.get(new.worker)
         if definition is None:
             raise UnknownWorker(new.worker, state.definitions)
+        if state.app.tracing:
+            new = traced(new)
         record = build_record(new, definition, state.defaults, state.ids, state.clock())
         refusal = state.queues[record.queue].refusal(record.worker, is_async=definition.is_async)
         if refusal is not None:

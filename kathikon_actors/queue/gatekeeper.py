@@ -12,6 +12,8 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
 
 from kathikon_actors.queue.gates import CircuitGate, Gate, RateGate, TokenGate
+from kathikon_actors.telemetry.bus import Bus
+from kathikon_actors.telemetry.events import LimitDecision
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.breaker import Breaker
@@ -68,6 +70,7 @@ class Gatekeeper:
         clock: monotonic seconds.
 
     Attributes:
+        bus: told of jobs that wait, and of breakers.
         valid_until: monotonic seconds: after that the node's lease may have ended, and others may have what it holds.
         wake: tells the task that speaks with the store that there is something to say.
     """
@@ -79,6 +82,7 @@ class Gatekeeper:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.clock = clock
+        self.bus = Bus()
         self.valid_until = float("inf")
         self.wake: Callable[[], None] = _nobody
         self._declared = queues
@@ -148,9 +152,29 @@ class Gatekeeper:
         now = self.clock()
         for record in records:
             for gate, ticket in running.pop(record.id, ()):
+                before = gate.state
                 gate.end(record, now, ticket=ticket)
+                if gate.state != before:
+                    self.tell(record, gate, {"open": "opened", "closed": "closed"}.get(gate.state, "half_open"), now)
                 if gate.wants:
                     self._want(gate)
+
+    def tell(self, record: Record, gate: Gate, decision: str, now: float) -> None:
+        """Tell the bus what a limit decided on a job."""
+        if self.bus.wants(LimitDecision):
+            at = gate.due(now)
+            seconds = None if at is None else max(0.0, at - now)
+            worker = record.worker if gate.name.startswith("worker ") else None
+            self.bus.emit(
+                LimitDecision(
+                    queue=record.queue,
+                    worker=worker,
+                    limit=gate.kind,
+                    decision=decision,
+                    key=gate.key or None,
+                    seconds=seconds,
+                )
+            )
 
     # -- the store ----------------------------------------------------------------------------------------------
 

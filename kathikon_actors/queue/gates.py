@@ -44,9 +44,11 @@ class Gate:
         wants: it has something to ask the store.
         touched: when it last let a job pass, or was last given something.
         counts_runs: it is told when a run ends.
+        kind: what sort of limit it is, for people.
     """
 
     counts_runs: ClassVar[bool] = True
+    kind: ClassVar[str] = "limit"
 
     __slots__ = ("heaps", "key", "name", "touched", "wants", "woken")
 
@@ -57,6 +59,11 @@ class Gate:
         self.woken = 0
         self.wants = False
         self.touched = now
+
+    @property
+    def state(self) -> str:
+        """`closed`, `open` or `half open`, of a breaker."""
+        return ""
 
     @property
     def waiting(self) -> int:
@@ -106,6 +113,8 @@ class TokenGate(Gate):
         used: by runs.
         registered: the store knows that this node wants some: it may be given tokens at any time.
     """
+
+    kind = "concurrency"
 
     __slots__ = ("_fresh", "_known", "capacity", "held", "registered", "share", "used")
 
@@ -180,6 +189,7 @@ class RateGate(Gate):
     """
 
     counts_runs = False
+    kind = "rate"
 
     __slots__ = ("_asked", "_hungry", "_taken", "again", "batches", "pacing")
 
@@ -329,11 +339,18 @@ class _Batch:
 class CircuitGate(Gate):
     """The circuit breaker of a worker."""
 
+    kind = "breaker"
+
     __slots__ = ("circuit",)
 
     def __init__(self, name: str, now: float, declared: Breaker) -> None:
         super().__init__(name, "", now)
         self.circuit = Circuit(declared)
+
+    @property
+    def state(self) -> str:
+        """See `Gate`."""
+        return self.circuit.state
 
     def room(self, now: float) -> int:
         """See `Gate`."""

@@ -187,3 +187,4 @@ class LimitedHeap:
             gate.heaps[self] = None
         parked.push(record)
         self._gatekeeper.refused(gate, now)
+        self._gatekeeper.tell(record, gate, "held", now)
