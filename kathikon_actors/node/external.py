@@ -14,6 +14,8 @@ from kathikon_actors.jobs import json, machine
 from kathikon_actors.jobs.backoff import default_backoff
 from kathikon_actors.jobs.errors import ClaimLost, InvalidJob
 from kathikon_actors.jobs.record import Job, Record
+from kathikon_actors.jobs.sealed_record import is_sealed, seal_report_parts
+from kathikon_actors.jobs.sealing import Keyring, bound_id
 from kathikon_actors.store.external import claim_external, extend_external, finish_external
 
 __all__ = ["ExternalRuns"]
@@ -28,6 +30,8 @@ class ExternalRuns:
 
     _claims: dict[bytes, tuple[int, UUID]]
     """Attempt and token of what this client has claimed."""
+
+    _keyring: Keyring | None
 
     async def _run(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
         raise NotImplementedError
@@ -106,7 +110,11 @@ class ExternalRuns:
         except json.NotJson as error:
             raise InvalidJob(job.worker, error.path, error.problem) from None
         now = _now()
-        return await self._finish(job, lambda record, _: machine.complete(record, now, encoded))
+
+        def end(record: Record, _runner: str) -> None:
+            machine.complete(record, now, self._sealed(record, encoded, None)[0])
+
+        return await self._finish(job, end)
 
     async def fail(self, job: Job, reason: object, delay: float | None = None) -> Job:
         """Say that the attempt failed: it is tried again, or a dead letter when it was the last one.
@@ -130,7 +138,8 @@ class ExternalRuns:
         now = _now()
 
         def end(record: Record, runner: str) -> None:
-            error = machine.quote_error(now, record.attempt, "failed", str(reason), None, runner)
+            message = self._sealed(record, None, str(reason))[1] or ""
+            error = machine.quote_error(now, record.attempt, "failed", message, None, runner)
             pause = default_backoff(record.attempt, random.random()) if delay is None else delay  # noqa: S311
             machine.fail(record, now, error, pause)
 
@@ -157,10 +166,20 @@ class ExternalRuns:
         now = _now()
 
         def end(record: Record, runner: str) -> None:
-            error = machine.quote_error(now, record.attempt, "discarded", str(reason), None, runner)
-            machine.discard(record, now, str(reason), error=error)
+            message = self._sealed(record, None, str(reason))[1] or ""
+            error = machine.quote_error(now, record.attempt, "discarded", message, None, runner)
+            machine.discard(record, now, message, error=error)
 
         return await self._finish(job, end)
+
+    def _sealed(self, record: Record, result: bytes | None, message: str | None) -> tuple[bytes | None, str | None]:
+        """Give result and message as they are stored: encrypted where the job is."""
+        if not is_sealed(record):
+            return result, message
+        if self._keyring is None:
+            raise InvalidJob(record.worker, "result", "is to be encrypted, and this client has no encryption_keys")
+        sealed = seal_report_parts(self._keyring, bound_id(record), result, message, None)
+        return sealed[0], sealed[1]
 
     def _has_claimed(self, job: object) -> bool:
         return isinstance(job, Job) and job.id.bytes in self._claims
