@@ -18,6 +18,7 @@ from kathikon_actors.jobs import json, runtime
 from kathikon_actors.jobs.extra import Extra, OnFailure
 from kathikon_actors.jobs.history import whole_history
 from kathikon_actors.jobs.ids import as_uuid
+from kathikon_actors.jobs.inside import Inside
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 
 __all__ = ["ErrorEntry", "HistoryEntry", "Job", "Record", "from_us", "to_us"]
@@ -101,10 +102,11 @@ class Record(msgspec.Struct, gc=False, kw_only=True, array_like=True):
     extra: Extra | None = None
 
 
-class Job:
+class Job(Inside):
     """A job as it was at one moment: a frozen view, cheap to make, decoded when looked at.
 
-    Inside a worker `report_progress` and `is_cancelled` speak with the node that runs the job.
+    Inside a worker `report_progress`, `is_cancelled`, `insert`, `insert_many` and `open_batch` speak with the node that
+    runs the job.
 
     Example:
         ```python

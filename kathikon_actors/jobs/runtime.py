@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
 
-__all__ = ["CURRENT", "JobRuntime", "of"]
+__all__ = ["CURRENT", "JobRuntime", "What", "of"]
+
+What = Literal["insert", "insert_many", "open_batch", "close_batch"]
+"""What a job may ask of its node."""
+
+T = TypeVar("T")
 
 
 class JobRuntime(Protocol):
@@ -16,6 +22,15 @@ class JobRuntime(Protocol):
 
     job_id: bytes
     record: Record | None
+
+    @property
+    def is_async(self) -> bool:
+        """Whether `ask` gives an awaitable."""
+        ...
+
+    def ask(self, what: What, body: bytes, decode: Callable[[bytes], T]) -> Any:
+        """Ask the node, and give what `decode` makes of the answer; in an async worker an awaitable of it."""
+        ...
 
     def report_progress(self, percent: int) -> None:
         """Send 0..100 to the node."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +13,7 @@ from uuid import UUID
 
 import trio
 
+from kathikon_actors.jobs.batch import Batch
 from kathikon_actors.jobs.build import build_record
 from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.errors import (
@@ -36,7 +37,7 @@ from kathikon_actors.node.children import node_children
 from kathikon_actors.node.chunks import CHUNK, Chunks
 from kathikon_actors.node.client import insert_on
 from kathikon_actors.node.composition import Composition
-from kathikon_actors.node.listing import InsertedMany, job_of, new_jobs
+from kathikon_actors.node.listing import InsertedMany, decided, new_jobs
 from kathikon_actors.node.manage import JobActions
 from kathikon_actors.node.operations import Operations
 from kathikon_actors.node.queue_operations import QueueOperations
@@ -162,14 +163,19 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
             record.node = None
             return await insert_on(connection, record, on_trio=True)
         given_id = "id" in options or (isinstance(job, NewJob) and "id" in job.given)
+        stored, conflict = await self.insert_record(record, given_id=given_id)
+        return Job(stored, conflict=conflict) if conflict else Job.of(stored)
+
+    async def insert_record(self, record: Record, *, given_id: bool) -> tuple[Record, bool]:
+        """Insert what `build` has made; give the job, and whether it is a unique one that was there already."""
         table = self._state.the_table()
         insert = await table.submit([record], may_conflict=given_id, timeout=self._insert_timeout)
         existing = await table.committed(insert)
         if insert.answers:
-            return job_of(insert.answers[record.id])
+            return decided(insert.answers[record.id])
         if existing:
             raise AlreadyExists(as_uuid(record.id))
-        return Job.of(record)
+        return record, False
 
     async def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> InsertedMany:
         """Insert any number of jobs in input order, by chunks of 1,000, each committed as one.
@@ -181,10 +187,16 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
             NodeStopping: the node takes no more work; chunks before are stored.
             StoreUnavailable: a chunk was not committed in time; chunks before are stored.
         """
+        return await self.insert_records(jobs, self._build)
+
+    async def insert_records(
+        self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], build: Callable[[object], Record]
+    ) -> InsertedMany:
+        """As `insert_many`, with jobs built by `build`."""
         chunks = Chunks(self._state, self._insert_timeout)
         async for new in new_jobs(jobs):
             try:
-                chunks.add(self._build(new), given_id="id" in new.given)
+                chunks.add(build(new), given_id="id" in new.given)
             except NodeStopping:
                 raise
             except (KathikonError, TypeError) as error:
@@ -220,10 +232,21 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
             raise InvalidJob(definition.name, f"args[{bad[0]!r}]", "has a key that is not a string")
         return NewJob(definition.name, definition.bind((), args or {}), definition, options)
 
+    async def open_batch_of(self, parent: bytes, batch: Batch) -> bytes:
+        """Open a batch for a job that runs here, and that ends with it; give its id."""
+        record = self._new_batch(batch, parent=parent)
+        await self._state.store.batches.open(record)
+        return record.id
+
     def _build(self, new: object) -> Record:
         state = self._state
         if state.draining:
             raise NodeStopping(f'node "{state.name}" is stopping and takes no more jobs')
+        return self.build(new)
+
+    def build(self, new: object) -> Record:
+        """Give the record of a job that is to be inserted, also while the node stops: what runs may go on."""
+        state = self._state
         if not isinstance(new, NewJob):
             raise InvalidJob(repr(new)[:80], "job", "is not a job; give worker.new(...)")
         definition = state.definitions.get(new.worker)
@@ -410,7 +433,7 @@ async def open_node(
             async with open_supervisor(
                 node_children(state, server), strategy="rest_for_one", name=f"node {name}"
             ) as tree:
-                node = Node(state, tree, insert_timeout)
+                node = state.node = Node(state, tree, insert_timeout)
                 _open.append(node)
                 report_supervisors(state.bus, tree)
                 state.bus.emit(NodeChanged(action="started"))

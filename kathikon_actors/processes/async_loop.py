@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import socket
 from collections import deque
+from collections.abc import Callable
 from time import monotonic_ns
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 
 from kathikon_actors.jobs.record import Job, Record
-from kathikon_actors.jobs.runtime import CURRENT
+from kathikon_actors.jobs.runtime import CURRENT, What
+from kathikon_actors.jobs.wire import error_from_wire
 from kathikon_actors.processes.channel import ProgressThrottle, leave_forked_child
 from kathikon_actors.processes.execution import (
     Executable,
@@ -29,9 +31,11 @@ from kathikon_actors.processes.execution import (
 )
 from kathikon_actors.processes.frames import FrameDecoder, encode_frames
 from kathikon_actors.processes.messages import (
+    Ask,
     FromWorker,
     Interrupt,
     Mourn,
+    Reply,
     Report,
     Run,
     SabotagedRun,
@@ -43,6 +47,8 @@ from kathikon_actors.processes.sabotage import sabotaged
 from kathikon_actors.processes.shared import REVOKED_FROM, SharedPage
 
 __all__ = ["run_async_loop"]
+
+T = TypeVar("T")
 
 _READ = 262_144
 
@@ -64,7 +70,9 @@ def run_async_loop(sock: socket.socket, page: SharedPage, executables: Executabl
 class _Running:
     """One run: what the node may interrupt, and the job's door to the node."""
 
-    __slots__ = ("_loop", "_throttle", "job_id", "record", "scope", "seq", "why")
+    __slots__ = ("_asked", "_loop", "_throttle", "job_id", "record", "scope", "seq", "why")
+
+    is_async = True
 
     def __init__(self, loop: _AsyncLoop, seq: int, record: Record) -> None:
         self._loop = loop
@@ -73,6 +81,7 @@ class _Running:
         self.job_id = record.id
         self.record: Record | None = record
         self.scope = trio.CancelScope()
+        self._asked: dict[int, _Asked] = {}
         self.why: Why | None = None
 
     def report_progress(self, percent: int) -> None:
@@ -84,6 +93,38 @@ class _Running:
     def is_cancelled(self) -> bool:
         """Whether the node asked this job to stop because somebody cancelled it."""
         return self.why == "cancel"
+
+    async def ask(self, what: What, body: bytes, decode: Callable[[bytes], T]) -> T:
+        """Ask the node and wait for its answer; cancelled, what was asked may happen all the same."""
+        number = self._loop.next_number()
+        asked = self._asked[number] = _Asked()
+        try:
+            self._loop.put(Ask(self.seq, number, what, body))
+            await asked.event.wait()
+        finally:
+            del self._asked[number]
+        reply = asked.reply
+        assert reply is not None
+        if reply.error is not None:
+            raise error_from_wire(reply.error)
+        return decode(reply.body)
+
+    def hear(self, reply: Reply) -> None:
+        """The node answers."""
+        asked = self._asked.get(reply.number)
+        if asked is not None:
+            asked.reply = reply
+            asked.event.set()
+
+
+class _Asked:
+    """One question to the node."""
+
+    __slots__ = ("event", "reply")
+
+    def __init__(self) -> None:
+        self.event = trio.Event()
+        self.reply: Reply | None = None
 
 
 class _AsyncLoop:
@@ -98,6 +139,7 @@ class _AsyncLoop:
         self._filled = trio.Event()
         self._stopping = False
         self._finished = False
+        self._numbers = 0
         self._forked = False
         self._reader = trio.CancelScope()
 
@@ -111,6 +153,11 @@ class _AsyncLoop:
                     everything.cancel_scope.cancel()  # the node is gone
             self._finished = True
             self._filled.set()
+
+    def next_number(self) -> int:
+        """Give the number of the next question."""
+        self._numbers += 1
+        return self._numbers
 
     def put(self, message: FromWorker) -> None:
         self._waiting.append(message)
@@ -138,6 +185,10 @@ class _AsyncLoop:
             else:
                 self._queued.append(message)
                 self._start_queued()
+        elif isinstance(message, Reply):
+            running = self._running.get(message.seq)
+            if running is not None:
+                running.hear(message)
         elif isinstance(message, Interrupt):
             self._interrupt(message)
         elif isinstance(message, Stop):

@@ -7,13 +7,17 @@ from typing import Literal
 import msgspec
 
 from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.runtime import What
+from kathikon_actors.jobs.wire import WireError
 
 __all__ = [
+    "Ask",
     "FaultOrder",
     "FromWorker",
     "Interrupt",
     "Mourn",
     "Progress",
+    "Reply",
     "Report",
     "Run",
     "SabotagedRun",
@@ -70,7 +74,16 @@ class Stop(msgspec.Struct, array_like=True, tag="stop", gc=False):
     """Start nothing more, give back what has not started, finish what runs, then exit with status 0."""
 
 
-ToWorker = Run | SabotagedRun | Mourn | Interrupt | Stop
+class Reply(msgspec.Struct, array_like=True, tag="reply", gc=False):
+    """The answer to an `Ask`: what it gave, as msgpack, or why nothing came of it."""
+
+    seq: int
+    number: int
+    body: bytes
+    error: WireError | None = None
+
+
+ToWorker = Run | SabotagedRun | Mourn | Interrupt | Stop | Reply
 
 
 class Report(msgspec.Struct, array_like=True, tag="report", gc=False):
@@ -103,4 +116,13 @@ class Progress(msgspec.Struct, array_like=True, tag="progress", gc=False):
     percent: int
 
 
-FromWorker = Report | Progress
+class Ask(msgspec.Struct, array_like=True, tag="ask", gc=False):
+    """A running job wants something of its node; `number` names it among those of its run. Answered by a `Reply`."""
+
+    seq: int
+    number: int
+    what: What
+    body: bytes
+
+
+FromWorker = Report | Progress | Ask

@@ -10,6 +10,7 @@ code, and only there: `_armed` holds the run's `seq` exactly while user code is 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import threading
@@ -18,11 +19,12 @@ from contextvars import copy_context
 from functools import partial
 from time import monotonic_ns
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.record import Job, Record
-from kathikon_actors.jobs.runtime import CURRENT
+from kathikon_actors.jobs.runtime import CURRENT, What
+from kathikon_actors.jobs.wire import error_from_wire
 from kathikon_actors.processes.channel import ProgressThrottle, leave_forked_child, send_all
 from kathikon_actors.processes.execution import (
     Executable,
@@ -36,9 +38,11 @@ from kathikon_actors.processes.execution import (
 )
 from kathikon_actors.processes.frames import FrameDecoder
 from kathikon_actors.processes.messages import (
+    Ask,
     FromWorker,
     Mourn,
     Progress,
+    Reply,
     Report,
     Run,
     SabotagedRun,
@@ -51,7 +55,10 @@ from kathikon_actors.processes.shared import REVOKED_FROM, SharedPage
 
 __all__ = ["PlainLoop"]
 
+T = TypeVar("T")
+
 _FLUSH_NS = 1_000_000
+_PATIENCE = 0.1
 _READ = 262_144
 
 add_own_file(__file__)
@@ -69,6 +76,8 @@ class PlainLoop:
         page: the shared page, one slot.
         executables: the workers by name.
     """
+
+    is_async = False
 
     def __init__(self, sock: socket.socket, page: SharedPage, executables: Executables) -> None:
         self._sock = sock
@@ -90,6 +99,9 @@ class PlainLoop:
         self._gave_way: Why | None = None
         self._forked = False
         self._throttle = ProgressThrottle(self._put_progress)
+        self._decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
+        self._early: list[ToWorker] = []
+        self._asked = 0
         self.job_id = b""
         self.record: Record | None = None
         self._seq = 0
@@ -104,19 +116,22 @@ class PlainLoop:
         os.register_at_fork(after_in_child=self._in_forked_child)
         CURRENT.set(self)
         self._context = copy_context()
-        decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
-        feed, recv = decoder.feed, self._sock.recv
+        feed, recv, early = self._decoder.feed, self._sock.recv, self._early
         execute, by_name = self._execute, self._by_name
         stopping = False
-        while not stopping:
-            try:
-                data = recv(_READ, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                self._flush()
-                data = recv(_READ)
-            if not data:
-                return
-            for message in feed(data):
+        while not stopping or early:
+            messages = early[:]  # what came while a job waited for an answer
+            early.clear()
+            if not messages:
+                try:
+                    data = recv(_READ, socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    self._flush()
+                    data = recv(_READ)
+                if not data:
+                    return
+                messages = feed(data)
+            for message in messages:
                 if type(message) is Run:
                     if stopping:
                         self._waiting.append(Report(message.seq, "returned", 0.0))
@@ -138,6 +153,37 @@ class PlainLoop:
     def is_cancelled(self) -> bool:
         """Whether the node asked this job to stop because somebody cancelled it."""
         return self._page.interrupted() == (self._seq, "cancel")
+
+    def ask(self, what: What, body: bytes, decode: Callable[[bytes], T]) -> T:
+        """Ask the node and wait for its answer; interrupted, what was asked may happen all the same."""
+        self._asked += 1
+        number = self._asked
+        reply: Reply | None = None
+
+        def send() -> None:
+            self._waiting.append(Ask(self._seq, number, what, body))
+            self._flush()
+
+        def hear() -> None:
+            nonlocal reply
+            # Not longer: an interrupt is held back meanwhile.
+            if not select.select([self._sock], [], [], _PATIENCE)[0]:
+                return
+            data = self._sock.recv(_READ)
+            if not data:
+                raise ConnectionResetError("the node is gone")
+            for message in self._decoder.feed(data):
+                if type(message) is not Reply:
+                    self._early.append(message)
+                elif message.number == number:
+                    reply = message
+
+        self._out_of_reach(send)
+        while reply is None:
+            self._out_of_reach(hear)
+        if reply.error is not None:
+            raise error_from_wire(reply.error)
+        return decode(reply.body)
 
     def _execute(self, run: Run | Mourn, by_name: dict[str, Executable]) -> None:
         seq = run.seq
