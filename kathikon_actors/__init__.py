@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.batch import Batch, at_least
     from kathikon_actors.jobs.batch_status import BatchStatus
     from kathikon_actors.jobs.breaker import Breaker
+    from kathikon_actors.jobs.cron import Cron, CronEntry, CronExists, CronNotFound
     from kathikon_actors.jobs.errors import (
         AlreadyExists,
         BadConfiguration,
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
     from kathikon_actors.jobs.record import Job
+    from kathikon_actors.jobs.retention import Retention
     from kathikon_actors.jobs.unique import Unique
     from kathikon_actors.jobs.worker import Worker, WorkerFunction, worker
     from kathikon_actors.jobs.workflow import Workflow
@@ -96,8 +98,11 @@ if TYPE_CHECKING:
     from kathikon_actors.node.operations import ChangedMany
     from kathikon_actors.node.queue_operations import QueueStatus
     from kathikon_actors.node.sync_client import SyncClient
+    from kathikon_actors.store.retaining import Pruned
 
 _HOMES = {
+    "store.retaining": ("Pruned",),
+    "jobs.retention": ("Retention",),
     "node.queue_operations": ("QueueStatus",),
     "actors.actor": ("Actor",),
     "actors.errors": (
@@ -202,6 +207,7 @@ _HOMES = {
     "jobs.breaker": ("Breaker",),
     "jobs.limits": ("Limit", "Rate"),
     "jobs.filters": ("Filter",),
+    "jobs.cron": ("Cron", "CronEntry", "CronExists", "CronNotFound"),
     "jobs.middleware": ("CallNext", "Middleware"),
     "jobs.batch": ("Batch", "at_least"),
     "jobs.batch_status": ("BatchStatus",),
@@ -248,6 +254,10 @@ __all__ = [
     "Client",
     "Consumer",
     "ConsumerSupervisor",
+    "Cron",
+    "CronEntry",
+    "CronExists",
+    "CronNotFound",
     "DemandDispatcher",
     "DependenciesNotFound",
     "Discard",
@@ -285,6 +295,7 @@ __all__ = [
     "ProcessDied",
     "Producer",
     "ProducerConsumer",
+    "Pruned",
     "Queue",
     "QueueFull",
     "QueuePaused",
@@ -293,6 +304,7 @@ __all__ = [
     "Rate",
     "RemoteError",
     "ReplyTo",
+    "Retention",
     "Retry",
     "Snapshot",
     "SnapshotEvent",

@@ -54,6 +54,7 @@ async def _main(wire: Wire, page: SharedPage, start: Message, rest: list[Message
     system = ChildSystem(token, wire)
     current_system.set(system)
     async with trio.open_nursery() as nursery:
+        system.helpers = nursery
         nursery.start_soon(wire.run_sender)
         nursery.start_soon(system.deadlines.run)
         if kind == "actor":

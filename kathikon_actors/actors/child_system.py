@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from kathikon_actors.actors.actor import Actor
 from kathikon_actors.actors.cell import Cell, current_cell, link_cells, nobody, unlink_cells
 from kathikon_actors.actors.codec import dump, dump_reason, load, load_error
+from kathikon_actors.actors.node_door import JobInserter, RemoteNode
 from kathikon_actors.actors.ref import ActorRef
 from kathikon_actors.actors.remote_cell import RemoteCell
 from kathikon_actors.actors.replies import Slot
 from kathikon_actors.actors.router import Router
+from kathikon_actors.actors.snapshots.remote import RemoteSnapshots
 from kathikon_actors.actors.statistics import ActorStatistics
 from kathikon_actors.actors.system import ActorSystem
 from kathikon_actors.actors.task_cell import TaskCell
@@ -79,12 +81,18 @@ class ChildSystem(ActorSystem):
         super().__init__(token=token)
         self.wire = wire
         self.router = ChildRouter(self, wire)
-        self.node = Elsewhere(self, 0, "node", "node", wire)
+        self._above = Elsewhere(self, 0, "node", "node", wire)
+        self.snapshots = RemoteSnapshots(self)
 
     @property
     def supervisor(self) -> DynamicSupervisor:
         """There is none here: what `start` starts lives in the node."""
         raise NotImplementedError("the supervisor of the system's actors is in the node's process")
+
+    @property
+    def node(self) -> JobInserter:
+        """The node, for inserting jobs; it says `NoNode` if there is none."""
+        return RemoteNode(self)
 
     # Asking the node.
 
@@ -103,8 +111,8 @@ class ChildSystem(ActorSystem):
 
     async def request(self, what: str, *args: Any) -> Any:
         """Ask the node, and wait."""
-        slot = Slot(self.node, what)
-        self.node.forward_call(what, dump(args, "args"), slot)
+        slot = Slot(self._above, what)
+        self._above.forward_call(what, dump(args, "args"), slot)
         return await slot.wait(self.deadlines, float("inf"))
 
     async def start_from(self, cls: Callable[..., Any], args: Any, kwargs: Any, options: Any, *, link: bool) -> Any:

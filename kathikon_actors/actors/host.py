@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from kathikon_actors.actors.cell import link_cells, unlink_cells
-from kathikon_actors.actors.codec import dump, dump_call, load, load_reason
+from kathikon_actors.actors.cell import link_cells
+from kathikon_actors.actors.codec import dump, dump_call, load_reason
+from kathikon_actors.actors.door import Door
 from kathikon_actors.actors.errors import ProcessDied
 from kathikon_actors.actors.process_cell import ProcessCell
-from kathikon_actors.actors.remote_cell import RemoteCell, WireReply
-from kathikon_actors.actors.router import Router
+from kathikon_actors.actors.remote_cell import RemoteCell
 from kathikon_actors.actors.wire import EXITED, IGNORED, START, UP, Message
 from supervisors import IGNORE, Crash, Exit, ExitReason, Killed, Normal, Shutdown, on_stop_request, self_pid
 
@@ -43,7 +43,7 @@ class _Inner(RemoteCell):
         return self.process.pid
 
 
-class Host(Router):
+class Host(Door):
     """Routes between one process and the rest of the system.
 
     Attributes:
@@ -100,56 +100,13 @@ class Host(Router):
             elif (cell := self._inner.pop(uid, None)) is not None:
                 cell.finish(load_reason(reason))
 
-    def request(self, what: str, payload: Any, reply: WireReply) -> None:
-        """Answer what the process asks the system."""
-        args = load(payload)
-        if what == "start":
-            assert self._nursery is not None
-            self._nursery.start_soon(self._start, args, reply)
-        elif what == "tree":
-            self.tree = (args, time.monotonic())
-            reply.reply(None)
-        else:
-            reply.reply(getattr(self, f"_{what}")(*args))
+    def start_soon(self, function: Callable[..., Any], *args: Any) -> None:
+        """Run a task that ends with the process."""
+        assert self._nursery is not None
+        self._nursery.start_soon(function, *args)
 
-    async def _start(self, args: tuple[Any, ...], reply: WireReply) -> None:
-        cls, positional, kwargs, options, parent = args
-        try:
-            cell = None if parent is None else self.system.cell_at(parent)
-            ref = await self.system.start_linked(cell, cls, positional, kwargs, options)
-        except Exception as error:  # the asker's to know
-            reply.fail(error)
-        else:
-            reply.reply(ref)
-
-    def _whereis(self, name: str) -> bool:
-        return self.system.cell_at(name) is not None
-
-    def _alive(self, address: int | str) -> bool:
-        return self.system.cell_at(address) is not None
-
-    def _pid(self, address: int | str) -> int | None:
-        cell = self.system.cell_at(address)
-        return None if cell is None else cell.pid
-
-    def _names(self) -> list[str]:
-        return self.system.names()
-
-    def _statistics(self, address: int | str) -> object:
-        cell = self.system.cell_at(address)
-        return None if cell is None else cell.statistics()
-
-    def _link(self, one: int | str, other: int | str) -> tuple[int | None, int | None]:
-        first, second = self.system.cell_at(one), self.system.cell_at(other)
-        if first is not None and second is not None:
-            link_cells(first, second)
-        return (None if first is None else first.uid, None if second is None else second.uid)
-
-    def _unlink(self, one: int | str, other: int | str) -> tuple[int | None, int | None]:
-        first, second = self.system.cell_at(one), self.system.cell_at(other)
-        if first is not None and second is not None:
-            unlink_cells(first, second)
-        return (None if first is None else first.uid, None if second is None else second.uid)
+    def _tree(self, node: TreeNode) -> None:
+        self.tree = (node, time.monotonic())
 
     def _claim(self, name: str | None, kind: str) -> int:
         cell = _Inner(self.system, self.system.new_uid(), name, kind, self.wire)

@@ -87,7 +87,7 @@ async def _show(system: ChildSystem, tree: Supervisor) -> None:
         node = tree.tree()
         if shown is None or _timeless(node) != _timeless(shown):
             shown = node
-            system.tell("tree", _sendable(node))
+            system.tell("tree", (_sendable(node),))
         with trio.move_on_after(_LOOK_AGAIN):
             await changed.wait()
         await trio.lowlevel.checkpoint()

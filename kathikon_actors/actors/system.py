@@ -20,6 +20,7 @@ from kathikon_actors.actors.deadlines import Deadlines
 from kathikon_actors.actors.errors import ActorIgnored
 from kathikon_actors.actors.forker import Forker
 from kathikon_actors.actors.mailbox import Mailbox
+from kathikon_actors.actors.node_door import JobInserter, NoNode
 from kathikon_actors.actors.recipe import Isolation, Recipe
 from kathikon_actors.actors.ref import ActorRef
 from kathikon_actors.actors.snapshots.sink import MemorySnapshots, SnapshotSink
@@ -43,6 +44,7 @@ from supervisors import (
 
 if TYPE_CHECKING:
     from kathikon_actors.actors.monitor import Monitor
+    from kathikon_actors.actors.snapshots.remote import RemoteSnapshots
     from kathikon_actors.actors.wire import Address
     from kathikon_actors.processes.handle import Zygote
     from supervisors._specs import BrutalKill, OnExceed, Restart
@@ -70,7 +72,8 @@ class ActorSystem:
         self.token = token or secrets.token_hex(8)
         self.registry = Registry("unique")
         self.deadlines = Deadlines()
-        self.snapshots = SnapshotWriter(store or MemorySnapshots())
+        self.snapshots: SnapshotWriter | RemoteSnapshots = SnapshotWriter(store or MemorySnapshots())
+        self._node: JobInserter | None = None
         self.closed = False
         self.helpers: trio.Nursery | None = None
         self._supervisor: DynamicSupervisor | None = None
@@ -84,6 +87,17 @@ class ActorSystem:
         """The supervisor of the actors that `start` starts."""
         assert self._supervisor is not None
         return self._supervisor
+
+    @property
+    def node(self) -> JobInserter:
+        """The node that the system belongs to: actors insert jobs by `await self.system.node.insert(...)`.
+
+        Raises:
+            NoNode: it belongs to none.
+        """
+        if self._node is None:
+            raise NoNode
+        return self._node
 
     async def start(  # type: ignore[valid-type]
         self,
@@ -322,6 +336,7 @@ async def open_actor_system(
         system.helpers = helpers
         helpers.start_soon(system.deadlines.run, name="actor deadlines")
         system._forker = Forker(helpers, zygote, preload)  # noqa: SLF001 its own half
+        assert isinstance(system.snapshots, SnapshotWriter)
         helpers.start_soon(system.snapshots.run, name="actor snapshots")
         try:
             async with open_dynamic_supervisor(

@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from kathikon_actors.cli.commands.check import check
+from kathikon_actors.cli.commands.demo import demo
 from kathikon_actors.cli.commands.doctor import doctor
 from kathikon_actors.cli.commands.job import job
 from kathikon_actors.cli.commands.jobs import jobs
@@ -38,7 +39,7 @@ def kathikon() -> None:
     """
 
 
-for _command in (node, check, jobs, job, queues, schema, doctor):
+for _command in (node, demo, check, jobs, job, queues, schema, doctor):
     kathikon.add_command(_command)
 
 

@@ -59,13 +59,7 @@ def common_options(function: Function) -> Function:
             help=f"embedded:PATH or postgresql://USER@HOST/DATABASE; default {DEFAULT_STORE}. A password is safer in "
             "the variable KATHIKON_STORE, which other users of the machine cannot see.",
         ),
-        click.option(
-            "--json",
-            is_flag=True,
-            expose_value=False,
-            callback=_set_json,
-            help="Print data as JSON on standard output.",
-        ),
+        json_option,
         debug_option,
     )
     for option in reversed(options):
@@ -87,6 +81,15 @@ def _set_debug(context: click.Context, _parameter: click.Parameter, value: bool)
     if value:
         context.ensure_object(Session).debug = True
 
+
+json_option = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=_set_json,
+    help="Print data as JSON on standard output.",
+)
+"""Print JSON."""
 
 debug_option = click.option(
     "--debug",

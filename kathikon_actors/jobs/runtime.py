@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
 
-__all__ = ["CURRENT", "JobRuntime", "What", "of"]
+__all__ = ["CURRENT", "JobRuntime", "SideChannel", "What", "of"]
 
 What = Literal["insert", "insert_many", "open_batch", "close_batch"]
 """What a job may ask of its node."""
 
 T = TypeVar("T")
+
+
+class SideChannel(Protocol):
+    """Frames of bytes between a worker process and its node, beside those about jobs; one a process."""
+
+    def send_frame(self, data: bytes) -> None:
+        """Send a frame, in order.
+
+        Raises:
+            ValueError: it is larger than a frame may be.
+        """
+
+    def receive_frames(self, timeout: float) -> list[bytes]:
+        """Block until frames arrive, `timeout` seconds at the most; give them in order, none when the time is over.
+
+        Raises:
+            OSError: the node is gone.
+        """
+        ...
+
+    def listen(self, take: Callable[[bytes], object], run: Callable[[], Awaitable[None]]) -> None:
+        """From now on give each frame that arrives to `take`, and run `run` beside the jobs.
+
+        Only where jobs are async.
+        """
 
 
 class JobRuntime(Protocol):
@@ -24,8 +49,13 @@ class JobRuntime(Protocol):
     record: Record | None
 
     @property
+    def side(self) -> SideChannel | None:
+        """The way to the node's actors; `None` where the job runs in the node's own process."""
+        ...
+
+    @property
     def is_async(self) -> bool:
-        """Whether `ask` gives an awaitable."""
+        """Whether the job may await."""
         ...
 
     def ask(self, what: What, body: bytes, decode: Callable[[bytes], T]) -> Any:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from kathikon_actors.jobs.build import Defaults
+from kathikon_actors.jobs.cron import Cron
 from kathikon_actors.jobs.errors import BadConfiguration, UnknownQueue
 from kathikon_actors.jobs.middleware import Middleware, check_middleware
 from kathikon_actors.jobs.queue import Queue
+from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, WorkerDefinition, definition_of, registered
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ class App:
         queues: at least one.
         workers: functions made by `@worker` and subclasses of `Worker`. Empty means every worker that was declared in
             this process when the node opens.
+        crons: jobs that are made again and again; stored when a node opens.
         middleware: runs around every worker's own chain; see `kathikon_actors.jobs.middleware`.
         children: your own `ChildSpec`s, run in the node's supervision tree beside the queues.
         telemetry: handlers of events, called in a thread from the node's start to its end: `LogLines()`, `Metrics()`
@@ -34,6 +37,7 @@ class App:
         max_attempts: failed attempts until a job is discarded, default 3.
         timeout: seconds per attempt, default 300.
         timezone: IANA name; of naive `schedule_at` times.
+        retention: how long jobs are kept after they have ended.
 
     Raises:
         BadConfiguration: naming what does not fit and what is legal.
@@ -49,6 +53,7 @@ class App:
         queues: Iterable[Queue],
         workers: Iterable[object] = (),
         *,
+        crons: Iterable[Cron] = (),
         middleware: Iterable[Middleware] = (),
         children: Sequence[ChildSpec] = (),
         telemetry: Sequence[Handler] = (),
@@ -56,6 +61,7 @@ class App:
         max_attempts: int = 3,
         timeout: float = DEFAULT_TIMEOUT,
         timezone: str = "UTC",
+        retention: Retention = Retention(),
     ) -> None:
         self.queues: dict[str, Queue] = {}
         for queue in queues:
@@ -74,7 +80,17 @@ class App:
             raise BadConfiguration(f"App: max_attempts is {max_attempts!r}; give a whole number from 1")
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
             raise BadConfiguration(f"App: timeout is {timeout!r}; give seconds above 0")
+        self.crons: dict[str, Cron] = {}
+        for cron in crons:
+            if not isinstance(cron, Cron):
+                raise BadConfiguration(f"crons holds {cron!r}; give Cron(...) objects")
+            if cron.name in self.crons:
+                raise BadConfiguration(f'two cron entries are named "{cron.name}"; rename one of them')
+            self.crons[cron.name] = cron
         self.middleware = check_middleware("App", middleware)
+        if not isinstance(retention, Retention):
+            raise BadConfiguration(f"App: retention is {retention!r}; give Retention(archive_after=..., ...)")
+        self.retention = retention
         self.children = tuple(children)
         self.telemetry = tuple(telemetry)
         for handler in self.telemetry:

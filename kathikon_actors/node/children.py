@@ -14,15 +14,18 @@ from kathikon_actors import faults
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
 from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
+from kathikon_actors.node.cron_clock import CronClock
 from kathikon_actors.node.inside import Inside
 from kathikon_actors.node.intake import Intake
 from kathikon_actors.node.limiter import Limiter
 from kathikon_actors.node.manage import take_up_doubtful
 from kathikon_actors.node.mourning import Wake
+from kathikon_actors.node.pruner import Pruner
 from kathikon_actors.node.queue_keeper import QueueKeeper, load_queues
 from kathikon_actors.node.rescuer import Rescuer
 from kathikon_actors.node.scheduler import Scheduler
 from kathikon_actors.node.state import NodeState
+from kathikon_actors.processes.execution import Executables
 from kathikon_actors.processes.handle import Zygote
 from kathikon_actors.queue.crew import Crew
 from kathikon_actors.queue.gatekeeper import gatekeeper_of
@@ -58,7 +61,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
     """
     store = [ChildSpec("table", _table, args=(state,), child_intensity=(0, 1.0))]
     if server is not None:
-        store.append(ChildSpec("server", _server, args=(server,), shutdown=STOP_SERVER_TIMEOUT + 2.0))
+        store.append(ChildSpec("server", _server, args=(state, server), shutdown=STOP_SERVER_TIMEOUT + 2.0))
     store += [
         ChildSpec("database", _database, args=(state,)),
         ChildSpec("membership", _membership, args=(state,)),
@@ -72,10 +75,16 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         ChildSpec("mourners", _mourners, args=(state,)),
         ChildSpec("scheduler", _scheduler, args=(state,)),
         ChildSpec("claimer", _claimer, args=(state,)),
-        ChildSpec("rescuer", _rescuer, args=(state,)),
+        supervisor_spec(
+            "maintenance",
+            [ChildSpec("rescuer", _rescuer, args=(state,)), ChildSpec("pruner", Pruner(state).run)],
+            max_restarts=10,
+            max_seconds=5.0,
+        ),
         ChildSpec("queue keeper", _queue_keeper, args=(state,)),
         ChildSpec("commands", _commands, args=(state,)),
         ChildSpec("leadership", state.leadership.run, args=(state,)),
+        ChildSpec("crons", _crons, args=(state,)),
     ]
     if gatekeeper_of(state.app.queues, state.definitions) is not None:
         children.append(ChildSpec("limiter", _limiter, args=(state,)))
@@ -106,7 +115,9 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
         table.close()
 
 
-async def _server(server: EmbeddedServer, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+async def _server(
+    state: NodeState, server: EmbeddedServer, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
+) -> None:
     """Run the embedded Postgres."""
     await server.start()
     try:
@@ -114,6 +125,8 @@ async def _server(server: EmbeddedServer, *, task_status: trio.TaskStatus[int] =
         status = await server.wait_exit()
         raise StoreUnavailable(f"the embedded server {server.pid} ended by itself (status {status})")
     finally:
+        # It comes back only when everything that stands on it has stopped: nobody must wait for it meanwhile.
+        state.link.closed()
         with trio.move_on_after(STOP_SERVER_TIMEOUT, shield=True):
             await server.stop()
 
@@ -266,6 +279,7 @@ def _crew(state: NodeState, name: str) -> Crew:
         state.kind_of,
         state.backoff,
         bus=state.bus,
+        executables=lambda: Executables(dict(state.definitions), {}, state.app.middleware),
     )
     crew.draining = state.draining
     crew.paused = name in state.paused
@@ -284,6 +298,11 @@ async def _mourners(state: NodeState, *, task_status: trio.TaskStatus[None] = tr
 async def _scheduler(state: NodeState, *, task_status: trio.TaskStatus[Scheduler] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the timer of due jobs."""
     await Scheduler(state.the_table(), state.clock).run(task_status=task_status)
+
+
+async def _crons(state: NodeState, *, task_status: trio.TaskStatus[CronClock] = trio.TASK_STATUS_IGNORED) -> None:
+    """Fire cron entries."""
+    await CronClock(state).run(task_status=task_status)
 
 
 async def _claimer(state: NodeState, *, task_status: trio.TaskStatus[Claimer] = trio.TASK_STATUS_IGNORED) -> None:

@@ -34,11 +34,13 @@ from kathikon_actors.jobs.states import TERMINAL_STATES, Action
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.asking import ask_owner
 from kathikon_actors.node.composition import Composition
+from kathikon_actors.node.crons import Crons, Schedules
 from kathikon_actors.node.listing import InsertedMany, job_of, new_jobs
 from kathikon_actors.node.operations import Operations
 from kathikon_actors.node.queue_operations import QueueOperations
 from kathikon_actors.node.remote import RemoteStore
 from kathikon_actors.store.batches import PostgresBatches
+from kathikon_actors.store.crons import PostgresCrons
 from kathikon_actors.store.graph import BatchStore
 from kathikon_actors.store.managing import change_row
 from kathikon_actors.store.migrations import migrate
@@ -82,7 +84,7 @@ class _AnyQueue:
         return 0
 
 
-class Client(Operations, QueueOperations, Composition):
+class Client(Operations, QueueOperations, Composition, Schedules):
     """Inserts, looks at and changes jobs from a program without a node, on trio or on asyncio.
 
     What it inserts belongs to nobody until a node that runs the queue claims it. It opens its connections when the
@@ -148,6 +150,11 @@ class Client(Operations, QueueOperations, Composition):
         self._pool = None
         # It may run on asyncio, where there is no scope to shield; the pool bounds its own closing.
         return await self._stack.__aexit__(kind, error, traceback)  # noqa: ASYNC102
+
+    @property
+    def crons(self) -> Crons:
+        """The cron entries of the store; see `Node.crons`."""
+        return Crons(lambda: PostgresCrons(self._run), self._build, self._ids_and_now)
 
     # -- inserting ----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from copy import copy
 
 from kathikon_actors import faults
-from kathikon_actors.jobs import machine
+from kathikon_actors.jobs import json, machine
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import DUE_STATES
 from kathikon_actors.store.protocol import CLAIMABLE_STATES, DeadNode, Membership, Store, key_of
@@ -19,7 +19,15 @@ __all__ = ["POISON", "Intake"]
 logger = logging.getLogger(__name__)
 
 POISON = 3
-"""A job whose owner died this often is discarded."""
+"""A job that ran when its node died, so often, is discarded.
+
+Every job that a dead node owned carries `orphaned + 1`, but one that only waited there is no suspect: three crashes
+would discard a whole backlog for the fault of one job. That a job ran is known from its row, which says `executing`
+(it ran for a second or longer, or was orphaned before, for then its start is written at once), and how often from its
+history.
+"""
+
+_DIED = "its node died"
 
 PAGE = 5_000
 """Rows of one page."""
@@ -116,7 +124,7 @@ class Intake:
                     return number
                 number += len(page)
                 after = page[-1].id
-                await self._take_in(page)
+                await self._take_in(page, died=dead.crashed)
 
     async def shed(self, queue: str, number: int) -> None:
         """Make room: give back up to `number` rows of a queue that are due last."""
@@ -144,8 +152,13 @@ class Intake:
             await self._give_back([r for r in self._table.records.values() if r.queue == queue])
         return not any(record.queue == queue for record in self._table.records.values())
 
-    async def _take_in(self, records: Sequence[Record]) -> None:
-        """Admit what has a place here; let go of the rest, for whoever has."""
+    async def _take_in(self, records: Sequence[Record], *, died: bool = False) -> None:
+        """Admit what has a place here; let go of the rest, for whoever has.
+
+        Args:
+            records: that the store has as ours.
+            died: they come from a node that died.
+        """
         table = self._table
         held: dict[str, int] = {}
         mine, other = [], []
@@ -153,27 +166,30 @@ class Intake:
             border = table.borders.get(record.queue)
             count = held.get(record.queue, 0)
             has_place = record.queue in self._queues and (border is None or count < border.room)
-            if has_place or record.state not in CLAIMABLE_STATES or record.orphaned >= POISON:
+            if has_place or record.state not in CLAIMABLE_STATES:
                 held[record.queue] = count + 1
                 mine.append(record)
             elif record.id not in table.records:
                 other.append(record)
-        self._admit(mine)
+        self._admit(mine, died=died)
         await self._release(other)
 
-    def _admit(self, records: Iterable[Record]) -> None:
+    def _admit(self, records: Iterable[Record], *, died: bool = False) -> None:
         """Put rows that the store has as ours into the table; nothing runs them but this node's processes."""
         table, now, node = self._table, self._clock(), self._membership.node
         fresh = [record for record in records if record.id not in table.records or table.is_old(record)]
         changed = []
         for record in fresh:
-            if record.orphaned >= POISON:
-                message = f"{record.orphaned} nodes died that had it"
+            if record.state != "executing":
+                continue
+            deaths = record.history.count(json.encode(_DIED)) + died
+            if died and deaths >= POISON:
+                message = f"{deaths} nodes died while it ran there"
                 error = machine.quote_error(now, record.attempt, "orphaned", message, None, node)
                 machine.discard(record, now, message, error=error)
                 changed.append(record)
-            elif record.state == "executing":
-                machine.take_back(record, now, "its node died" if record.orphaned else "its node started again")
+            else:
+                machine.take_back(record, now, _DIED if died else "its node started again")
                 if record.queue not in self._queues:
                     # Whoever runs its queue claims it once it is stored as available.
                     changed.append(record)

@@ -30,6 +30,7 @@ from kathikon_actors.jobs.errors import (
 from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
+from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.app import App
@@ -37,6 +38,7 @@ from kathikon_actors.node.children import node_children
 from kathikon_actors.node.chunks import CHUNK, Chunks
 from kathikon_actors.node.client import insert_on
 from kathikon_actors.node.composition import Composition
+from kathikon_actors.node.crons import Crons, Schedules, declared_rows
 from kathikon_actors.node.listing import InsertedMany, decided, new_jobs
 from kathikon_actors.node.manage import JobActions
 from kathikon_actors.node.operations import Operations
@@ -84,7 +86,7 @@ class NodeStatistics:
     degraded: tuple[str, ...] = ()
 
 
-class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
+class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Schedules):
     """A running node. Made by `open_node`."""
 
     def __init__(self, state: NodeState, tree: Supervisor, insert_timeout: float) -> None:
@@ -110,6 +112,17 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
         """Draw the supervision tree."""
         return self._tree.format_tree()
 
+    @property
+    def crons(self) -> Crons:
+        """The cron entries of the store: add, change, pause, resume, run now, remove, list.
+
+        Example:
+            ```python
+            await node.crons.pause("nightly")
+            ```
+        """
+        return Crons(lambda: self._state.store.crons, self._build, self._ids_and_now)
+
     def _operator(self) -> Store:
         return self._state.store
 
@@ -123,6 +136,9 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry):
         keeper = self._state.queue_keeper
         if keeper is not None:
             await keeper.refresh()
+
+    def _retention(self) -> Retention:
+        return self._state.app.retention
 
     def _ids_and_now(self) -> tuple[IdSource, int]:
         return self._state.ids, self._state.clock()
@@ -426,6 +442,11 @@ async def open_node(
     else:
         driver = PostgresStore(url.text)
     state = NodeState(app, definitions, driver, name, lease)
+    state.declared_crons = declared_rows(
+        list(app.crons.values()),
+        definitions,
+        lambda new: build_record(new, definitions[new.worker], app.defaults, state.ids, 0),
+    )
     for handler in app.telemetry:
         state.bus.subscribe(handler)
     async with open_loop(), telemetry_of(state):

@@ -12,6 +12,7 @@ from kathikon_actors.jobs.errors import InvalidState, JobNotFound, KathikonError
 from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
 from kathikon_actors.jobs.record import ErrorEntry, HistoryEntry, Job
+from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 from kathikon_actors.node.asking import ANSWER_TIMEOUT, Asking, await_answers
 from kathikon_actors.node.listing import page_of
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
     from kathikon_actors.store.commands import Requested
     from kathikon_actors.store.protocol import Page
+    from kathikon_actors.store.retaining import Pruned
 
 __all__ = ["ChangedMany", "Operations", "OperatorStore"]
 
@@ -72,6 +74,14 @@ class OperatorStore(Asking, Protocol):
         """See `Store.count_meeting`."""
         ...
 
+    async def prune(self, retention: Retention) -> Pruned:
+        """See `Store.prune`."""
+        ...
+
+    async def promote(self) -> int:
+        """See `Store.promote`."""
+        ...
+
 
 class Operations:
     """The part of `Node` and `Client` that lists jobs, changes many of them, and asks about single ones."""
@@ -89,6 +99,10 @@ class Operations:
 
     async def _sleep(self, seconds: float) -> None:
         raise NotImplementedError
+
+    def _retention(self) -> Retention:
+        """Give that of the app."""
+        return Retention()
 
     async def get(self, job_id: UUID | str) -> Job:
         """See `Node.get` and `Client.get`."""
@@ -307,6 +321,37 @@ class Operations:
         errors.update({job_id: error for job_id, error in answers.items() if error is not None})
         changed = len(found.done) + sum(error is None for error in answers.values())
         return ChangedMany(changed, [(as_uuid(job_id), error) for job_id, error in sorted(errors.items())])
+
+    async def prune_now(self, retention: Retention | None = None) -> Pruned:
+        """Archive and delete what has ended long ago: one round, now, and nothing else.
+
+        Args:
+            retention: instead of the app's; a client knows no app and takes the default one.
+
+        Raises:
+            StoreUnavailable: the store did not answer; some may have been put away.
+
+        Example:
+            ```python
+            print((await node.prune_now()).archived)
+            ```
+        """
+        return await self._operator().prune(self._retention() if retention is None else retention)
+
+    async def promote_now(self) -> int:
+        """Make available what is due and belongs to no node: one round, now, and nothing else; give how many.
+
+        What a node owns becomes available by the node's own timer.
+
+        Raises:
+            StoreUnavailable: the store did not answer.
+
+        Example:
+            ```python
+            await node.promote_now()
+            ```
+        """
+        return await self._operator().promote()
 
     # -- one ----------------------------------------------------------------------------------------------------
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from kathikon_actors.store import commanding, outside, queue_rows
+from kathikon_actors.store import commanding, outside, queue_rows, retaining
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.actions import Change
     from kathikon_actors.jobs.filters import Filter
     from kathikon_actors.jobs.record import Record
+    from kathikon_actors.jobs.retention import Retention
     from kathikon_actors.store.commands import Requested
     from kathikon_actors.store.protocol import Counts, Page
     from kathikon_actors.store.queue_store import QueueChange, QueueSettings, RunningQueue
@@ -89,3 +90,11 @@ class RemoteStore:
     async def is_due(self, queues: Sequence[str] | None) -> bool:
         """See `Store.is_due`."""
         return await self._run(queue_rows.is_due, queues)
+
+    async def prune(self, retention: Retention) -> retaining.Pruned:
+        """See `Store.prune`."""
+        return await self._run(retaining.prune, retention)
+
+    async def promote(self) -> int:
+        """See `Store.promote`."""
+        return await self._run(retaining.promote)

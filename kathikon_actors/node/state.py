@@ -6,7 +6,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +22,7 @@ from kathikon_actors.telemetry.bus import Bus
 from kathikon_actors.telemetry.jobs import JobWatch
 
 if TYPE_CHECKING:
+    from kathikon_actors.jobs.cron import StoredCron
     from kathikon_actors.node.app import App
     from kathikon_actors.node.intake import Intake
     from kathikon_actors.node.mourning import Wake
@@ -56,6 +57,7 @@ class NodeState:
         queue_keeper: applies what operators set, `None` while it is not there.
         store: the driver behind the journal; one object for the node's whole life.
         lease: seconds.
+        declared_crons: the app's cron entries, as the store keeps them.
         bus: what happens in the node is told there; `watch` tells of the jobs.
         table: `None` until the child of that name has made it.
         membership: `None` until this life of the table has joined.
@@ -86,6 +88,7 @@ class NodeState:
         self.lease = lease
         self.link = Link()
         self.bus = Bus(name)
+        self.declared_crons: Sequence[StoredCron] = ()
         self.watch = JobWatch(self.bus, lambda record: record.node == name)
         self.leadership = Leadership()
         self.ids = IdSource()

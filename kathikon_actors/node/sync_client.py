@@ -9,17 +9,21 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
+from kathikon_actors.jobs.cron import CronEntry
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.jobs.record import ErrorEntry, HistoryEntry, Job
+from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.states import State
 from kathikon_actors.node.client import Client
+from kathikon_actors.node.crons import SyncCrons
 from kathikon_actors.node.listing import InsertedMany
 from kathikon_actors.node.operations import ChangedMany
 from kathikon_actors.node.queue_operations import QueueStatus
 from kathikon_actors.store.protocol import Counts
+from kathikon_actors.store.retaining import Pruned
 
 __all__ = ["SyncClient"]
 
@@ -81,6 +85,15 @@ class SyncClient:
             thread.join()
             loop.close()
 
+    @property
+    def crons(self) -> SyncCrons:
+        """The cron entries of the store; see `Node.crons`."""
+        return SyncCrons(self._open().crons, self._call)
+
+    def schedule(self, job: object, args: Mapping[str, Any] | None = None, **how: Any) -> Job | CronEntry:
+        """See `Client.schedule`."""
+        return self._call(self._open().schedule(job, args, **how))
+
     def insert(self, job: object, args: Mapping[str, Any] | None = None, **options: Any) -> Job:
         """See `Client.insert`."""
         return self._call(self._open().insert(job, args, **options))
@@ -116,6 +129,14 @@ class SyncClient:
     def purge_by(self, wanted: Filter | None = None, **options: Any) -> ChangedMany:
         """See `Client.purge_by`."""
         return self._call(self._open().purge_by(wanted, **options))
+
+    def prune_now(self, retention: Retention | None = None) -> Pruned:
+        """See `Client.prune_now`."""
+        return self._call(self._open().prune_now(retention))
+
+    def promote_now(self) -> int:
+        """See `Client.promote_now`."""
+        return self._call(self._open().promote_now())
 
     def purge(self, job_id: UUID | str) -> None:
         """See `Client.purge`."""

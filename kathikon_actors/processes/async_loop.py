@@ -7,31 +7,22 @@ in the same frame.
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections import deque
-from collections.abc import Callable
-from time import monotonic_ns
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from time import monotonic, monotonic_ns
 
 import trio
 
-from kathikon_actors.jobs.record import Job, Record
-from kathikon_actors.jobs.runtime import CURRENT, What
-from kathikon_actors.jobs.wire import error_from_wire
-from kathikon_actors.processes.channel import ProgressThrottle, leave_forked_child
-from kathikon_actors.processes.execution import (
-    Executable,
-    Executables,
-    add_own_file,
-    bind,
-    report_bad_args,
-    report_error,
-    report_interrupted,
-    report_value,
-)
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.processes.async_run import AsyncRun
+from kathikon_actors.processes.channel import leave_forked_child
+from kathikon_actors.processes.execution import Executable, Executables, add_own_file, report_interrupted
 from kathikon_actors.processes.frames import FrameDecoder, encode_frames
 from kathikon_actors.processes.messages import (
-    Ask,
+    ActorFrame,
     FromWorker,
     Interrupt,
     Mourn,
@@ -41,14 +32,11 @@ from kathikon_actors.processes.messages import (
     SabotagedRun,
     Stop,
     ToWorker,
-    Why,
 )
 from kathikon_actors.processes.sabotage import sabotaged
 from kathikon_actors.processes.shared import REVOKED_FROM, SharedPage
 
 __all__ = ["run_async_loop"]
-
-T = TypeVar("T")
 
 _READ = 262_144
 
@@ -67,66 +55,6 @@ def run_async_loop(sock: socket.socket, page: SharedPage, executables: Executabl
     trio.run(_AsyncLoop(sock, page, executables).main)
 
 
-class _Running:
-    """One run: what the node may interrupt, and the job's door to the node."""
-
-    __slots__ = ("_asked", "_loop", "_throttle", "job_id", "record", "scope", "seq", "why")
-
-    is_async = True
-
-    def __init__(self, loop: _AsyncLoop, seq: int, record: Record) -> None:
-        self._loop = loop
-        self._throttle: ProgressThrottle | None = None
-        self.seq = seq
-        self.job_id = record.id
-        self.record: Record | None = record
-        self.scope = trio.CancelScope()
-        self._asked: dict[int, _Asked] = {}
-        self.why: Why | None = None
-
-    def report_progress(self, percent: int) -> None:
-        """Send 0..100 to the node, as often as it wants to hear it."""
-        if self._throttle is None:
-            self._throttle = ProgressThrottle(self._loop.put)
-        self._throttle.report(self.seq, percent)
-
-    def is_cancelled(self) -> bool:
-        """Whether the node asked this job to stop because somebody cancelled it."""
-        return self.why == "cancel"
-
-    async def ask(self, what: What, body: bytes, decode: Callable[[bytes], T]) -> T:
-        """Ask the node and wait for its answer; cancelled, what was asked may happen all the same."""
-        number = self._loop.next_number()
-        asked = self._asked[number] = _Asked()
-        try:
-            self._loop.put(Ask(self.seq, number, what, body))
-            await asked.event.wait()
-        finally:
-            del self._asked[number]
-        reply = asked.reply
-        assert reply is not None
-        if reply.error is not None:
-            raise error_from_wire(reply.error)
-        return decode(reply.body)
-
-    def hear(self, reply: Reply) -> None:
-        """The node answers."""
-        asked = self._asked.get(reply.number)
-        if asked is not None:
-            asked.reply = reply
-            asked.event.set()
-
-
-class _Asked:
-    """One question to the node."""
-
-    __slots__ = ("event", "reply")
-
-    def __init__(self) -> None:
-        self.event = trio.Event()
-        self.reply: Reply | None = None
-
-
 class _AsyncLoop:
     def __init__(self, sock: socket.socket, page: SharedPage, executables: Executables) -> None:
         self._sock = sock
@@ -134,12 +62,14 @@ class _AsyncLoop:
         self._executables = executables
         self._free = [page.slot(index) for index in reversed(range(page.slots))]
         self._queued: deque[Run | Mourn] = deque()
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, AsyncRun] = {}
         self._waiting: list[FromWorker] = []
         self._filled = trio.Event()
         self._stopping = False
         self._finished = False
-        self._numbers = 0
+        self._rest = memoryview(b"")
+        self._decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
+        self._take_frame: Callable[[bytes], object] = _drop
         self._forked = False
         self._reader = trio.CancelScope()
 
@@ -147,24 +77,20 @@ class _AsyncLoop:
         os.register_at_fork(after_in_child=self._in_forked_child)
         async with trio.open_nursery() as everything:
             everything.start_soon(self._send_reports, everything.cancel_scope)
-            async with trio.open_nursery() as self._jobs:
-                with self._reader:
-                    await self._read()
-                    everything.cancel_scope.cancel()  # the node is gone
+            async with trio.open_nursery() as self._helpers:
+                async with trio.open_nursery() as self._jobs:
+                    with self._reader:
+                        await self._read()
+                        everything.cancel_scope.cancel()  # the node is gone
+                self._helpers.cancel_scope.cancel()
             self._finished = True
             self._filled.set()
-
-    def next_number(self) -> int:
-        """Give the number of the next question."""
-        self._numbers += 1
-        return self._numbers
 
     def put(self, message: FromWorker) -> None:
         self._waiting.append(message)
         self._filled.set()
 
     async def _read(self) -> None:
-        decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
         while True:
             await trio.lowlevel.wait_readable(self._sock)
             try:
@@ -175,7 +101,7 @@ class _AsyncLoop:
                 return
             if not data:
                 return
-            for message in decoder.feed(data):
+            for message in self._decoder.feed(data):
                 self._take(message)
 
     def _take(self, message: ToWorker) -> None:
@@ -185,12 +111,14 @@ class _AsyncLoop:
             else:
                 self._queued.append(message)
                 self._start_queued()
-        elif isinstance(message, Reply):
-            running = self._running.get(message.seq)
-            if running is not None:
-                running.hear(message)
         elif isinstance(message, Interrupt):
             self._interrupt(message)
+        elif isinstance(message, ActorFrame):
+            self._take_frame(message.data)
+        elif isinstance(message, Reply):
+            asker = self._running.get(message.seq)
+            if asker is not None:
+                asker.hear(message)
         elif isinstance(message, Stop):
             self._stopping = True
             while self._queued:
@@ -220,43 +148,20 @@ class _AsyncLoop:
         elif executable is None:
             self._finish(slot, self._executables.report_unknown(seq, run.record))
         else:
-            running = self._running[seq] = _Running(self, seq, run.record)
-            self._jobs.start_soon(self._perform, running, run.record, executable, slot, started, name=run.record.worker)
+            running = self._running[seq] = AsyncRun(seq, run.record, self.put, self)
+            self._jobs.start_soon(self._perform, running, run.record, executable, slot, name=run.record.worker)
 
-    async def _perform(
-        self, running: _Running, record: Record, executable: Executable, slot: int, started: int
-    ) -> None:
-        seq = running.seq
-        args = bind(record)
-        failure: BaseException | None = None
-        value: object = None
-        CURRENT.set(running)
-        with running.scope:
-            try:
-                if args is not None:
-                    value = await _call(executable, record, args)
-            except trio.Cancelled:
-                raise
-            except BaseException as error:  # whatever user code raises, SystemExit too, is this job's failure only
-                failure = error
-        if self._forked:
-            leave_forked_child(failure)
-        seconds = (monotonic_ns() - started) / 1e9
-        del self._running[seq]
-        report: Report
-        if running.why is not None:
-            report = report_interrupted(seq, seconds, running.why)
-        elif args is None:
-            report = report_bad_args(seq, record)
-        elif failure is None:
-            report = report_value(seq, seconds, record, executable, value)
-        else:
-            report = report_error(seq, seconds, record, executable, failure)
-        failure = None  # its traceback holds this frame
+    async def _perform(self, running: AsyncRun, record: Record, executable: Executable, slot: int) -> None:
+        report = await running.perform(record, executable, self._leave_if_forked)
+        del self._running[running.seq]
         self._finish(slot, report)
         self._start_queued()
         if self._stopping:
             self._end_when_idle()
+
+    def _leave_if_forked(self, failure: BaseException | None) -> None:
+        if self._forked:
+            leave_forked_child(failure)
 
     def _finish(self, slot: int, report: Report) -> None:
         self._words[slot] = 0
@@ -266,8 +171,7 @@ class _AsyncLoop:
     def _interrupt(self, message: Interrupt) -> None:
         running = self._running.get(message.seq)
         if running is not None:
-            running.why = message.why
-            running.scope.cancel()
+            running.interrupt(message.why)
             return
         for run in self._queued:
             if run.seq == message.seq:
@@ -283,20 +187,75 @@ class _AsyncLoop:
         while not self._finished or self._waiting:
             await self._filled.wait()
             self._filled = trio.Event()
-            batch, self._waiting = self._waiting, []
             try:
-                await self._send(encode_frames(batch) if batch else b"")
+                await self._send_rest()
+                batch, self._waiting = self._waiting, []
+                if batch:
+                    self._rest = memoryview(encode_frames(batch))
+                    await self._send_rest()
             except (ConnectionResetError, BrokenPipeError):
                 everything.cancel()
                 return
 
-    async def _send(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
+    async def _send_rest(self) -> None:
+        """Send what is encoded; a job that blocks for an answer may do a part of it."""
+        while self._rest:
             try:
-                rest = rest[self._sock.send(rest) :]
+                self._rest = self._rest[self._sock.send(self._rest) :]
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(self._sock)
+
+    # -- the side channel -----------------------------------------------------------------------------------------
+
+    def send_frame(self, data: bytes) -> None:
+        """See `SideChannel.send_frame`."""
+        message = ActorFrame(data)
+        encode_frames([message])  # one that is too large raises here, not in the task that sends the reports
+        self.put(message)
+
+    def listen(self, take: Callable[[bytes], object], run: Callable[[], Awaitable[None]]) -> None:
+        """See `SideChannel.listen`."""
+        self._take_frame = take
+        self._helpers.start_soon(run)
+
+    def receive_frames(self, timeout: float) -> list[bytes]:
+        """See `SideChannel.receive_frames`; the loop stands still, and what else arrives is acted on."""
+        end = monotonic() + timeout
+        frames: list[bytes] = []
+        poll = select.poll()
+        while not frames:
+            if not self._rest and self._waiting:
+                batch, self._waiting = self._waiting, []
+                self._rest = memoryview(encode_frames(batch))
+            poll.register(self._sock, select.POLLIN | (select.POLLOUT if self._rest else 0))
+            left = end - monotonic()
+            if left <= 0:
+                break
+            for _, ready in poll.poll(left * 1000):
+                if ready & select.POLLOUT:
+                    self._send_now()
+                if ready & ~select.POLLOUT:
+                    frames += self._read_now()
+        return frames
+
+    def _send_now(self) -> None:
+        with suppress(BlockingIOError):
+            self._rest = self._rest[self._sock.send(self._rest) :]
+
+    def _read_now(self) -> list[bytes]:
+        try:
+            data = self._sock.recv(_READ)
+        except BlockingIOError:
+            return []
+        if not data:
+            raise ConnectionResetError("the node is gone")
+        frames = []
+        for message in self._decoder.feed(data):
+            if type(message) is ActorFrame:
+                frames.append(message.data)
+            else:
+                self._take(message)
+        return frames
 
     def _in_forked_child(self) -> None:
         """A job called `os.fork`: the copy has no business with the node, and must not keep its socket open."""
@@ -304,7 +263,5 @@ class _AsyncLoop:
         self._sock.close()
 
 
-async def _call(executable: Executable, record: Record, args: dict[str, Any]) -> object:
-    """Call the worker; a plain function runs right here, on the loop."""
-    result = executable.call(Job(record), **args) if executable.takes_job else executable.call(**args)
-    return await result if executable.awaits else result
+def _drop(_data: bytes) -> None:
+    """Nobody listens (any more)."""

@@ -11,6 +11,7 @@ from kathikon_actors.jobs.runtime import What
 from kathikon_actors.jobs.wire import WireError
 
 __all__ = [
+    "ActorFrame",
     "Ask",
     "FaultOrder",
     "FromWorker",
@@ -74,6 +75,12 @@ class Stop(msgspec.Struct, array_like=True, tag="stop", gc=False):
     """Start nothing more, give back what has not started, finish what runs, then exit with status 0."""
 
 
+class ActorFrame(msgspec.Struct, array_like=True, tag="actors", gc=False):
+    """What a job and the node's actors say to each other, in either direction; its bytes are for the room of actors."""
+
+    data: bytes
+
+
 class Reply(msgspec.Struct, array_like=True, tag="reply", gc=False):
     """The answer to an `Ask`: what it gave, as msgpack, or why nothing came of it."""
 
@@ -83,7 +90,7 @@ class Reply(msgspec.Struct, array_like=True, tag="reply", gc=False):
     error: WireError | None = None
 
 
-ToWorker = Run | SabotagedRun | Mourn | Interrupt | Stop | Reply
+ToWorker = Run | SabotagedRun | Mourn | Interrupt | Stop | ActorFrame | Reply
 
 
 class Report(msgspec.Struct, array_like=True, tag="report", gc=False):
@@ -125,4 +132,4 @@ class Ask(msgspec.Struct, array_like=True, tag="ask", gc=False):
     body: bytes
 
 
-FromWorker = Report | Progress | Ask
+FromWorker = Report | Progress | ActorFrame | Ask

@@ -14,16 +14,16 @@ import select
 import signal
 import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 from types import FrameType
 from typing import Any, TypeVar
 
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.record import Job, Record
-from kathikon_actors.jobs.runtime import CURRENT, What
+from kathikon_actors.jobs.runtime import CURRENT, SideChannel, What
 from kathikon_actors.jobs.wire import error_from_wire
 from kathikon_actors.processes.channel import ProgressThrottle, leave_forked_child, send_all
 from kathikon_actors.processes.execution import (
@@ -36,8 +36,9 @@ from kathikon_actors.processes.execution import (
     report_interrupted,
     report_value,
 )
-from kathikon_actors.processes.frames import FrameDecoder
+from kathikon_actors.processes.frames import FrameDecoder, encode_frames
 from kathikon_actors.processes.messages import (
+    ActorFrame,
     Ask,
     FromWorker,
     Mourn,
@@ -58,8 +59,8 @@ __all__ = ["PlainLoop"]
 T = TypeVar("T")
 
 _FLUSH_NS = 1_000_000
-_PATIENCE = 0.1
 _READ = 262_144
+_LONGEST_POLL = 3600.0
 
 add_own_file(__file__)
 
@@ -77,8 +78,6 @@ class PlainLoop:
         executables: the workers by name.
     """
 
-    is_async = False
-
     def __init__(self, sock: socket.socket, page: SharedPage, executables: Executables) -> None:
         self._sock = sock
         self._page = page
@@ -91,6 +90,11 @@ class PlainLoop:
             elif executable.awaits:
                 executable.call, executable.awaits = partial(_drive, executable.call), False
         self._by_name = executables.by_name
+        self._decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
+        self._arrived: list[ToWorker] = []
+        self._frames: list[bytes] = []
+        self._replies: dict[int, Reply] = {}
+        self._asked = 0
         self._waiting: list[FromWorker] = []
         self._lock = threading.Lock()
         self._flushed = 0
@@ -99,9 +103,6 @@ class PlainLoop:
         self._gave_way: Why | None = None
         self._forked = False
         self._throttle = ProgressThrottle(self._put_progress)
-        self._decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
-        self._early: list[ToWorker] = []
-        self._asked = 0
         self.job_id = b""
         self.record: Record | None = None
         self._seq = 0
@@ -116,34 +117,33 @@ class PlainLoop:
         os.register_at_fork(after_in_child=self._in_forked_child)
         CURRENT.set(self)
         self._context = copy_context()
-        feed, recv, early = self._decoder.feed, self._sock.recv, self._early
+        feed, recv = self._decoder.feed, self._sock.recv
         execute, by_name = self._execute, self._by_name
         stopping = False
-        while not stopping or early:
-            messages = early[:]  # what came while a job waited for an answer
-            early.clear()
-            if not messages:
-                try:
-                    data = recv(_READ, socket.MSG_DONTWAIT)
-                except BlockingIOError:
-                    self._flush()
-                    data = recv(_READ)
-                if not data:
-                    return
-                messages = feed(data)
-            for message in messages:
-                if type(message) is Run:
-                    if stopping:
-                        self._waiting.append(Report(message.seq, "returned", 0.0))
-                    else:
-                        execute(message, by_name)
-                elif type(message) is Mourn:
-                    execute(message, self._executables.mourners)
-                elif type(message) is Stop:
-                    stopping = True
-                elif type(message) is SabotagedRun and not stopping:
-                    with sabotaged(self._by_name, message):
-                        execute(message, by_name)
+        while not stopping:
+            try:
+                data = recv(_READ, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                self._flush()
+                data = recv(_READ)
+            if not data:
+                return
+            messages = feed(data)
+            while messages:
+                for message in messages:
+                    if type(message) is Run:
+                        if stopping:
+                            self._waiting.append(Report(message.seq, "returned", 0.0))
+                        else:
+                            execute(message, by_name)
+                    elif type(message) is Mourn:
+                        execute(message, self._executables.mourners)
+                    elif type(message) is Stop:
+                        stopping = True
+                    elif type(message) is SabotagedRun and not stopping:
+                        with sabotaged(self._by_name, message):
+                            execute(message, by_name)
+                messages, self._arrived = self._arrived, []  # what came while a job waited for an actor
         self._flush()
 
     def report_progress(self, percent: int) -> None:
@@ -154,36 +154,70 @@ class PlainLoop:
         """Whether the node asked this job to stop because somebody cancelled it."""
         return self._page.interrupted() == (self._seq, "cancel")
 
+    @property
+    def side(self) -> SideChannel:
+        """The way to the node's actors."""
+        return self
+
+    @property
+    def is_async(self) -> bool:
+        """Plain functions block."""
+        return False
+
+    def send_frame(self, data: bytes) -> None:
+        """See `SideChannel.send_frame`."""
+        self._out_of_reach(lambda: self._put_now(ActorFrame(data)))
+
+    def receive_frames(self, timeout: float) -> list[bytes]:
+        """See `SideChannel.receive_frames`. Runs that arrive meanwhile are executed after this one."""
+        end = monotonic() + timeout
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        while not self._frames:
+            left = end - monotonic()
+            # The one place where the handler may raise: nothing is half done while we wait.
+            if left <= 0 or not poll.poll(min(left, _LONGEST_POLL) * 1000):
+                break
+            self._out_of_reach(self._read_beside)
+        frames, self._frames = self._frames, []
+        return frames
+
     def ask(self, what: What, body: bytes, decode: Callable[[bytes], T]) -> T:
         """Ask the node and wait for its answer; interrupted, what was asked may happen all the same."""
         self._asked += 1
         number = self._asked
-        reply: Reply | None = None
-
-        def send() -> None:
-            self._waiting.append(Ask(self._seq, number, what, body))
-            self._flush()
-
-        def hear() -> None:
-            nonlocal reply
-            # Not longer: an interrupt is held back meanwhile.
-            if not select.select([self._sock], [], [], _PATIENCE)[0]:
-                return
-            data = self._sock.recv(_READ)
-            if not data:
-                raise ConnectionResetError("the node is gone")
-            for message in self._decoder.feed(data):
-                if type(message) is not Reply:
-                    self._early.append(message)
-                elif message.number == number:
-                    reply = message
-
-        self._out_of_reach(send)
-        while reply is None:
-            self._out_of_reach(hear)
+        self._replies.clear()  # of questions whose run was interrupted
+        self._out_of_reach(lambda: self._put_now(Ask(self._seq, number, what, body)))
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        while number not in self._replies:
+            poll.poll(_LONGEST_POLL * 1000)  # where the handler may raise
+            self._out_of_reach(self._read_beside)
+        reply = self._replies.pop(number)
         if reply.error is not None:
             raise error_from_wire(reply.error)
         return decode(reply.body)
+
+    def listen(self, take: Callable[[bytes], object], run: Callable[[], Awaitable[None]]) -> None:  # noqa: ARG002
+        """See `SideChannel.listen`.
+
+        Raises:
+            RuntimeError: always: a plain function has no loop.
+        """
+        raise RuntimeError("a plain function has no event loop")
+
+    def _read_beside(self) -> None:
+        """Read in the middle of a job."""
+        data = self._sock.recv(_READ)
+        if not data:
+            raise ConnectionResetError("the node is gone")
+        for message in self._decoder.feed(data):
+            if type(message) is ActorFrame:
+                self._frames.append(message.data)
+            elif type(message) is Reply:
+                self._replies[message.number] = message
+            else:
+                self._arrived.append(message)
 
     def _execute(self, run: Run | Mourn, by_name: dict[str, Executable]) -> None:
         seq = run.seq
@@ -269,6 +303,12 @@ class PlainLoop:
             self._armed = armed
         if armed and self._pending == armed:
             self._give_way()
+
+    def _put_now(self, message: ActorFrame | Ask) -> None:
+        self._frames.clear()  # answers to those who did not wait for them
+        encode_frames([message])  # one that is too large raises before it is among the reports
+        self._waiting.append(message)
+        self._flush()
 
     def _put_progress(self, message: Progress) -> None:
         self._waiting.append(message)

@@ -11,21 +11,21 @@ from kathikon_actors.processes.frames import FrameTooLarge
 from kathikon_actors.processes.messages import Ask, Reply
 
 if TYPE_CHECKING:
-    from kathikon_actors.processes.handle import WorkerProcess
     from kathikon_actors.queue.given import Given
+    from kathikon_actors.queue.workplace import Workplace
     from kathikon_actors.store.table import Table
 
 __all__ = ["hand_on"]
 
 
-def hand_on(ask: Ask, runs: Mapping[int, Given], table: Table, process: WorkerProcess) -> None:
+def hand_on(ask: Ask, runs: Mapping[int, Given], table: Table, place: Workplace) -> None:
     """Hand a question on to the node; one of a run that is not ours any more gets no answer."""
 
     def answer(reply: Reply) -> None:
         try:
-            process.send([reply])
+            place.send([reply])
         except (FrameTooLarge, BufferError) as error:
-            process.send([Reply(reply.seq, reply.number, b"", error_to_wire(error))])
+            place.send([Reply(reply.seq, reply.number, b"", error_to_wire(error))])
 
     given = runs.get(ask.seq)
     if given is None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from kathikon_actors.jobs.queue import Queue
+from kathikon_actors.processes.execution import Executables
 from kathikon_actors.queue.gatekeeper import Gatekeeper
 from kathikon_actors.queue.pace import Pace
 from kathikon_actors.queue.runner import Kind, Runner
@@ -31,6 +32,7 @@ class Crew:
         paused: give nothing more until it is resumed.
         rescaled: the pool may lack processes; the producer looks.
         pool: the supervisor of the worker processes, while it runs.
+        executables: makes the workers ready to be called, for a queue that runs them in the node's own loop.
         bus: what happens to the queue and its processes is told there.
         wake: lets the producer look again.
         gatekeeper: of the node, when any job of the queue may be limited.
@@ -48,12 +50,14 @@ class Crew:
         backoff: Backoffs,
         *,
         bus: Bus | None = None,
+        executables: Callable[[], Executables] = lambda: Executables({}, {}),
     ) -> None:
         self.queue = queue
         self.table = table
         self.node = node
         self.clock = clock
-        self.kind_of = kind_of
+        self.kind_of = kind_of if queue.isolation != "task" else _always_async
+        self.executables = executables
         self.backoff = backoff
         self.bus = Bus(node) if bus is None else bus
         self.pace = Pace()
@@ -153,6 +157,11 @@ class Crew:
         """Give the async slots of worker process `index`, so that all of them add up to the concurrency."""
         share, rest = divmod(self.queue.concurrency, self.queue.processes)
         return max(1, share + (1 if index < rest else 0))
+
+
+def _always_async(_worker: str) -> Kind:
+    """In the node's own loop there is one place for all jobs; one that does not fit fails there."""
+    return "async"
 
 
 def _nobody() -> None:

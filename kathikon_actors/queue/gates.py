@@ -98,12 +98,13 @@ class TokenGate(Gate):
     Attributes:
         capacity: of the limit, on all nodes.
         held: tokens that this node has.
-        share: those that it may go on using: fewer when other nodes wait.
+        share: those that it may go on using: fewer when other nodes wait. What it has just got it may use once in any
+            case: else a token that everybody waits for would go round without being used.
         used: by runs.
         registered: the store knows that this node wants some: it may be given tokens at any time.
     """
 
-    __slots__ = ("_known", "capacity", "held", "registered", "share", "used")
+    __slots__ = ("_fresh", "_known", "capacity", "held", "registered", "share", "used")
 
     def __init__(self, name: str, key: str, now: float, capacity: int) -> None:
         super().__init__(name, key, now)
@@ -113,6 +114,7 @@ class TokenGate(Gate):
         self.used = 0
         self.registered = False
         self._known = 0
+        self._fresh = 0
 
     @property
     def idle(self) -> bool:
@@ -121,11 +123,12 @@ class TokenGate(Gate):
 
     def room(self, now: float) -> int:  # noqa: ARG002 other gates need it
         """See `Gate`."""
-        return min(self.held, self.share) - self.used
+        return min(self.held, max(self.share, self.used + self._fresh)) - self.used
 
     def take(self, now: float) -> bool:
         """See `Gate`."""
         self.used += 1
+        self._fresh = max(0, self._fresh - 1)
         self.touched = now
         if self.held < self.capacity and self.held - self.used <= self.used // 4:
             self.wants = True
@@ -149,13 +152,15 @@ class TokenGate(Gate):
         """Give what this node knows of, keeps and wants; what it does not keep is not used from now on."""
         waiting = self.waiting
         wanted = min(self.capacity, self.used + min(max(waiting, self.used), AHEAD))
-        self.held = max(self.used, min(self.held, self.share, wanted))
+        self.held = max(self.used, min(self.held, max(self.share, self.used + self._fresh), wanted))
+        self._fresh = min(self._fresh, self.held - self.used)
         wanted = max(wanted, self.held)
         self.registered = self.registered or wanted > 0
         return self._known, self.held, wanted
 
     def granted(self, held: int, share: int, wanted: int, now: float) -> None:
         """The store has answered a bid for `wanted` tokens."""
+        self._fresh += max(0, held - self.held)
         self.held = self._known = held
         self.registered = held > 0 or wanted > 0
         self.share = share

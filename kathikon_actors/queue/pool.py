@@ -17,15 +17,14 @@ import trio
 
 from kathikon_actors.processes.handle import WorkerDied, Zygote
 from kathikon_actors.queue.crew import Crew
+from kathikon_actors.queue.in_loop import serve_in_loop
+from kathikon_actors.queue.patience import TICK
 from kathikon_actors.queue.recycling import Limits
 from kathikon_actors.queue.runner import Kind, Runner
 from kathikon_actors.telemetry.events import WorkerProcessChanged
 from supervisors import Backoff, ChildSpec, DynamicSupervisor, SupervisorStopped, dynamic_supervisor_spec
 
 __all__ = ["alone_spec", "pool_spec", "worker_specs"]
-
-TICK = 0.02
-"""Seconds between two looks at what a busy process is doing."""
 
 STOP_GRACE = 1.0
 """Seconds that a process has to end by itself when its pool stops; the node has drained it before."""
@@ -80,8 +79,10 @@ class _Restart(Backoff):
 
 
 def worker_specs(crew: Crew, zygote: Callable[[], Zygote], kind: Kind) -> list[ChildSpec]:
-    """Give the children that keep the queue's processes of one kind alive."""
+    """Give the children that keep the queue's processes of one kind alive, or its place in the node's own loop."""
     queue = crew.queue
+    if queue.isolation == "task":
+        return [ChildSpec("in-loop", serve_in_loop, args=(crew,), shutdown=STOP_GRACE + 4.0, backoff=_Restart())]
     limits = Limits(1 if queue.isolation == "fresh" else queue.max_jobs_per_process, queue.memory_limit)
     return [
         _spec(_Place(crew, zygote, f"{kind}-{index}", kind, _slots(crew, kind, index), "shared", limits, index))

@@ -12,16 +12,18 @@ from kathikon_actors import faults
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
-from kathikon_actors.processes.handle import WorkerDied, WorkerProcess
-from kathikon_actors.processes.messages import Ask, FromWorker, Progress, Report, Run
+from kathikon_actors.processes.exits import WorkerDied
+from kathikon_actors.processes.messages import ActorFrame, Ask, FromWorker, Progress, Report, Run
 from kathikon_actors.processes.sabotage import run_of
 from kathikon_actors.processes.shared import SETTLE
 from kathikon_actors.queue.asked import hand_on
 from kathikon_actors.queue.death import Death
 from kathikon_actors.queue.given import FAILED, Given
 from kathikon_actors.queue.pace import AHEAD, MAX_AHEAD, Pace
+from kathikon_actors.queue.patience import GRACE, LONG, SHOWN_AFTER, STALLED_AFTER
 from kathikon_actors.queue.recycling import Limits, MemoryWatch
 from kathikon_actors.queue.settle import Backoffs, Ending, end_by_hand, settle, settle_interrupted
+from kathikon_actors.queue.workplace import Workplace
 from kathikon_actors.store.table import Table
 
 __all__ = ["Kind", "Runner"]
@@ -30,18 +32,6 @@ logger = logging.getLogger(__name__)
 
 Kind = Literal["plain", "async"]
 
-GRACE = 5.0
-"""Seconds that an interrupted job has to give way before its process is killed."""
-
-LONG = 0.02
-"""Seconds: a plain job that runs longer holds nothing behind it; what waits is taken back."""
-
-SHOWN_AFTER = 1.0
-"""Seconds: a job that runs longer is written as executing, for those who look from outside."""
-
-STALLED_AFTER = 10.0
-"""Seconds: a process that was given jobs and has started none in this time is stuck or stopped, and is killed."""
-
 NO_LIMITS = Limits()
 
 
@@ -49,7 +39,7 @@ class Runner:
     """Gives runs to one worker process and settles what comes back.
 
     Args:
-        process: the worker process.
+        process: where the jobs run.
         table: where its records live.
         node: the node's name.
         pace: the queue's, shared by its runners.
@@ -63,7 +53,7 @@ class Runner:
 
     def __init__(
         self,
-        process: WorkerProcess,
+        process: Workplace,
         table: Table,
         node: str,
         pace: Pace,
@@ -80,6 +70,7 @@ class Runner:
         self.kind: Kind = process.kind
         self.alone = alone
         self.jobs = 0
+        self.on_frame: Callable[[bytes], object] = bool
         self._table = table
         self._node = node
         self._pace = pace
@@ -120,7 +111,7 @@ class Runner:
         if self._retired or self._revoked or self._revoked_at is not None:
             return False
         if not self._given:
-            return True
+            return self.process.slots > 0
         if self.alone or self.jobs + len(self._given) >= self._max_jobs:
             return False
         if self.kind == "async":
@@ -143,7 +134,7 @@ class Runner:
         self._given[seq] = Given(record, was, cost, now)
         self._unsent.append(run_of(seq, record) if faults.armed else Run(seq, record))
         if self.jobs + (1 if self.kind == "plain" else len(self._given)) >= self._max_jobs:
-            self._spend()
+            self.replace()
 
     def send(self) -> None:
         """Put what was given on the wire, in one frame."""
@@ -152,7 +143,7 @@ class Runner:
             self.process.send(runs)
 
     def retire(self) -> None:
-        """Give it nothing more."""
+        """Give it nothing more, and want no successor."""
         self._retired = True
 
     @property
@@ -162,9 +153,6 @@ class Runner:
 
     def replace(self) -> None:
         """Have it replaced: it is given nothing more, and ends what it has beside its successor."""
-        self._spend()
-
-    def _spend(self) -> None:
         if not self._retired:
             self._retired = True
             self._on_spent()
@@ -189,6 +177,9 @@ class Runner:
                     if self._table.on_progress is not None:
                         self._table.on_progress(given.record)
                 continue
+            if isinstance(message, ActorFrame):
+                self.on_frame(message.data)
+                continue
             given = self._given.pop(message.seq, None)
             if given is None:
                 self._revoked.discard(message.seq)
@@ -212,7 +203,7 @@ class Runner:
         if not self._given:
             self._ahead = 0.0
         if self.jobs + (self.kind == "plain" and bool(self._given)) >= self._max_jobs:
-            self._spend()
+            self.replace()
         if ended:
             self._changed(ended)
         if back:
@@ -243,11 +234,11 @@ class Runner:
                 continue
             if given.why is not None and given.kill_at == math.inf:
                 given.kill_at = now + GRACE
-                self._ask_to_stop(seq, given.why)
+                self.process.interrupt(seq, "timeout" if given.why == "timeout" else "cancel")
             elapsed = now - started_ns / 1e9
             if elapsed > given.record.timeout:
                 self.interrupt(seq, given, "timeout", now)
-            if elapsed > SHOWN_AFTER and not given.shown:
+            if (elapsed > SHOWN_AFTER or given.record.orphaned) and not given.shown:
                 given.shown = True
                 self._table.changed([given.record])
             if self.kind == "plain" and elapsed > LONG:
@@ -257,9 +248,7 @@ class Runner:
             return
         for seq, given in self._given.items():
             if now > given.kill_at:
-                logger.warning(
-                    "job %s did not give way; its process %d is killed", given.record.id.hex(), self.process.pid
-                )
+                logger.warning("job %s did not give way, to be killed: %r", given.record.id.hex(), self.process)
                 self._killed_for = seq
                 self.process.kill()
                 return
@@ -285,7 +274,7 @@ class Runner:
             return False
         memory.look(held, running)
         if memory.is_near and self.jobs:
-            self._spend()
+            self.replace()
             self.revoke_waiting(now)
         if not (memory.is_over and running):
             return False
@@ -311,13 +300,10 @@ class Runner:
                 return
         if self._runs(seq):
             given.kill_at = now + GRACE
-        self._ask_to_stop(seq, why)
+        self.process.interrupt(seq, "timeout" if why == "timeout" else "cancel")
 
     def _runs(self, seq: int) -> bool:
         return any(seq == running for running, _ in self.process.running())
-
-    def _ask_to_stop(self, seq: int, why: Ending) -> None:
-        self.process.interrupt(seq, "timeout" if why == "timeout" else "cancel")
 
     def interrupt_job(self, job_id: bytes, why: Ending, now: float) -> bool:
         """Ask the run of one job to stop; tell whether it runs here."""

@@ -26,8 +26,10 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 from kathikon_actors.store.memory_batches import MemoryGraphStore
 from kathikon_actors.store.memory_commands import MemoryCommands
+from kathikon_actors.store.memory_crons import MemoryCrons
 from kathikon_actors.store.memory_data import MemoryData, MemoryNode, stored, wall_clock
 from kathikon_actors.store.memory_queues import MemoryQueues
+from kathikon_actors.store.memory_retention import MemoryRetention
 from kathikon_actors.store.memorylimits import MemoryLimits
 from kathikon_actors.store.protocol import (
     CLAIMABLE_STATES,
@@ -46,7 +48,7 @@ from kathikon_actors.store.snapshots import MemorySnapshotStore
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
 
 
-class MemoryStore(MemoryQueues, MemoryCommands, MemoryGraphStore):
+class MemoryStore(MemoryQueues, MemoryRetention, MemoryCommands, MemoryGraphStore):
     """A `Store` in this process' memory.
 
     Args:
@@ -322,6 +324,11 @@ class MemoryStore(MemoryQueues, MemoryCommands, MemoryGraphStore):
         self._hand_out()
         return changed
 
+    @property
+    def crons(self) -> MemoryCrons:
+        """See `Store.crons`."""
+        return MemoryCrons(self.data.crons, self._begin, self.compose)
+
     async def insert_unowned(self, records: Sequence[Record]) -> set[bytes]:
         """See `Store.insert_unowned`."""
         await self._begin()
@@ -336,7 +343,7 @@ class MemoryStore(MemoryQueues, MemoryCommands, MemoryGraphStore):
     async def get(self, job_id: bytes) -> Record | None:
         """See `Store.get`."""
         await self._begin()
-        record = self.data.live.get(job_id) or self.data.finished.get(job_id)
+        record = self.data.live.get(job_id) or self.data.finished.get(job_id) or self.data.archived.get(job_id)
         return None if record is None else copy(record)
 
     async def find(self, page: Page) -> list[Record]:

@@ -15,6 +15,7 @@ from kathikon_actors.jobs.errors import JobNotFound, OwnedElsewhere
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
+from kathikon_actors.store.memory_crons import CronData
 from kathikon_actors.store.memory_graph import MemoryGraph
 from kathikon_actors.store.memorylimits import LimitData
 from kathikon_actors.store.protocol import Changed
@@ -70,11 +71,13 @@ class MemoryData:
         listeners: told of queues in which rows were left unowned, by the store that listens.
         commands: what operators want of jobs that a node owns, by number.
         control: who is told of commands and the like, by topic and store.
+        archived: what ended long ago.
         queues: what operators have set.
         node_queues: the queues that each node runs.
         graph: unique keys, dependencies and batches.
         told: queues in which rows became ready for anybody, and whose listeners are not told yet.
         snapshots: of actors, the newest first, by node_id and name.
+        crons: the cron entries.
         leader: node_id, term, and when its lease ends, as microseconds since 1970.
     """
 
@@ -87,12 +90,14 @@ class MemoryData:
     listeners: dict[MemoryStore, Callable[[frozenset[str]], None]] = field(default_factory=dict)
     commands: dict[int, MemoryCommand] = field(default_factory=dict)
     control: dict[str, dict[int, Callable[[], None]]] = field(default_factory=dict)
+    archived: dict[bytes, Record] = field(default_factory=dict)
     queues: dict[str, QueueSettings] = field(default_factory=dict)
     node_queues: dict[str, list[RunningQueue]] = field(default_factory=dict)
     graph: MemoryGraph = field(default_factory=MemoryGraph)
     told: set[str] = field(default_factory=set)
     snapshots: dict[tuple[int, str], list[StoredSnapshot]] = field(default_factory=dict)
     leader: tuple[int, int, int] = (0, 0, 0)
+    crons: CronData = field(default_factory=CronData)
 
     def row(self, job_id: bytes) -> Record:
         """Give the row of a job that is there."""

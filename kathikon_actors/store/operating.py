@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from kathikon_actors.store import commanding, queue_rows
+from kathikon_actors.store import commanding, queue_rows, retaining
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.actions import Change
     from kathikon_actors.jobs.filters import Filter
     from kathikon_actors.jobs.queue import Queue
+    from kathikon_actors.jobs.retention import Retention
     from kathikon_actors.store.commands import Command, Requested
     from kathikon_actors.store.connection import Pool
     from kathikon_actors.store.listening import Ear
@@ -98,6 +99,21 @@ class PostgresOperations:
         """See `Store.is_due`."""
         self._check_open()
         return await self._readers.run(queue_rows.is_due, queues)
+
+    async def prune(self, retention: Retention) -> retaining.Pruned:
+        """See `Store.prune`."""
+        self._check_open()
+        return await self._readers.run(retaining.prune, retention)
+
+    async def tidy(self) -> None:
+        """See `Store.tidy`."""
+        self._check_open()
+        await self._readers.run(retaining.tidy)
+
+    async def promote(self) -> int:
+        """See `Store.promote`."""
+        self._check_open()
+        return await self._readers.run(retaining.promote)
 
     async def listen_control(self, topic: str, wake: Callable[[], None]) -> None:
         """See `Store.listen_control`."""

@@ -16,6 +16,7 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.store import lanes, names
 from kathikon_actors.store.batches import PostgresBatches
 from kathikon_actors.store.connection import BY_INDEX, ONE_PLAN, Connection, Pool
+from kathikon_actors.store.crons import PostgresCrons
 from kathikon_actors.store.granting import PostgresLimits
 from kathikon_actors.store.leading import lead, resign
 from kathikon_actors.store.listening import Ear
@@ -113,6 +114,12 @@ class PostgresStore(PostgresOperations):
         """See `Store.leave`."""
         self._check_open()
         await self._names.leave(membership)
+
+    @property
+    def crons(self) -> PostgresCrons:
+        """See `Store.crons`."""
+        self._check_open()
+        return PostgresCrons(self._readers.run)
 
     async def lead(self, membership: Membership, lease: float) -> int | None:
         """See `Store.lead`."""

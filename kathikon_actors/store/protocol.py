@@ -16,10 +16,12 @@ from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
 from kathikon_actors.store.commands import CommandStore
+from kathikon_actors.store.cron_store import CronStore
 from kathikon_actors.store.graph import GraphStore
 from kathikon_actors.store.leading import LeaderStore
 from kathikon_actors.store.limits import LimitStore
 from kathikon_actors.store.queue_store import QueueStore
+from kathikon_actors.store.retaining import RetentionStore
 from kathikon_actors.store.snapshots import SnapshotStore
 
 __all__ = [
@@ -138,7 +140,7 @@ class Changed:
     made: Record | None = None
 
 
-class Store(GraphStore, LeaderStore, CommandStore, QueueStore, Protocol):
+class Store(GraphStore, LeaderStore, CommandStore, QueueStore, RetentionStore, Protocol):
     """Where jobs are kept. Methods are safe to call from several tasks; each raises `StoreUnavailable` when cut off."""
 
     url: str
@@ -152,6 +154,11 @@ class Store(GraphStore, LeaderStore, CommandStore, QueueStore, Protocol):
     @property
     def snapshots(self) -> SnapshotStore:
         """Where the snapshots of actors are kept."""
+        ...
+
+    @property
+    def crons(self) -> CronStore:
+        """Where the cron entries are kept."""
         ...
 
     async def open(self) -> None:

@@ -69,9 +69,9 @@ async def test_a_node_that_is_killed_and_started_again(arena: Arena, jobs: int) 
         arena.start("n1", jobs)
         await arena.wait_share(jobs, share)
         arena.kill("n1")
-    arena.start("n1", jobs // 10)
+    arena.start("n1", max(1, jobs - len(arena.acknowledged)))
     await arena.wait_inserted("n1")
-    print(await arena.audit(jobs // 5))
+    print(await arena.audit(jobs))
 
 
 @sizes
@@ -81,7 +81,9 @@ async def test_a_node_that_is_killed_while_another_lives(arena: Arena, jobs: int
     arena.start("n2")
     await arena.wait_share(jobs, 0.3)
     arena.kill("n1")
-    print(await arena.audit(jobs // 5))
+    arena.start("n3", max(1, jobs - len(arena.acknowledged)))
+    await arena.wait_inserted("n3")
+    print(await arena.audit(jobs))
 
 
 @sizes

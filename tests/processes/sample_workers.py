@@ -132,6 +132,15 @@ def fork_and_return() -> str:
 
 
 @worker
+async def async_fork_and_return() -> str:
+    pid = os.fork()
+    if pid == 0:
+        return "the copy"
+    os.waitpid(pid, 0)  # noqa: ASYNC222 the copy ends at once
+    return "the worker"
+
+
+@worker
 def terminate_own_child() -> str:
     child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))
     child.start()

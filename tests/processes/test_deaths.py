@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import trio
@@ -111,12 +112,16 @@ async def test_a_death_is_seen_though_somebody_holds_the_socket_open(tmp_path: P
     os.kill(daemon, signal.SIGKILL)
 
 
-async def test_a_copy_that_comes_back_from_fork_is_not_a_second_worker() -> None:
-    """A job that forks and returns twice is reported once."""
-    async with open_worker() as worker:
-        worker.send([run(1, "fork_and_return"), run(2, "double", number=4)])
-        got = await receive(worker, 2)
+@pytest.mark.parametrize(("kind", "name"), [("plain", "fork_and_return"), ("async", "async_fork_and_return")])
+async def test_a_copy_that_comes_back_from_fork_is_not_a_second_worker(
+    kind: Literal["plain", "async"], name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A job that forks and returns twice is reported once; the copy ends without a word."""
+    async with open_worker(kind) as worker:
+        worker.send([run(1, name), run(2, "double", number=4)])
+        got = sorted(await receive(worker, 2), key=lambda message: message.seq)
         assert [m.result for m in got if isinstance(m, Report)] == [b'"the worker"', b"8"]
+    assert "Traceback" not in capfd.readouterr().err
 
 
 async def test_a_job_can_start_and_terminate_a_process_of_its_own() -> None:

@@ -11,7 +11,8 @@ from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.processes.exits import ExitStatus, WorkerDied
 from kathikon_actors.processes.messages import Progress, Report, Run
 from kathikon_actors.queue.pace import AHEAD, MAX_AHEAD, Pace
-from kathikon_actors.queue.runner import GRACE, LONG, SHOWN_AFTER, STALLED_AFTER, Runner
+from kathikon_actors.queue.patience import GRACE, LONG, SHOWN_AFTER, STALLED_AFTER
+from kathikon_actors.queue.runner import Runner
 from kathikon_actors.store.table import Table
 from tests.jobs.make import NOW, record
 

@@ -27,7 +27,7 @@ from supervisors import InvalidSpec
 from tests.stages.states import Choosy, Counter, Opaque
 from tests.support.waiting import eventually
 
-ISOLATIONS = ["task"]
+ISOLATIONS = ["task", "process"]
 
 
 class Sink(MemorySnapshots):

@@ -20,7 +20,7 @@ from supervisors import Crash, ExitReason, Normal, Shutdown
 from tests.stages.line import Collector, Crew, Doubler, Numbers, marks
 from tests.support.waiting import eventually
 
-ISOLATIONS = ["task"]
+ISOLATIONS = ["task", "process"]
 
 
 @pytest.fixture

@@ -9,5 +9,7 @@ FROM (
     SELECT * FROM kathikon.jobs WHERE id = $1
     UNION ALL
     SELECT * FROM kathikon.finished_jobs WHERE id = $1
+    UNION ALL
+    SELECT * FROM kathikon.archived_jobs WHERE id = $1
 ) AS j
 LEFT JOIN kathikon.nodes n ON n.node_id = j.owner

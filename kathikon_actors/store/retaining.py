@@ -1,0 +1,80 @@
+"""Putting away what has ended, on a Postgres connection, a batch at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from kathikon_actors.store.statements import statement
+
+if TYPE_CHECKING:
+    from kathikon_actors.jobs.retention import Retention
+    from kathikon_actors.store.connection import Raw
+
+__all__ = ["BATCH", "Pruned", "RetentionStore", "promote", "prune", "tidy"]
+
+BATCH: Final = 1_000
+"""Rows of one statement."""
+
+MOST: Final = 100
+"""Batches of one round: the connection is free for others in between, and a round ends."""
+
+PROMOTED_AT_ONCE: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What one round of pruning did.
+
+    Attributes:
+        archived: jobs that moved to the archive.
+        deleted: jobs that were deleted from it.
+    """
+
+    archived: int = 0
+    deleted: int = 0
+
+
+class RetentionStore(Protocol):
+    """The part of a store that puts away what has ended. Safe to call by several at once: each row moves once."""
+
+    async def prune(self, retention: Retention) -> Pruned:
+        """Do one round: at most `MOST` batches of each kind."""
+        ...
+
+    async def tidy(self) -> None:
+        """Add counters up, and forget commands that were answered long ago."""
+
+    async def promote(self) -> int:
+        """Make rows that nobody owns and that are due available; give how many."""
+        ...
+
+
+async def prune(raw: Raw, retention: Retention) -> Pruned:
+    """See `RetentionStore.prune`."""
+    archived = await _batches(raw, "archive", retention.archive_after)
+    deleted = await _batches(raw, "delete_archived", retention.delete_after)
+    return Pruned(archived, deleted)
+
+
+async def _batches(raw: Raw, name: str, seconds: float | None) -> int:
+    total = 0
+    if seconds is not None:
+        for _ in range(MOST):
+            number = int((await raw.execute(statement(name), float(seconds), BATCH)).rpartition(" ")[2])
+            total += number
+            if number < BATCH:
+                break
+    return total
+
+
+async def tidy(raw: Raw) -> None:
+    """See `RetentionStore.tidy`."""
+    await raw.execute(statement("add_up_counts"))
+    await raw.execute(statement("forget_commands"))
+
+
+async def promote(raw: Raw) -> int:
+    """See `RetentionStore.promote`."""
+    number: int = await raw.fetchval(statement("promote"), PROMOTED_AT_ONCE)
+    return number

@@ -1,0 +1,1 @@
+UPDATE kathikon.cron_version SET version = version + 1

@@ -1,0 +1,1 @@
+DELETE FROM kathikon.commands WHERE answered_at < clock_timestamp() - interval '1 hour'

@@ -1,0 +1,286 @@
+"""Gates, heaps and bids of several nodes against a plain count: never exceeded, never stuck. No clock, no store."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kathikon_actors.jobs.breaker import Breaker
+from kathikon_actors.jobs.gcra import NS, Slots, reserve
+from kathikon_actors.jobs.limits import Limit, Rate
+from kathikon_actors.jobs.queue import Queue
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.sharing import Holder, settle
+from kathikon_actors.queue.gatekeeper import Gatekeeper
+from kathikon_actors.queue.gates import HORIZON, VALID, RateGate, TokenGate
+from kathikon_actors.queue.heap import PriorityHeap
+from kathikon_actors.queue.limited import LimitedHeap
+from kathikon_actors.store.protocol import key_of
+from tests.jobs.make import record
+
+
+class World:
+    """What nodes share: a clock, and who holds what by the store."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.holders: dict[tuple[str, str], list[Holder]] = {}
+        self.tats: dict[tuple[str, str], int] = {}
+        self.made = 0
+
+
+class SimNode:
+    """A node without processes: jobs in a limited heap, runs in a list."""
+
+    def __init__(self, world: World, number: int, workers: dict[str, Any]) -> None:
+        self.world = world
+        self.number = number
+        definitions: Any = {
+            name: SimpleNamespace(
+                name=name,
+                concurrency=options.get("concurrency"),
+                rate_limit=options.get("rate_limit"),
+                breaker=options.get("breaker"),
+            )
+            for name, options in workers.items()
+        }
+        self.keeper = Gatekeeper({"q": Queue("q")}, definitions, lambda: world.now)
+        self.records: dict[bytes, Record] = {}
+        self.heap = LimitedHeap(PriorityHeap(), "q", self.keeper, self.records, lambda: None)
+        self.runs: list[Record] = []
+        self.keeper.tick(world.now)
+
+    def push(self, worker: str, account: int, priority: int = 0) -> None:
+        self.world.made += 1
+        args = b'{"account":%d}' % account
+        job = record(self.world.made, worker=worker, args=args, priority=priority)
+        self.records[job.id] = job
+        self.heap.push(job)
+
+    def start(self, most: int = 1000) -> list[Record]:
+        started = []
+        while len(started) < most and (job := self.heap.pop()) is not None:
+            job.state = "executing"
+            self.runs.append(job)
+            started.append(job)
+        return started
+
+    def end(self, index: int) -> None:
+        job = self.runs.pop(index % len(self.runs))
+        job.state = "completed"
+        del self.records[job.id]
+        self.keeper.ended([job])
+
+    def cancel(self, index: int) -> None:
+        waiting = [job for job in self.records.values() if job.state == "available"]
+        if waiting:
+            job = waiting[index % len(waiting)]
+            job.state = "cancelled"
+            del self.records[job.id]
+
+    def bid(self, *, lost: bool = False) -> None:
+        """Ask for what is wanted; the answer may be lost on its way."""
+        wanting = self.keeper.wanting()
+        now = self.world.now
+        for gate in wanting:
+            place = (gate.name, gate.key)
+            if isinstance(gate, TokenGate):
+                known, kept, wanted = gate.bid()
+                holders = self.world.holders.setdefault(place, [])
+                settled = settle(gate.capacity, holders, self.number, known, kept, wanted)
+                if not lost:
+                    gate.granted(settled.held, settled.share, wanted, now)
+            elif isinstance(gate, RateGate):
+                wanted, at = gate.bid(), int(now * NS)
+                found = reserve(gate.pacing, self.world.tats.get(place, 0), at, wanted, int(HORIZON * NS))
+                if found.count:
+                    self.world.tats[place] = found.tat
+                if not lost:
+                    gate.granted(Slots(found.count, found.first - at, found.tat - at), wanted, now, now, now)
+            if not lost:
+                self.keeper.answered(gate, now)
+        if lost:
+            self.keeper.ask_again(wanting)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.sampled_from(["push", "push", "start", "end", "bid", "lost", "cancel", "wait", "tick"]),
+        st.integers(0, 5),
+    ),
+    max_size=80,
+)
+
+
+def play(world: World, nodes: list[SimNode], steps: list[Any], worker: str, check: Any) -> None:
+    for number, what, choice in steps:
+        node = nodes[number % len(nodes)]
+        match what:
+            case "push":
+                node.push(worker, choice % 3, choice % 2)
+            case "start":
+                node.start(choice)
+            case "end" if node.runs:
+                node.end(choice)
+            case "bid" | "lost":
+                node.bid(lost=what == "lost")
+            case "cancel":
+                node.cancel(choice)
+            case "wait":
+                world.now += choice / 10
+            case "tick":
+                node.keeper.tick(world.now)
+        check()
+
+
+def drain(world: World, nodes: list[SimNode], check: Any, rounds: int = 400) -> None:
+    """Everybody goes on with what is there: all of it has to end."""
+    for _ in range(rounds):
+        for node in nodes:
+            node.keeper.tick(world.now)
+            node.bid()
+            node.start()
+            check()
+            while node.runs:
+                node.end(0)
+        if not any(node.records for node in nodes):
+            return
+        world.now += 0.05
+    raise AssertionError(f"stuck: {[len(node.records) for node in nodes]}")
+
+
+@given(steps=STEPS, capacity=st.integers(1, 4), count=st.integers(1, 3), by=st.sampled_from([None, "args.account"]))
+@settings(max_examples=200)
+def test_tokens_are_never_exceeded_and_nothing_is_stuck(
+    steps: list[Any], capacity: int, count: int, by: str | None
+) -> None:
+    """Pushes, starts, ends, cancels, bids and lost answers in any order, on one to three nodes."""
+    world = World()
+    nodes = [SimNode(world, number, {"w": {"concurrency": Limit(capacity, by=by)}}) for number in range(count)]
+
+    def check() -> None:
+        running = [job for node in nodes for job in node.runs]
+        keys = {job.args for job in running} if by else {None}
+        for key in keys:
+            assert sum(key is None or job.args == key for job in running) <= capacity
+
+    play(world, nodes, steps, "w", check)
+    drain(world, nodes, check)
+    for node in nodes:  # and nobody keeps what nobody uses
+        world.now += 5
+        node.keeper.tick(world.now)
+        node.bid()
+    assert sum(holder.held for holders in world.holders.values() for holder in holders) == 0
+
+
+@given(steps=STEPS, n=st.integers(1, 20), burst=st.integers(1, 3), count=st.integers(1, 3))
+@settings(max_examples=200)
+def test_a_rate_is_never_exceeded_and_nothing_is_stuck(steps: list[Any], n: int, burst: int, count: int) -> None:
+    """Starts of all nodes together, but for the quarter of a second that a slot is good for."""
+    world = World()
+    nodes = [SimNode(world, number, {"w": {"rate_limit": Rate(n, per=1.0, burst=burst)}}) for number in range(count)]
+    starts: list[float] = []
+    seen: set[bytes] = set()
+
+    def check() -> None:
+        for node in nodes:
+            for job in node.runs:
+                if job.id not in seen:
+                    seen.add(job.id)
+                    starts.append(world.now)
+
+    play(world, nodes, steps, "w", check)
+    drain(world, nodes, check, rounds=4000)
+    starts.sort()
+    for first, at in enumerate(starts):
+        for last in range(first, len(starts)):
+            width = starts[last] - at
+            assert last - first + 1 <= (width + VALID) * n + burst + 1e-6
+
+
+def test_slots_that_were_not_used_in_their_time_are_lost() -> None:
+    """A node that reserves for two seconds while its processes are busy does not start all of it at once."""
+    world = World()
+    node = SimNode(world, 1, {"w": {"rate_limit": Rate(20, per=1.0)}})
+    for _ in range(100):
+        node.push("w", 1)
+    for _ in range(40):
+        node.heap.first()
+        node.bid()
+        world.now += 0.05
+        node.keeper.tick(world.now)
+    assert len(node.start()) <= VALID * 20 + 1
+
+
+@given(steps=STEPS, count=st.integers(1, 2))
+def test_limits_of_different_kinds_on_one_job_block_nobody_for_ever(steps: list[Any], count: int) -> None:
+    """A concurrency by account, a rate for all, and a breaker, in front of one worker."""
+    world = World()
+    options = {
+        "concurrency": Limit(1, by="args.account"),
+        "rate_limit": Rate(50, per=1.0, burst=2),
+        "breaker": Breaker(rest=0.2),
+    }
+    nodes = [SimNode(world, number, {"w": options}) for number in range(count)]
+
+    def check() -> None:
+        running = [job.args for node in nodes for job in node.runs]
+        assert len(running) == len(set(running))
+
+    play(world, nodes, steps, "w", check)
+    drain(world, nodes, check, rounds=2000)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=40))
+def test_those_that_may_start_start_in_their_order(jobs: list[tuple[int, int]]) -> None:
+    """One node, one place for each account: each time a place is free, the best that waits for it is next."""
+    world = World()
+    node = SimNode(world, 1, {"w": {"concurrency": Limit(1, by="args.account")}})
+    for account, priority in jobs:
+        node.push("w", account, priority)
+    waiting = list(node.records.values())
+    while waiting:
+        node.bid()
+        assert node.heap.best() in (None, *(key_of(job) for job in waiting))
+        for job in node.start():
+            best = min((other for other in waiting if other.args == job.args), key=key_of)
+            assert job is best
+            waiting.remove(job)
+        while node.runs:
+            node.end(0)
+        world.now += 0.01
+        node.keeper.tick(world.now)
+
+
+def test_a_crowd_at_one_gate_is_looked_at_once() -> None:
+    """50,000 that wait are parked once each; a place that gets free wakes one of them."""
+    world = World()
+    node = SimNode(world, 1, {"w": {"concurrency": Limit(1)}, "free": {}})
+    for _ in range(50_000):
+        node.push("w", 1)
+    pops = 0
+    base_pop = node.heap._base.pop
+
+    def counted() -> Record | None:
+        nonlocal pops
+        pops += 1
+        return base_pop()
+
+    node.heap._base.pop = counted  # type: ignore[method-assign]
+    node.bid()
+    while len(node.heap._base):
+        node.start()
+        node.bid()
+    assert pops <= 50_001
+    node.push("free", 1)
+    assert [job.worker for job in node.start()] == ["free"]
+    before = pops
+    for _ in range(100):
+        node.end(0)
+        node.start()
+    assert pops - before <= 110
+    assert len(node.heap) + len(node.runs) == 50_001 - 100
