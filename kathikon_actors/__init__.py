@@ -97,10 +97,20 @@ if TYPE_CHECKING:
     from kathikon_actors.node.node import Node, open_node
     from kathikon_actors.node.operations import ChangedMany
     from kathikon_actors.node.queue_operations import QueueStatus
+    from kathikon_actors.node.report import Health, Percentiles, QueueReport, Report, WorkerReport
     from kathikon_actors.node.sync_client import SyncClient
+    from kathikon_actors.store.figures import KnownNode
     from kathikon_actors.store.retaining import Pruned
 
 _HOMES = {
+    "store.figures": ("KnownNode",),
+    "node.report": (
+        "Health",
+        "Percentiles",
+        "QueueReport",
+        "Report",
+        "WorkerReport",
+    ),
     "store.retaining": ("Pruned",),
     "jobs.retention": ("Retention",),
     "node.queue_operations": ("QueueStatus",),
@@ -267,12 +277,14 @@ __all__ = [
     "ExitSignal",
     "Fail",
     "Filter",
+    "Health",
     "InsertedMany",
     "InvalidJob",
     "InvalidState",
     "Job",
     "JobNotFound",
     "KathikonError",
+    "KnownNode",
     "LeaseLost",
     "Limit",
     "Mailbox",
@@ -292,6 +304,7 @@ __all__ = [
     "OpenBatch",
     "OwnedElsewhere",
     "PartitionDispatcher",
+    "Percentiles",
     "ProcessDied",
     "Producer",
     "ProducerConsumer",
@@ -299,11 +312,13 @@ __all__ = [
     "Queue",
     "QueueFull",
     "QueuePaused",
+    "QueueReport",
     "QueueStatus",
     "QueueTimeout",
     "Rate",
     "RemoteError",
     "ReplyTo",
+    "Report",
     "Retention",
     "Retry",
     "Snapshot",
@@ -332,6 +347,7 @@ __all__ = [
     "WaitTimeout",
     "Worker",
     "WorkerFunction",
+    "WorkerReport",
     "Workflow",
     "WorkflowCycle",
     "actor_spec",

@@ -69,7 +69,7 @@ class Actor:
 
     async def _take_info(self, message: object) -> None:
         """Take what is for `handle_info`; stages have their own messages among it."""
-        await self.handle_info(message)
+        return await self.handle_info(message)
 
     async def terminate(self, reason: ExitReason) -> None:
         """Clean up; runs at every end but a kill and a failed start. What it raises becomes the reason."""

@@ -43,7 +43,10 @@ def run(sock: socket.socket, page: SharedPage) -> NoReturn:
     """Be an actor process; called by the process that the zygote forked."""
     wire = Wire()
     wire.attach(sock)
-    start, rest = wire.first()
+    try:
+        start, rest = wire.first()
+    except OSError:
+        os._exit(1)  # the node has changed its mind
     sock.setblocking(False)
     trio.run(_main, wire, page, start, rest)
     raise AssertionError("unreachable")

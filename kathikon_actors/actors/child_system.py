@@ -64,9 +64,13 @@ class ChildRouter(Router):
         if self.publish is not None:
             self.publish()
 
-    def sender(self, address: Address) -> Cell | None:
+    def sender(self, address: Address, name: str | None) -> Cell | None:
         """Give the actor that a signal came from."""
-        return None if address is None else self.system.cell_at(address) or self.system.elsewhere(address)
+        if address is None:
+            return None
+        cell = self.system.cell_at(address) or self.system.elsewhere(address)
+        cell.name = cell.name or name
+        return cell
 
     def received(self, cell: Cell) -> None:
         """Count it, for the statistics at the node."""

@@ -16,7 +16,8 @@ import trio
 
 __all__ = ["Deadlines", "Expiring", "Scheduled"]
 
-_PER_SECOND = 64
+_PER_SECOND = 1024
+_COARSE = 16
 _KEEP_CANCELLED = 64
 
 
@@ -43,7 +44,7 @@ class Scheduled:
 
 
 class Deadlines:
-    """Call timeouts (up to 1/64 s late, never early) and exact timers."""
+    """Exact timers, and call timeouts that are never early, but up to 1/64 s late (1/1024 s those below a second)."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Scheduled | int]] = []
@@ -55,6 +56,8 @@ class Deadlines:
     def expect(self, seconds: float, item: Expiring) -> set[Expiring]:
         """Call `item.expire()` after `seconds`, unless it is taken out of the returned set before."""
         key = math.ceil((trio.current_time() + seconds) * _PER_SECOND)
+        if seconds >= 1.0:
+            key += -key % _COARSE
         bucket = self._buckets.get(key)
         if bucket is None:
             bucket = self._buckets[key] = set()

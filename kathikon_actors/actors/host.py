@@ -97,6 +97,7 @@ class Host(Door):
             if uid == self.cell.uid:
                 self.reason = load_reason(reason)
                 self._reading.deadline = trio.current_time() + _LEAVING
+                self.cell.finish(self.reason)  # it has said its last word: nobody shall wait for the process to go
             elif (cell := self._inner.pop(uid, None)) is not None:
                 cell.finish(load_reason(reason))
 

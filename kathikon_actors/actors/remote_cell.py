@@ -91,7 +91,8 @@ class RemoteCell(Cell):
 
     def signal(self, reason: ExitReason, sender: Cell | None, *, linked: bool) -> None:
         """Give it an exit signal."""
-        self.wire.put((SIGNAL, self.to, address_of(sender), linked, dump_reason(reason)))
+        name = None if sender is None else sender.name
+        self.wire.put((SIGNAL, self.to, address_of(sender), name, linked, dump_reason(reason)))
 
     def kill(self) -> None:
         """End it at once."""

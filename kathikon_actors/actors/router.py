@@ -71,7 +71,7 @@ class Router:
     def own(self, kind: int, message: Message) -> None:
         """Act on a message that only one end gets."""
 
-    def sender(self, address: Address) -> Cell | None:
+    def sender(self, address: Address, name: str | None) -> Cell | None:  # noqa: ARG002
         """Give the actor that a signal came from."""
         return None if address is None else self.system.cell_at(address)
 
@@ -123,10 +123,10 @@ class Router:
             if cell is not None:
                 cell.stop(load_reason(message[2]))
         elif kind == SIGNAL:
-            _, to, sender, linked, reason = message
+            _, to, sender, name, linked, reason = message
             cell = self.system.cell_at(to)
             if cell is not None:
-                cell.signal(load_reason(reason), self.sender(sender), linked=linked)
+                cell.signal(load_reason(reason), self.sender(sender, name), linked=linked)
         elif kind == MONITOR:
             self._monitor(*message[1:])
         elif kind == DEMONITOR:

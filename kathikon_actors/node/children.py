@@ -77,7 +77,11 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         ChildSpec("claimer", _claimer, args=(state,)),
         supervisor_spec(
             "maintenance",
-            [ChildSpec("rescuer", _rescuer, args=(state,)), ChildSpec("pruner", Pruner(state).run)],
+            [
+                ChildSpec("rescuer", _rescuer, args=(state,)),
+                ChildSpec("pruner", Pruner(state).run),
+                ChildSpec("figures", state.figures.run, args=(state,)),
+            ],
             max_restarts=10,
             max_seconds=5.0,
         ),
@@ -98,6 +102,7 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
     """Hold the jobs. Its end ends everything that stands on it: the store gives up and the node starts again."""
     table = state.table = Table({name: Border(queue.max_in_memory) for name, queue in state.queues.items()})
     table.on_stored, table.on_progress = state.watch.inserted, state.watch.progressed
+    table.on_ended = state.figures.committed
     table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
     state.gatekeeper = gatekeeper_of(state.app.queues, state.definitions)

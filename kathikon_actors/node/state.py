@@ -16,6 +16,7 @@ from kathikon_actors.jobs.backoff import default_backoff, usable_delay
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.worker import WorkerDefinition
+from kathikon_actors.node.figures import Figures
 from kathikon_actors.node.leadership import Leadership
 from kathikon_actors.node.link import Link
 from kathikon_actors.telemetry.bus import Bus
@@ -61,6 +62,7 @@ class NodeState:
         bus: what happens in the node is told there; `watch` tells of the jobs.
         table: `None` until the child of that name has made it.
         membership: `None` until this life of the table has joined.
+        figures: what this node has done lately.
         leadership: whether this node does the work that is done once for all nodes.
         crews: by queue.
         started_before: the store was open once: from then on a cut is waited out, not reported as a failed start.
@@ -91,6 +93,7 @@ class NodeState:
         self.declared_crons: Sequence[StoredCron] = ()
         self.watch = JobWatch(self.bus, lambda record: record.node == name)
         self.leadership = Leadership()
+        self.figures = Figures()
         self.ids = IdSource()
         self.table: Table | None = None
         self.membership: Membership | None = None

@@ -24,7 +24,7 @@ from kathikon_actors.queue.runner import Kind, Runner
 from kathikon_actors.telemetry.events import WorkerProcessChanged
 from supervisors import Backoff, ChildSpec, DynamicSupervisor, SupervisorStopped, dynamic_supervisor_spec
 
-__all__ = ["alone_spec", "pool_spec", "worker_specs"]
+__all__ = ["alone_specs", "pool_spec", "worker_specs"]
 
 STOP_GRACE = 1.0
 """Seconds that a process has to end by itself when its pool stops; the node has drained it before."""
@@ -37,6 +37,9 @@ PAUSE = 2.0
 
 HEALTHY_AFTER = 5.0
 """Seconds that a process has to live, when it ends no job meanwhile, for its queue not to be degraded any more."""
+
+QUARANTINE = 4
+"""Processes that run suspects of one kind: their jobs were many at a time, one after the other would take long."""
 
 
 @dataclass
@@ -90,10 +93,13 @@ def worker_specs(crew: Crew, zygote: Callable[[], Zygote], kind: Kind) -> list[C
     ]
 
 
-def alone_spec(crew: Crew, zygote: Callable[[], Zygote], kind: Kind) -> ChildSpec:
-    """Give the child that runs jobs in quarantine, one at a time, each death a replacement."""
+def alone_specs(crew: Crew, zygote: Callable[[], Zygote], kind: Kind) -> list[ChildSpec]:
+    """Give the children that run jobs in quarantine, each one at a time, each death a replacement."""
     limits = Limits(crew.queue.max_jobs_per_process, crew.queue.memory_limit)
-    return _spec(_Place(crew, zygote, f"{kind}-alone", kind, 1, "alone", limits))
+    return [
+        _spec(_Place(crew, zygote, f"{kind}-alone-{index}", kind, 1, "alone", limits, index))
+        for index in range(min(QUARANTINE, crew.queue.concurrency))
+    ]
 
 
 def pool_spec(crew: Crew) -> ChildSpec:

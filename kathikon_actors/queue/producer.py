@@ -16,7 +16,7 @@ from kathikon_actors import faults
 from kathikon_actors.queue.fair import FairHeap
 from kathikon_actors.queue.heap import Heap, PriorityHeap
 from kathikon_actors.queue.limited import LimitedHeap
-from kathikon_actors.queue.pool import alone_spec, worker_specs
+from kathikon_actors.queue.pool import alone_specs, worker_specs
 from kathikon_actors.queue.runner import Kind
 from kathikon_actors.store.table import MAX_PENDING_OUTCOMES
 
@@ -183,7 +183,7 @@ class Producer:
         pool = crew.pool
         assert pool is not None, "the pool is started before its producer"
         running = {child.id for child in pool.which_children()}
-        specs = [alone_spec(crew, self._zygote, kind)] if alone else worker_specs(crew, self._zygote, kind)
+        specs = (alone_specs if alone else worker_specs)(crew, self._zygote, kind)
         for spec in specs:
             if spec.id not in running:
                 await pool.start_child(spec)

@@ -28,6 +28,7 @@ from kathikon_actors.store.memory_batches import MemoryGraphStore
 from kathikon_actors.store.memory_commands import MemoryCommands
 from kathikon_actors.store.memory_crons import MemoryCrons
 from kathikon_actors.store.memory_data import MemoryData, MemoryNode, stored, wall_clock
+from kathikon_actors.store.memory_figures import MemoryFigures
 from kathikon_actors.store.memory_queues import MemoryQueues
 from kathikon_actors.store.memory_retention import MemoryRetention
 from kathikon_actors.store.memorylimits import MemoryLimits
@@ -48,7 +49,7 @@ from kathikon_actors.store.snapshots import MemorySnapshotStore
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
 
 
-class MemoryStore(MemoryQueues, MemoryRetention, MemoryCommands, MemoryGraphStore):
+class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, MemoryGraphStore):
     """A `Store` in this process' memory.
 
     Args:

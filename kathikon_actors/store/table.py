@@ -55,6 +55,7 @@ class Table:
         moving: held while rows change their owner between the store and this table.
         in_doubt: such a change was begun and nothing is known of its end.
         on_stored: told of new jobs once they are committed; `on_progress` of jobs that tell how far they are.
+        on_ended: told of jobs that ended, and of attempts that failed, once that is committed.
         on_ask: serves what a running job asks, and calls the function that it is given with the answer.
         mourners: call `on_discard` of jobs that are about to be discarded by their own failure.
     """
@@ -67,6 +68,7 @@ class Table:
         self._newcomers: set[bytes] | None = None
         self.on_stored: Callable[[list[Record]], None] | None = None
         self.on_progress: Callable[[Record], None] | None = None
+        self.on_ended: Callable[[list[Record]], None] | None = None
         self.mourners: Mourners | None = None
         self.on_ask: Callable[[Record, Ask, Callable[[Reply], None]], None] | None = None
         self.closed = False
@@ -324,6 +326,7 @@ class Table:
             written: each record with its attempt as it was written.
             fenced: ids that the store refused: another owner has them now.
         """
+        ended: list[Record] = []
         for record, attempt in written:
             if record.id in fenced:
                 logger.warning("job %s is not ours any more; its outcome was not stored", record.id.hex())
@@ -339,6 +342,7 @@ class Table:
                     self._forget(record)
                 self._remember(record)
                 self._resolve(record, lost=False)
+                ended.append(record)
             elif record.state == "waiting":
                 # Nobody owns it until it ends with its children.
                 if self.records.get(record.id) is record:
@@ -350,6 +354,10 @@ class Table:
                     self.route([record])
                 if record.id in self._waiters:
                     self._resolve(record, lost=False)
+                if record.state == "retryable":
+                    ended.append(record)
+        if ended and self.on_ended is not None:
+            self.on_ended(ended)
 
     # -- waiting ------------------------------------------------------------------------------------------------
 

@@ -34,10 +34,7 @@ class Stage(Actor):
 
     async def _take_info(self, message: object) -> None:
         take = self._takes.get(type(message))
-        if take is None:
-            await self.handle_info(message)
-        else:
-            await take(message)
+        return await (self.handle_info(message) if take is None else take(message))
 
     async def _take_down(self, down: Down) -> None:
         watched = self._watched.pop(down.monitor, None)
