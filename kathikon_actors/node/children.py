@@ -28,9 +28,9 @@ from kathikon_actors.node.state import NodeState
 from kathikon_actors.processes.execution import Executables
 from kathikon_actors.processes.handle import Zygote
 from kathikon_actors.queue.crew import Crew
-from kathikon_actors.queue.gatekeeper import gatekeeper_of
+from kathikon_actors.queue.gatekeeper import Gatekeeper
 from kathikon_actors.queue.tree import queue_spec
-from kathikon_actors.store.border import Border
+from kathikon_actors.store.border import border_of
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.journal import FLUSH_TIMEOUT, Journal
 from kathikon_actors.store.protocol import Membership
@@ -88,10 +88,9 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         ChildSpec("queue keeper", _queue_keeper, args=(state,)),
         ChildSpec("commands", _commands, args=(state,)),
         ChildSpec("leadership", state.leadership.run, args=(state,)),
+        ChildSpec("limiter", _limiter, args=(state,)),
         ChildSpec("crons", _crons, args=(state,)),
     ]
-    if gatekeeper_of(state.app.queues, state.definitions) is not None:
-        children.append(ChildSpec("limiter", _limiter, args=(state,)))
     if state.app.children:
         children.append(supervisor_spec("children", list(state.app.children)))
     children.append(ChildSpec("telemetry", state.bus.serve))
@@ -100,12 +99,12 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
 
 async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Hold the jobs. Its end ends everything that stands on it: the store gives up and the node starts again."""
-    table = state.table = Table({name: Border(queue.max_in_memory) for name, queue in state.queues.items()})
+    table = state.table = Table({name: border_of(queue) for name, queue in state.queues.items()})
     table.on_stored, table.on_progress = state.watch.inserted, state.watch.progressed
     table.on_ended = state.figures.committed
     table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
-    state.gatekeeper = gatekeeper_of(state.app.queues, state.definitions)
+    state.gatekeeper = Gatekeeper(state.queues, state.definitions)
     state.lease_lost = trio.Event()
     try:
         task_status.started()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -93,7 +93,7 @@ class Inside:
                 return _encode(WireInserted(msgspec.Raw(_encode(record)), conflict))
             case "insert_many":
                 jobs = [from_wire(wire, definitions) for wire in _decode(ask.body, type=list[WireJob])]
-                stored = await node.insert_records(jobs, lambda new: _child(node, new, asker))
+                stored = await node.insert_records(jobs, lambda new, coming: _child(node, new, asker, coming))
                 return _encode(
                     WireMany(
                         [job_id.bytes for job_id in stored.ids],
@@ -110,8 +110,8 @@ class Inside:
                 return _encode(await self._state.store.batches.seal(_decode(ask.body, type=bytes)))
 
 
-def _child(node: Node, job: object, asker: Record) -> Record:
-    record = node.build(job)
+def _child(node: Node, job: object, asker: Record, coming: Sequence[Record] = ()) -> Record:
+    record = node.build(job, coming)
     record.extra = msgspec.structs.replace(record.extra or Extra(), parent_id=asker.id)
     return record
 

@@ -23,6 +23,7 @@ from kathikon_actors.jobs.errors import (
     JobNotFound,
     KathikonError,
     NodeStopping,
+    QueueFull,
     StoreUnavailable,
     UnknownWorker,
     WaitTimeout,
@@ -163,6 +164,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         Raises:
             UnknownWorker, UnknownQueue, UnknownOption, InvalidJob, TypeError: it does not fit; nothing was stored.
             AlreadyExists: the given id is taken.
+            QueueFull: the queue holds its `max_depth` of jobs; nothing was stored.
             NodeStopping: the node takes no more work.
             StoreUnavailable: not committed within the node's `insert_timeout`.
 
@@ -206,13 +208,13 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         return await self.insert_records(jobs, self._build)
 
     async def insert_records(
-        self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], build: Callable[[object], Record]
+        self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], build: Callable[[object, Sequence[Record]], Record]
     ) -> InsertedMany:
         """As `insert_many`, with jobs built by `build`."""
         chunks = Chunks(self._state, self._insert_timeout)
         async for new in new_jobs(jobs):
             try:
-                chunks.add(build(new), given_id="id" in new.given)
+                chunks.add(build(new, chunks.records), given_id="id" in new.given)
             except NodeStopping:
                 raise
             except (KathikonError, TypeError) as error:
@@ -254,14 +256,19 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         await self._state.store.batches.open(record)
         return record.id
 
-    def _build(self, new: object) -> Record:
+    def _build(self, new: object, coming: Sequence[Record] = ()) -> Record:
         state = self._state
         if state.draining:
             raise NodeStopping(f'node "{state.name}" is stopping and takes no more jobs')
-        return self.build(new)
+        return self.build(new, coming)
 
-    def build(self, new: object) -> Record:
-        """Give the record of a job that is to be inserted, also while the node stops: what runs may go on."""
+    def build(self, new: object, coming: Sequence[Record] = ()) -> Record:
+        """Give the record of a job that is to be inserted, also while the node stops: what runs may go on.
+
+        Args:
+            new: a `NewJob`.
+            coming: what is to be inserted with it, and is not counted in the queue's depth yet.
+        """
         state = self._state
         if not isinstance(new, NewJob):
             raise InvalidJob(repr(new)[:80], "job", "is not a job; give worker.new(...)")
@@ -273,6 +280,11 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         if refusal is not None:
             raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
         record.node = state.name
+        border = None if state.table is None else state.table.borders.get(record.queue)
+        if border is not None and border.depth is not None:
+            depth = border.full_with(record.queue, coming)
+            if depth is not None:
+                raise QueueFull(record.queue, depth, border.depth)
         return record
 
     # -- looking ------------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ class NodeState:
         started_before: the store was open once: from then on a cut is waited out, not reported as a failed start.
         draining: nothing new is taken or started.
         node: what the program holds, once it does.
-        gatekeeper: of the node's limits; `None` when its app declares none.
+        gatekeeper: of the node's limits; made with the table.
         held_until: seconds of `time.monotonic`: the lease, as this node knows it.
         doubtful: ids of rows that the store may have given to this node, its answer was lost.
         lease_lost: set when the store refused our epoch: everything that stands on it starts again.

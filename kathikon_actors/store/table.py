@@ -187,6 +187,8 @@ class Table:
             border = self.borders.get(record.queue)
             if border is not None:
                 border.held -= 1
+                if border.fair:
+                    border.count(record, -1)
                 border.ended += 1
                 if border.asked:
                     border.wake()
@@ -197,6 +199,8 @@ class Table:
             border = borders.get(record.queue)
             if border is not None:
                 border.held += number
+                if border.fair:
+                    border.count(record, number)
 
     def changed(self, records: Iterable[Record]) -> None:
         """Records went through the state machine: queue them for the journal and route them."""
@@ -255,6 +259,8 @@ class Table:
                 continue
             if border is not None and border.admits(record):
                 border.held += 1
+                if border.fair:
+                    border.count(record, 1)
             else:
                 record.node = None
                 if unowned is None:
