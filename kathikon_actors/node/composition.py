@@ -116,14 +116,27 @@ class Composition:
                 await batch.insert_many(render.new(page) for page in range(1000))
             ```
         """
-        spec = Batch() if batch is None else batch
-        record = self._new_batch(spec, outer=_raw(within))
-        await self._batch_store().open(record)
-        opened = OpenBatch(self, record.id)
+        opened = OpenBatch(self, (await self.new_batch(batch, within=within)).bytes)
         try:
             yield opened
         finally:
             await opened.close()
+
+    async def new_batch(self, batch: Batch | None = None, *, within: OpenBatch | UUID | str | None = None) -> UUID:
+        """Open a batch that has no block, for programs that append in several places; `close_batch` closes it.
+
+        Args, errors: see `open_batch`.
+
+        Example:
+            ```python
+            batch_id = await node.new_batch(Batch(on_complete=report.new()))
+            await node.insert(render.new(1), batch=batch_id)
+            await node.close_batch(batch_id)
+            ```
+        """
+        record = self._new_batch(Batch() if batch is None else batch, outer=_raw(within))
+        await self._batch_store().open(record)
+        return as_uuid(record.id)
 
     async def batch(self, batch_id: UUID | str) -> BatchStatus:
         """Give a batch as it is committed now.
