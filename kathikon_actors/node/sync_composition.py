@@ -72,7 +72,8 @@ class SyncComposition:
         self, batch: Batch | None = None, *, within: OpenBatch | SyncOpenBatch | UUID | str | None = None
     ) -> Iterator[SyncOpenBatch]:
         """See `Client.open_batch`: here it is a `with` block."""
-        opened = SyncOpenBatch(self, self._call(self._open().new_batch(batch, within=within)))
+        outer = within.id if isinstance(within, SyncOpenBatch) else within
+        opened = SyncOpenBatch(self, self._call(self._open().new_batch(batch, within=outer)))
         try:
             yield opened
         finally:
