@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kathikon_actors.actors.actor import Actor
+    from kathikon_actors.actors.blocking import BlockingActorRef, BlockingActorSystem, blocking_actor_system
     from kathikon_actors.actors.errors import (
         ActorDied,
         ActorError,
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
         UnknownMessage,
         Unpicklable,
     )
+    from kathikon_actors.actors.job_system import actor_system
     from kathikon_actors.actors.mailbox import Mailbox
     from kathikon_actors.actors.many import CallResults, call_many
     from kathikon_actors.actors.messages import Down, ExitSignal, Timeout
     from kathikon_actors.actors.monitor import Monitor
+    from kathikon_actors.actors.node_door import OutsideNode
     from kathikon_actors.actors.ref import ActorRef
     from kathikon_actors.actors.replies import ReplyTo, defer_reply
     from kathikon_actors.actors.snapshots.keeper import NoSnapshotMethods
@@ -179,6 +182,13 @@ _HOMES = {
     "actors.stages.messages": ("Subscription",),
     "actors.stages.producer": ("Producer",),
     "actors.stages.producer_consumer": ("ProducerConsumer",),
+    "actors.blocking": (
+        "BlockingActorRef",
+        "BlockingActorSystem",
+        "blocking_actor_system",
+    ),
+    "actors.job_system": ("actor_system",),
+    "actors.node_door": ("OutsideNode",),
     "actors.spec": ("actor_spec",),
     "actors.statistics": ("ActorStatistics",),
     "actors.subtree": ("Subtree", "subtree_spec"),
@@ -253,6 +263,8 @@ __all__ = [
     "BatchClosed",
     "BatchNotFound",
     "BatchStatus",
+    "BlockingActorRef",
+    "BlockingActorSystem",
     "Breaker",
     "BroadcastDispatcher",
     "CallNext",
@@ -302,6 +314,7 @@ __all__ = [
     "NodeStopping",
     "NotInACall",
     "OpenBatch",
+    "OutsideNode",
     "OwnedElsewhere",
     "PartitionDispatcher",
     "Percentiles",
@@ -351,7 +364,9 @@ __all__ = [
     "Workflow",
     "WorkflowCycle",
     "actor_spec",
+    "actor_system",
     "at_least",
+    "blocking_actor_system",
     "call_many",
     "constant",
     "defer_reply",

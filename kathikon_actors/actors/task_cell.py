@@ -267,6 +267,7 @@ class TaskCell(Cell):
             self._busy_since = monotonic()
             value = await actor.started()  # type: ignore[func-returns-value]
             self._note_done()
+            self._processed = 0
             if value is not None:
                 raise BadReturnValue("started", value)
         return True

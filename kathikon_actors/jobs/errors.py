@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 __all__ = [
     "AlreadyExists",
@@ -40,8 +41,18 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     return f' Did you mean "{near[0]}"?' if near else ""
 
 
+def _rebuild(kind: type[KathikonError], args: tuple[object, ...], state: dict[str, object]) -> KathikonError:
+    """Make an error again from its pickle, without its constructor, which takes data and not the sentence."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
+
 class KathikonError(Exception):
-    """Base of every error of the job queue and the node."""
+    """Base of every error of the job queue and the node. They can be pickled if their data can."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
 
 
 class InvalidJob(KathikonError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import replace
 from functools import partial
@@ -12,6 +13,7 @@ import trio
 
 from kathikon_actors import faults
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
+from kathikon_actors.node.actors import run_actors
 from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
 from kathikon_actors.node.cron_clock import CronClock
@@ -91,6 +93,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         ChildSpec("limiter", _limiter, args=(state,)),
         ChildSpec("crons", _crons, args=(state,)),
     ]
+    children.append(ChildSpec("actors", run_actors, args=(state,), type="supervisor", shutdown=math.inf))
     if state.app.children:
         children.append(supervisor_spec("children", list(state.app.children)))
     children.append(ChildSpec("telemetry", state.bus.serve))
@@ -286,6 +289,7 @@ def _crew(state: NodeState, name: str) -> Crew:
         executables=lambda: Executables(dict(state.definitions), {}, state.app.middleware),
     )
     crew.draining = state.draining
+    crew.doors = state.doors
     crew.paused = name in state.paused
     if state.gatekeeper is not None and state.gatekeeper.concerns(name):
         crew.gatekeeper = state.gatekeeper

@@ -13,6 +13,8 @@ from uuid import UUID
 
 import trio
 
+from kathikon_actors.actors.system import ActorSystem
+from kathikon_actors.actors.systems import inside
 from kathikon_actors.jobs.batch import Batch
 from kathikon_actors.jobs.build import build_record
 from kathikon_actors.jobs.composing import Answer
@@ -90,10 +92,12 @@ class NodeStatistics:
 class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedules):
     """A running node. Made by `open_node`."""
 
-    def __init__(self, state: NodeState, tree: Supervisor, insert_timeout: float) -> None:
+    _tree: Supervisor
+
+    def __init__(self, state: NodeState, insert_timeout: float) -> None:
         self._state = state
-        self._tree = tree
         self._insert_timeout = insert_timeout
+        state.system.belong_to(self)
 
     @property
     def name(self) -> str:
@@ -104,6 +108,11 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
     def supervisor(self) -> Supervisor:
         """The root of the node's supervision tree."""
         return self._tree
+
+    @property
+    def system(self) -> ActorSystem:
+        """The node's actors: `await node.system.start(Counter, name="counter")`; their snapshots are in its store."""
+        return self._state.system
 
     def tree(self) -> TreeNode:
         """Give the supervision tree as plain data."""
@@ -461,28 +470,31 @@ async def open_node(
     )
     for handler in app.telemetry:
         state.bus.subscribe(handler)
-    async with open_loop(), telemetry_of(state):
-        try:
-            async with open_supervisor(
-                node_children(state, server), strategy="rest_for_one", name=f"node {name}"
-            ) as tree:
-                node = state.node = Node(state, tree, insert_timeout)
-                _open.append(node)
-                report_supervisors(state.bus, tree)
-                state.bus.emit(NodeChanged(action="started"))
-                try:
-                    yield node
-                except trio.Cancelled:
-                    with trio.CancelScope(shield=True, deadline=trio.current_time() + shutdown_timeout + 1.0):
-                        await _drain(node, shutdown_timeout)
-                    raise
-                else:
-                    with trio.CancelScope(shield=True):
-                        await _drain(node, shutdown_timeout)
-                finally:
-                    _open.remove(node)
-        except FailedToStart as error:
-            raise _root_cause(error) from error
+    node = state.node = Node(state, insert_timeout)
+    with inside(state.system):
+        async with open_loop(), telemetry_of(state):
+            try:
+                async with open_supervisor(
+                    node_children(state, server), strategy="rest_for_one", name=f"node {name}"
+                ) as tree:
+                    node._tree = tree  # noqa: SLF001 its own half
+                    state.doors.open()
+                    _open.append(node)
+                    report_supervisors(state.bus, tree)
+                    state.bus.emit(NodeChanged(action="started"))
+                    try:
+                        yield node
+                    except trio.Cancelled:
+                        with trio.CancelScope(shield=True, deadline=trio.current_time() + shutdown_timeout + 1.0):
+                            await _drain(node, shutdown_timeout)
+                        raise
+                    else:
+                        with trio.CancelScope(shield=True):
+                            await _drain(node, shutdown_timeout)
+                    finally:
+                        _open.remove(node)
+            except FailedToStart as error:
+                raise _root_cause(error) from error
 
 
 async def _drain(node: Node, timeout: float) -> None:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from kathikon_actors.actors.system import ActorSystem
 from kathikon_actors.jobs.backoff import default_backoff, usable_delay
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.worker import WorkerDefinition
+from kathikon_actors.node.actors import JobDoors, NodeSnapshots
 from kathikon_actors.node.figures import Figures
 from kathikon_actors.node.leadership import Leadership
 from kathikon_actors.node.link import Link
@@ -65,6 +67,7 @@ class NodeState:
         figures: what this node has done lately.
         leadership: whether this node does the work that is done once for all nodes.
         crews: by queue.
+        system: the node's actors; `doors` lead there from worker processes.
         started_before: the store was open once: from then on a cut is waited out, not reported as a failed start.
         draining: nothing new is taken or started.
         node: what the program holds, once it does.
@@ -95,6 +98,8 @@ class NodeState:
         self.leadership = Leadership()
         self.figures = Figures()
         self.ids = IdSource()
+        self.system = ActorSystem(NodeSnapshots(self))
+        self.doors = JobDoors(self)
         self.table: Table | None = None
         self.membership: Membership | None = None
         self.intake: Intake | None = None
