@@ -255,7 +255,13 @@ async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = 
     """Commit."""
     link = state.link
     journal = state.journal = Journal(
-        state.the_table(), state.store, state.the_membership(), link.reopened, lambda: link.is_closed, state.bus
+        state.the_table(),
+        state.store,
+        state.the_membership(),
+        link.reopened,
+        lambda: link.is_closed,
+        state.bus,
+        snapshot_interval=state.snapshot_interval,
     )
     await journal.run(task_status=task_status)
 

@@ -278,7 +278,11 @@ class Client(Operations, StoreReports, Composition, Schedules):
             if "queue" not in new.given:
                 raise InvalidJob(new.worker, "queue", "is not given, and the worker's code is not here to name it")
             worker = NamedWorker(new.worker)
-        return build_record(new, worker, self._defaults, self._ids, _now())
+        record = build_record(new, worker, self._defaults, self._ids, _now())
+        if record.durability == "memory":
+            problem = 'is "memory", which needs a node to hold it; insert it on the node, or give "commit" here'
+            raise InvalidJob(record.worker, "durability", problem)
+        return record
 
     # -- looking ------------------------------------------------------------------------------------------------
 

@@ -51,6 +51,7 @@ from kathikon_actors.node.telemetry import Telemetry, report_supervisors, teleme
 from kathikon_actors.store.connection import open_loop
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.graph import BatchStore
+from kathikon_actors.store.journal import SNAPSHOT_INTERVAL
 from kathikon_actors.store.memory import MemoryStore
 from kathikon_actors.store.postgres import PostgresStore
 from kathikon_actors.store.protocol import Counts, Store
@@ -161,7 +162,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
     async def insert(
         self, job: object, args: Mapping[str, Any] | None = None, *, connection: object = None, **options: Any
     ) -> Job:
-        """Insert a job; it is committed when this returns.
+        """Insert a job; it is committed when this returns, unless its `durability` says otherwise.
 
         Args:
             job: `worker.new(...)`, or a worker (or its name) with `args`.
@@ -173,7 +174,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         Raises:
             UnknownWorker, UnknownQueue, UnknownOption, InvalidJob, TypeError: it does not fit; nothing was stored.
             AlreadyExists: the given id is taken.
-            QueueFull: the queue holds its `max_depth` of jobs; nothing was stored.
+            QueueFull: the queue holds its `max_depth` of jobs, or its `max_in_memory` when it is to live in memory.
             NodeStopping: the node takes no more work.
             StoreUnavailable: not committed within the node's `insert_timeout`.
 
@@ -196,6 +197,9 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
     async def insert_record(self, record: Record, *, given_id: bool) -> tuple[Record, bool]:
         """Insert what `build` has made; give the job, and whether it is a unique one that was there already."""
         table = self._state.the_table()
+        if record.durability != "commit" and table.admit(record):
+            await trio.lowlevel.checkpoint()
+            return Job.of(record)
         insert = await table.submit([record], may_conflict=given_id, timeout=self._insert_timeout)
         existing = await table.committed(insert)
         if insert.answers:
@@ -224,7 +228,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         async for new in new_jobs(jobs):
             try:
                 chunks.add(build(new, chunks.records), given_id="id" in new.given)
-            except NodeStopping:
+            except (NodeStopping, StoreUnavailable):
                 raise
             except (KathikonError, TypeError) as error:
                 chunks.refuse(error)
@@ -349,7 +353,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
 
     async def _find(self, raw: bytes) -> Record | None:
         table = self._state.table
-        record = table.records.get(raw) if table is not None else None
+        record = table.records.get(raw, table.unwritten.ended.get(raw)) if table is not None else None
         if record is not None:
             await trio.lowlevel.checkpoint()
             return record
@@ -371,7 +375,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
             jobs=len(table.records) if table is not None else 0,
             running=sum(runner.busy for crew in state.crews.values() for runner in crew.runners),
             uncommitted_inserts=table.inserts.rows if table is not None else 0,
-            uncommitted_outcomes=table.outcomes.rows if table is not None else 0,
+            uncommitted_outcomes=table.outcomes.rows + len(table.unwritten) if table is not None else 0,
             commits=journal.commits if journal is not None else 0,
             rows=journal.rows if journal is not None else 0,
             cuts=state.link.cuts,
@@ -418,6 +422,7 @@ async def open_node(
     lease: float = 30.0,
     shutdown_timeout: float = 25.0,
     insert_timeout: float = 30.0,
+    snapshot_interval: float = SNAPSHOT_INTERVAL,
 ) -> AsyncIterator[Node]:
     """Run a node round a block.
 
@@ -433,6 +438,7 @@ async def open_node(
         lease: seconds after which others may take the jobs of a node that is silent.
         shutdown_timeout: seconds that running jobs have to finish.
         insert_timeout: seconds that an insert waits for its commit.
+        snapshot_interval: seconds after which the changes of jobs with `durability="snapshot"` are written.
 
     Raises:
         BadConfiguration: the app, the name or the store URL does not fit.
@@ -449,6 +455,8 @@ async def open_node(
     """
     if not isinstance(app, App):
         raise BadConfiguration(f"open_node takes an App, not {app!r}")
+    if not snapshot_interval > 0:
+        raise BadConfiguration(f"open_node: snapshot_interval is {snapshot_interval!r}; give seconds above 0")
     name = _node_name(name)
     definitions = app.definitions()
     url = parse_store_url(store)
@@ -462,7 +470,7 @@ async def open_node(
         driver = PostgresStore(server.dsn)
     else:
         driver = PostgresStore(url.text)
-    state = NodeState(app, definitions, driver, name, lease)
+    state = NodeState(app, definitions, driver, name, lease, snapshot_interval)
     state.declared_crons = declared_rows(
         list(app.crons.values()),
         definitions,

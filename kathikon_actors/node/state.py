@@ -21,6 +21,7 @@ from kathikon_actors.node.actors import JobDoors, NodeSnapshots
 from kathikon_actors.node.figures import Figures
 from kathikon_actors.node.leadership import Leadership
 from kathikon_actors.node.link import Link
+from kathikon_actors.store.journal import SNAPSHOT_INTERVAL
 from kathikon_actors.telemetry.bus import Bus
 from kathikon_actors.telemetry.jobs import JobWatch
 
@@ -60,6 +61,7 @@ class NodeState:
         queue_keeper: applies what operators set, `None` while it is not there.
         store: the driver behind the journal; one object for the node's whole life.
         lease: seconds.
+        snapshot_interval: seconds between two writes of the jobs that are not written at once.
         declared_crons: the app's cron entries, as the store keeps them.
         bus: what happens in the node is told there; `watch` tells of the jobs.
         table: `None` until the child of that name has made it.
@@ -79,7 +81,13 @@ class NodeState:
     """
 
     def __init__(
-        self, app: App, definitions: Mapping[str, WorkerDefinition], store: Store, name: str, lease: float
+        self,
+        app: App,
+        definitions: Mapping[str, WorkerDefinition],
+        store: Store,
+        name: str,
+        lease: float,
+        snapshot_interval: float = SNAPSHOT_INTERVAL,
     ) -> None:
         self.app = app
         self.queues = dict(app.queues)
@@ -91,6 +99,7 @@ class NodeState:
         self.store = store
         self.name = name
         self.lease = lease
+        self.snapshot_interval = snapshot_interval
         self.link = Link()
         self.bus = Bus(name)
         self.declared_crons: Sequence[StoredCron] = ()

@@ -1,7 +1,7 @@
 """Inserts that a database has to decide on: unique keys, dependencies, batches; one transaction, on any connection.
 
 Everything travels as text and plain numbers, since a caller's own connection may have whatever codecs. The order in
-which rows are locked is the same everywhere (batches, keys in their order, parents by id), so that nobody waits in a
+which rows are locked is the same everywhere (batches, parents by id, keys in their order), so that nobody waits in a
 circle.
 """
 
@@ -65,6 +65,8 @@ class _Inserts:
         self._order = [record.id for record in records]
         self._left = {record.id: copy(record) for record in records}
         self._aliases: dict[bytes, bytes] = {}
+        self._live: set[bytes] = set()
+        self._ended: dict[bytes, tuple[str, str | None]] = {}
 
     async def run(
         self, store_rows: Callable[[list[Record]], Awaitable[None]], *, check_ids: bool
@@ -72,6 +74,7 @@ class _Inserts:
         if check_ids:
             await self._check_ids()
         await self._check_batches()
+        await self._hold_parents()
         await self._take_keys()
         pairs, doomed = await self._find_parents()
         await self._grow_batches()
@@ -188,8 +191,8 @@ class _Inserts:
                 extra = _extra(record)
                 parents = tuple(dict.fromkeys(self._aliases.get(parent, parent) for parent in extra.depends_on))
                 record.extra = msgspec.structs.replace(extra, depends_on=parents)
-        wanted = {parent for record in waiting for parent in _extra(record).depends_on} - self._left.keys()
-        live, ended = await self._look_up(wanted)
+            await self._look_up({parent for record in waiting for parent in _extra(record).depends_on})
+        live, ended = self._live, self._ended
         pairs, doomed = [], []
         for record in waiting:
             extra = _extra(record)
@@ -217,18 +220,20 @@ class _Inserts:
                 machine.unblock(record, record.inserted_at)
         return pairs, doomed
 
-    async def _look_up(self, wanted: set[bytes]) -> tuple[set[bytes], dict[bytes, tuple[str, str | None]]]:
-        """Give which of these jobs are live, and how the others ended."""
-        live: set[bytes] = set()
-        ended: dict[bytes, tuple[str, str | None]] = {}
+    async def _hold_parents(self) -> None:
+        """Find out how the parents are; those that are live do not end before our commit."""
+        records = (record for record in self._left.values() if record.extra is not None)
+        await self._look_up({parent for record in records for parent in _extra(record).depends_on})
+
+    async def _look_up(self, wanted: set[bytes]) -> None:
+        wanted -= self._left.keys()
         for _ in range(2):  # a job may be put back while we look
-            rest = [_text(job_id) for job_id in wanted - live - ended.keys()]
+            rest = [_text(job_id) for job_id in wanted - self._live - self._ended.keys()]
             if rest:
-                live |= {UUID(row[0]).bytes for row in await self._raw.fetch(statement("hold_parents"), rest)}
-                rest = [_text(job_id) for job_id in wanted - live]
+                self._live |= {UUID(row[0]).bytes for row in await self._raw.fetch(statement("hold_parents"), rest)}
+                rest = [_text(job_id) for job_id in wanted - self._live]
                 rows = await self._raw.fetch(statement("ended_parents"), rest)
-                ended |= {UUID(job_id).bytes: (state, result) for job_id, state, result in rows}
-        return live, ended
+                self._ended |= {UUID(job_id).bytes: (state, result) for job_id, state, result in rows}
 
 
 def _extra(record: Record) -> Extra:

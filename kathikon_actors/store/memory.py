@@ -184,6 +184,7 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
         written = [(record.fence, copy(record)) for record in records]
         for _, record in written:
             record.fence, record.dirty, record.node = record.attempt, False, membership.node
+            record.durability = "commit"
         await self._begin()
         node = self._member(membership)
         data = self.data
@@ -192,7 +193,7 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
         fenced, ended = set(), []
         for fence, record in written:
             before = owned.get(record.id)
-            if before is None or before.attempt != fence:
+            if (before is None and fence >= 0) or (before is not None and before.attempt != fence):
                 fenced.add(record.id)
             elif record.state == "available" and record.extra is not None and record.extra.begun in (1, 3):
                 if not data.graph.begin(record, before):
@@ -200,7 +201,8 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
                 elif record.extra.begun == 3:
                     data.live[record.id] = owned[record.id] = stored(record, membership.node)
             elif record.state in TERMINAL_STATES:
-                del data.live[record.id], owned[record.id]
+                if before is not None:
+                    del data.live[record.id], owned[record.id]
                 data.finished[record.id] = record
                 ended.append(record)
             else:

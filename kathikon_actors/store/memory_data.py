@@ -186,6 +186,7 @@ def stored(record: Record, node: str | None) -> Record:
     row = copy(record)
     row.fence = row.attempt
     row.dirty = False
+    row.durability = "commit"
     row.node = node
     if row.extra is not None and (row.extra.begun or row.extra.opened):
         row.extra = msgspec.structs.replace(row.extra, begun=0, opened=False)

@@ -231,6 +231,9 @@ class Store(GraphStore, LeaderStore, CommandStore, QueueStore, RetentionStore, F
         match is left untouched and reported. The caller moves `record.fence` after the commit. Each id comes once;
         the records are read before the first checkpoint.
 
+        A record whose fence is -1 has no row: it is stored as it is, owned by the node; when it has ended already,
+        among the finished ones.
+
         Raises:
             LeaseLost: nothing was stored.
         """
