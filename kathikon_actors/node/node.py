@@ -199,7 +199,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         table = self._state.the_table()
         if record.durability != "commit" and table.admit(record):
             await trio.lowlevel.checkpoint()
-            return Job.of(record)
+            return record, False
         insert = await table.submit([record], may_conflict=given_id, timeout=self._insert_timeout)
         existing = await table.committed(insert)
         if insert.answers:
