@@ -76,12 +76,6 @@ def compose(record: Record, given: dict[str, Any], default: Unique | None) -> No
         record.state = "blocked"
     if extra != _PLAIN:
         record.extra = extra
-    if record.durability != "commit" and is_composed(record):
-        # The store has to decide on it, at the insert.
-        if "durability" in given:
-            problem = f'is "{record.durability}"; a job with unique, depends_on or batch is committed: leave it out'
-            raise InvalidJob(worker, "durability", problem)
-        record.durability = "commit"
 
 
 _PLAIN: Final = Extra()
