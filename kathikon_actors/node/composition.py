@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Composition", "OpenBatch"]
 
-POLL = 0.1
-"""Seconds between two looks at a batch that is waited for."""
+POLL = (0.005, 0.2)
+"""Seconds between two looks at a batch that is waited for: the first, and the longest."""
 
 
 class OpenBatch:
@@ -48,7 +48,7 @@ class OpenBatch:
 
     async def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> InsertedMany:
         """Append any number of jobs, by chunks; as `insert_many` of a node otherwise."""
-        return await self._owner.insert_many(_children(jobs, self.id))
+        return await self._owner.insert_children(jobs, self.id)
 
     async def close(self) -> BatchStatus:
         """Take no more children: from now on the batch ends when they all have. Harmless when it is closed."""
@@ -90,6 +90,10 @@ class Composition:
     async def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> InsertedMany:
         """See `Node` and `Client`."""
         raise NotImplementedError
+
+    async def insert_children(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], batch_id: UUID) -> InsertedMany:
+        """See `OpenBatch.insert_many`."""
+        return await self.insert_many(_children(jobs, batch_id))
 
     @asynccontextmanager
     async def open_batch(
@@ -237,14 +241,16 @@ class Composition:
             ```
         """
         left = timeout
+        pause, longest = POLL
         while True:
             status = await self.batch(batch_id)
             if status.is_resolved:
                 return status
             if left <= 0:
                 raise WaitTimeout(f"of batch {batch_id}", timeout, status.state)
-            await self._sleep(min(POLL, left))
-            left -= POLL
+            await self._sleep(min(pause, left))
+            left -= pause
+            pause = min(1.5 * pause, longest)
 
     async def prune_batches(self, older_than: float, limit: int = 10_000) -> int:
         """Delete batches that were resolved longer ago than `older_than` seconds; give how many.

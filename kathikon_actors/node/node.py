@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 import trio
 
 from kathikon_actors.actors.system import ActorSystem
@@ -30,6 +31,7 @@ from kathikon_actors.jobs.errors import (
     UnknownWorker,
     WaitTimeout,
 )
+from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
@@ -219,6 +221,20 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
             StoreUnavailable: a chunk was not committed in time; chunks before are stored.
         """
         return await self.insert_records(jobs, self._build)
+
+    async def insert_children(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], batch_id: UUID) -> InsertedMany:
+        """See `OpenBatch.insert_many`."""
+        plain = Extra(batch_id=batch_id.bytes)
+
+        def build(new: object, coming: Sequence[Record]) -> Record:
+            record = self._build(new, coming)
+            extra = record.extra
+            record.extra = plain if extra is None else msgspec.structs.replace(extra, batch_id=plain.batch_id)
+            if record.durability != "commit":
+                record.durability = "commit"
+            return record
+
+        return await self.insert_records(jobs, build)
 
     async def insert_records(
         self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], build: Callable[[object, Sequence[Record]], Record]
