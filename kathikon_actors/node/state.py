@@ -18,6 +18,7 @@ from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.worker import WorkerDefinition
 from kathikon_actors.node.actors import JobDoors, NodeSnapshots
+from kathikon_actors.node.broadcaster import Announcements
 from kathikon_actors.node.figures import Figures
 from kathikon_actors.node.leadership import Leadership
 from kathikon_actors.node.link import Link
@@ -74,6 +75,7 @@ class NodeState:
         draining: nothing new is taken or started.
         node: what the program holds, once it does.
         gatekeeper: of the node's limits; made with the table.
+        announcements: jobs of broadcast queues on their way to the child `broadcaster`.
         held_until: seconds of `time.monotonic`: the lease, as this node knows it.
         doubtful: ids of rows that the store may have given to this node, its answer was lost.
         lease_lost: set when the store refused our epoch: everything that stands on it starts again.
@@ -123,6 +125,7 @@ class NodeState:
         self.joined_before = False
         self.doubtful: set[bytes] = set()
         self.gatekeeper: Gatekeeper | None = None
+        self.announcements = Announcements()
         self.held_until = math.inf
 
     def hold_from(self, begun: float) -> None:
