@@ -217,13 +217,13 @@ class OwnedElsewhere(KathikonError):
 
 
 class QueueFull(KathikonError):
-    """The queue holds as many jobs as its `max_depth` allows; nothing was stored."""
+    """The queue holds as many jobs as its `max_depth` or its `max_in_memory` allows; nothing was stored."""
 
-    def __init__(self, queue: str, depth: int, max_depth: int) -> None:
+    def __init__(self, queue: str, depth: int, max_depth: int, *, what: str = "max_depth") -> None:
         self.queue = queue
         self.depth = depth
         self.max_depth = max_depth
-        super().__init__(f'queue "{queue}" holds {depth} jobs, its max_depth is {max_depth}; insert again later')
+        super().__init__(f'queue "{queue}" holds {depth} jobs, its {what} is {max_depth}; insert again later')
 
 
 class QueuePaused(KathikonError):

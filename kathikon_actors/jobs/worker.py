@@ -17,12 +17,14 @@ from kathikon_actors.jobs.definition import (
     WorkerDefinition,
     is_tag,
 )
+from kathikon_actors.jobs.durability import Durability
 from kathikon_actors.jobs.errors import BadConfiguration, UnknownOption
 from kathikon_actors.jobs.failures import DiscardOn, RetryOn
 from kathikon_actors.jobs.limits import Limit, Rate
 from kathikon_actors.jobs.middleware import Middleware
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.sealed_record import Encrypt
 from kathikon_actors.jobs.unique import Unique
 
 __all__ = [
@@ -108,9 +110,11 @@ def worker(
     middleware: Iterable[Middleware] = (),
     on_discard: Callable[[Job], object] | None = None,
     unique: Unique | None = None,
+    encrypt: Encrypt = None,
     concurrency: Limit | None = None,
     rate_limit: Rate | None = None,
     breaker: Breaker | None = None,
+    durability: Durability | None = None,
 ) -> _Decorator: ...
 def worker(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Declare a function as a worker.
@@ -126,8 +130,9 @@ def worker(function: Callable[..., Any] | None = None, /, **options: Any) -> Any
             a backoff each; any other exception discards at once), `discard_on` (exception types that discard at
             once), `middleware` (see `kathikon_actors.jobs.middleware`), `on_discard(job)` (called in a worker process
             when the job was discarded by its own failure; what it raises is logged and changes nothing),
-            `unique` (which of its jobs count as the same), `concurrency`
-            (a `Limit`), `rate_limit` (a `Rate`), `breaker` (a `Breaker`).
+            `unique` (which of its jobs count as the same), `concurrency` (a `Limit`), `rate_limit` (a `Rate`),
+            `breaker` (a `Breaker`), `durability` (`"commit"`, `"snapshot"` or `"memory"`, default: the app's),
+            `encrypt` (its arguments, `"meta"`: its meta too; default: when the app has `encryption_keys`).
 
     Raises:
         UnknownOption: naming the nearest option.
@@ -187,12 +192,14 @@ class Worker:
     priority: ClassVar[int] = 0
     tags: ClassVar[Iterable[str]] = ()
     unique: ClassVar[Unique | None] = None
+    encrypt: ClassVar[Encrypt] = None
     retry_on: ClassVar[RetryOn] = ()
     discard_on: ClassVar[DiscardOn] = ()
     middleware: ClassVar[Iterable[Middleware]] = ()
     concurrency: ClassVar[Limit | None] = None
     rate_limit: ClassVar[Rate | None] = None
     breaker: ClassVar[Breaker | None] = None
+    durability: ClassVar[Durability | None] = None
 
     perform: Callable[..., Any | Awaitable[Any]]
     definition: ClassVar[WorkerDefinition]

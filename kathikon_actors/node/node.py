@@ -33,6 +33,7 @@ from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.retention import Retention
+from kathikon_actors.jobs.sealing import Keyring, known_keyrings
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.app import App
@@ -40,22 +41,27 @@ from kathikon_actors.node.children import node_children
 from kathikon_actors.node.chunks import CHUNK, Chunks
 from kathikon_actors.node.client import insert_on
 from kathikon_actors.node.composition import Composition
+from kathikon_actors.node.control import ControlSocket
 from kathikon_actors.node.crons import Crons, Schedules, declared_rows
 from kathikon_actors.node.listing import InsertedMany, job_of, new_jobs
 from kathikon_actors.node.manage import JobActions
 from kathikon_actors.node.operations import Operations
 from kathikon_actors.node.reporting import NodeReports
+from kathikon_actors.node.rotation import Rotation
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.node.telemetry import Telemetry, report_supervisors, telemetry_of
 from kathikon_actors.store.connection import open_loop
+from kathikon_actors.store.cron_store import CronStore
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.graph import BatchStore
+from kathikon_actors.store.journal import SNAPSHOT_INTERVAL
 from kathikon_actors.store.memory import MemoryStore
 from kathikon_actors.store.postgres import PostgresStore
 from kathikon_actors.store.protocol import Counts, Store
+from kathikon_actors.store.rotating import SealedStore
 from kathikon_actors.store.urls import parse_store_url
 from kathikon_actors.telemetry.events import NodeChanged
-from supervisors import FailedToStart, Supervisor, TreeNode, open_supervisor
+from supervisors import ChildSpec, FailedToStart, Supervisor, TreeNode, open_supervisor
 
 __all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node", "open_nodes"]
 
@@ -88,7 +94,7 @@ class NodeStatistics:
     degraded: tuple[str, ...] = ()
 
 
-class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedules):
+class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedules, Rotation):
     """A running node. Made by `open_node`."""
 
     _tree: Supervisor
@@ -130,7 +136,17 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
             await node.crons.pause("nightly")
             ```
         """
-        return Crons(lambda: self._state.store.crons, self._build, self._ids_and_now)
+        return Crons(lambda: self._state.store.crons, self._build, self._ids_and_now, self._state.app.keyring)
+
+    def _encrypts(self, worker: str | None) -> bool:
+        if self._state.app.keyring is None:
+            return False
+        definition = None if worker is None else self._state.definitions.get(worker)
+        return definition is None or definition.encrypt is not False
+
+    def _rotating(self) -> tuple[Keyring | None, SealedStore, CronStore]:
+        store = self._state.store
+        return self._state.app.keyring, store.sealed, store.crons
 
     def _operator(self) -> Store:
         return self._state.store
@@ -160,7 +176,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
     async def insert(
         self, job: object, args: Mapping[str, Any] | None = None, *, connection: object = None, **options: Any
     ) -> Job:
-        """Insert a job; it is committed when this returns.
+        """Insert a job; it is committed when this returns, unless its `durability` says otherwise.
 
         Args:
             job: `worker.new(...)`, or a worker (or its name) with `args`.
@@ -172,7 +188,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         Raises:
             UnknownWorker, UnknownQueue, UnknownOption, InvalidJob, TypeError: it does not fit; nothing was stored.
             AlreadyExists: the given id is taken.
-            QueueFull: the queue holds its `max_depth` of jobs; nothing was stored.
+            QueueFull: the queue holds its `max_depth` of jobs, or its `max_in_memory` when it is to live in memory.
             NodeStopping: the node takes no more work.
             StoreUnavailable: not committed within the node's `insert_timeout`.
 
@@ -190,6 +206,9 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
             return await insert_on(connection, record, on_trio=True)
         given_id = "id" in options or (isinstance(job, NewJob) and "id" in job.given)
         table = self._state.the_table()
+        if record.durability != "commit" and table.admit(record):
+            await trio.lowlevel.checkpoint()
+            return Job.of(record)
         insert = await table.submit([record], may_conflict=given_id, timeout=self._insert_timeout)
         existing = await table.committed(insert)
         if insert.answers:
@@ -212,7 +231,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         async for new in new_jobs(jobs):
             try:
                 chunks.add(self._build(new, chunks.records), given_id="id" in new.given)
-            except NodeStopping:
+            except (NodeStopping, StoreUnavailable):
                 raise
             except (KathikonError, TypeError) as error:
                 chunks.refuse(error)
@@ -321,7 +340,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
 
     async def _find(self, raw: bytes) -> Record | None:
         table = self._state.table
-        record = table.records.get(raw) if table is not None else None
+        record = table.records.get(raw, table.unwritten.ended.get(raw)) if table is not None else None
         if record is not None:
             await trio.lowlevel.checkpoint()
             return record
@@ -330,6 +349,11 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
     async def counts(self) -> Sequence[Counts]:
         """Count jobs by queue and state, finished ones included, as committed."""
         return await self._state.store.counts()
+
+    def worker_queues(self) -> dict[str, str]:
+        """Give the queue of each worker's jobs, where an insert names no other, by the workers' names."""
+        state = self._state
+        return {name: worker.queue or state.defaults.queue for name, worker in state.definitions.items()}
 
     def worker_pids(self) -> dict[str, Sequence[int]]:
         """Give the process ids of the worker processes by queue."""
@@ -343,7 +367,7 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
             jobs=len(table.records) if table is not None else 0,
             running=sum(runner.busy for crew in state.crews.values() for runner in crew.runners),
             uncommitted_inserts=table.inserts.rows if table is not None else 0,
-            uncommitted_outcomes=table.outcomes.rows if table is not None else 0,
+            uncommitted_outcomes=table.outcomes.rows + len(table.unwritten) if table is not None else 0,
             commits=journal.commits if journal is not None else 0,
             rows=journal.rows if journal is not None else 0,
             cuts=state.link.cuts,
@@ -390,6 +414,7 @@ async def open_node(
     lease: float = 30.0,
     shutdown_timeout: float = 25.0,
     insert_timeout: float = 30.0,
+    snapshot_interval: float = SNAPSHOT_INTERVAL,
 ) -> AsyncIterator[Node]:
     """Run a node round a block.
 
@@ -405,6 +430,7 @@ async def open_node(
         lease: seconds after which others may take the jobs of a node that is silent.
         shutdown_timeout: seconds that running jobs have to finish.
         insert_timeout: seconds that an insert waits for its commit.
+        snapshot_interval: seconds after which the changes of jobs with `durability="snapshot"` are written.
 
     Raises:
         BadConfiguration: the app, the name or the store URL does not fit.
@@ -421,6 +447,8 @@ async def open_node(
     """
     if not isinstance(app, App):
         raise BadConfiguration(f"open_node takes an App, not {app!r}")
+    if not snapshot_interval > 0:
+        raise BadConfiguration(f"open_node: snapshot_interval is {snapshot_interval!r}; give seconds above 0")
     name = _node_name(name)
     definitions = app.definitions()
     url = parse_store_url(store)
@@ -434,22 +462,25 @@ async def open_node(
         driver = PostgresStore(server.dsn)
     else:
         driver = PostgresStore(url.text)
-    state = NodeState(app, definitions, driver, name, lease)
+    state = NodeState(app, definitions, driver, name, lease, snapshot_interval)
     state.declared_crons = declared_rows(
         list(app.crons.values()),
         definitions,
         lambda new: build_record(new, definitions[new.worker], app.defaults, state.ids, 0),
+        app.keyring,
     )
     for handler in app.telemetry:
         state.bus.subscribe(handler)
     node = Node(state, insert_timeout)
-    with inside(state.system):
+    with known_keyrings(app.keyring), inside(state.system):
         async with open_loop(), telemetry_of(state):
             try:
-                async with open_supervisor(
-                    node_children(state, server), strategy="rest_for_one", name=f"node {name}"
-                ) as tree:
+                running: list[Node] = []
+                control = ControlSocket(url, name, lambda: running[0] if running else None)
+                children = [*node_children(state, server), ChildSpec("control", control.run)]
+                async with open_supervisor(children, strategy="rest_for_one", name=f"node {name}") as tree:
                     node._tree = tree  # noqa: SLF001 its own half
+                    running.append(node)
                     state.doors.open()
                     _open.append(node)
                     report_supervisors(state.bus, tree)

@@ -18,9 +18,11 @@ from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.worker import WorkerDefinition
 from kathikon_actors.node.actors import JobDoors, NodeSnapshots
+from kathikon_actors.node.broadcaster import Announcements
 from kathikon_actors.node.figures import Figures
 from kathikon_actors.node.leadership import Leadership
 from kathikon_actors.node.link import Link
+from kathikon_actors.store.journal import SNAPSHOT_INTERVAL
 from kathikon_actors.telemetry.bus import Bus
 from kathikon_actors.telemetry.jobs import JobWatch
 
@@ -59,6 +61,7 @@ class NodeState:
         queue_keeper: applies what operators set, `None` while it is not there.
         store: the driver behind the journal; one object for the node's whole life.
         lease: seconds.
+        snapshot_interval: seconds between two writes of the jobs that are not written at once.
         declared_crons: the app's cron entries, as the store keeps them.
         bus: what happens in the node is told there; `watch` tells of the jobs.
         table: `None` until the child of that name has made it.
@@ -70,6 +73,7 @@ class NodeState:
         started_before: the store was open once: from then on a cut is waited out, not reported as a failed start.
         draining: nothing new is taken or started.
         gatekeeper: of the node's limits; made with the table.
+        announcements: jobs of broadcast queues on their way to the child `broadcaster`.
         held_until: seconds of `time.monotonic`: the lease, as this node knows it.
         doubtful: ids of rows that the store may have given to this node, its answer was lost.
         lease_lost: set when the store refused our epoch: everything that stands on it starts again.
@@ -77,7 +81,13 @@ class NodeState:
     """
 
     def __init__(
-        self, app: App, definitions: Mapping[str, WorkerDefinition], store: Store, name: str, lease: float
+        self,
+        app: App,
+        definitions: Mapping[str, WorkerDefinition],
+        store: Store,
+        name: str,
+        lease: float,
+        snapshot_interval: float = SNAPSHOT_INTERVAL,
     ) -> None:
         self.app = app
         self.queues = dict(app.queues)
@@ -89,6 +99,7 @@ class NodeState:
         self.store = store
         self.name = name
         self.lease = lease
+        self.snapshot_interval = snapshot_interval
         self.link = Link()
         self.bus = Bus(name)
         self.declared_crons: Sequence[StoredCron] = ()
@@ -111,6 +122,7 @@ class NodeState:
         self.joined_before = False
         self.doubtful: set[bytes] = set()
         self.gatekeeper: Gatekeeper | None = None
+        self.announcements = Announcements()
         self.held_until = math.inf
 
     def hold_from(self, begun: float) -> None:

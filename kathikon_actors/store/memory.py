@@ -31,6 +31,8 @@ from kathikon_actors.store.memory_data import MemoryData, MemoryNode, stored, wa
 from kathikon_actors.store.memory_figures import MemoryFigures
 from kathikon_actors.store.memory_queues import MemoryQueues
 from kathikon_actors.store.memory_retention import MemoryRetention
+from kathikon_actors.store.memory_sealed import MemorySealed
+from kathikon_actors.store.memorybroadcasts import MemoryBroadcasts
 from kathikon_actors.store.memorylimits import MemoryLimits
 from kathikon_actors.store.protocol import (
     CLAIMABLE_STATES,
@@ -68,6 +70,7 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
     def __init__(self, data: MemoryData | None = None) -> None:
         self.data = MemoryData() if data is None else data
         self._open = False
+        self.broadcasts = MemoryBroadcasts(self.data, self._begin, self._member)
         self.limits = MemoryLimits(self.data, self._begin, self._member)
         self.snapshots = MemorySnapshotStore(self.data, self._begin)
 
@@ -184,6 +187,7 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
         written = [(record.fence, copy(record)) for record in records]
         for _, record in written:
             record.fence, record.dirty, record.node = record.attempt, False, membership.node
+            record.durability = "commit"
         await self._begin()
         node = self._member(membership)
         data = self.data
@@ -192,7 +196,7 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
         fenced, ended = set(), []
         for fence, record in written:
             before = owned.get(record.id)
-            if before is None or before.attempt != fence:
+            if (before is None and fence >= 0) or (before is not None and before.attempt != fence):
                 fenced.add(record.id)
             elif record.state == "available" and record.extra is not None and record.extra.begun in (1, 3):
                 if not data.graph.begin(record, before):
@@ -200,7 +204,8 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
                 elif record.extra.begun == 3:
                     data.live[record.id] = owned[record.id] = stored(record, membership.node)
             elif record.state in TERMINAL_STATES:
-                del data.live[record.id], owned[record.id]
+                if before is not None:
+                    del data.live[record.id], owned[record.id]
                 data.finished[record.id] = record
                 ended.append(record)
             else:
@@ -255,7 +260,7 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
         owned = self.data.owned[self._member(membership).node_id]
         left = set()
         for job_id in ids:
-            record = owned.pop(job_id, None)
+            record = owned.pop(job_id, None) if job_id not in self.data.broadcasts.jobs else None
             if record is not None:
                 record.node = None
                 self.data.owned[None][job_id] = record
@@ -302,8 +307,10 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
         row = self.data.nodes[dead.node]
         if row.epoch != dead.epoch:
             return []
-        rows = self.data.owned[row.node_id]
-        page = heapq.nsmallest(limit, (job_id for job_id in rows if after is None or job_id > after))
+        rows, kept = self.data.owned[row.node_id], self.data.broadcasts.jobs
+        page = heapq.nsmallest(
+            limit, (job_id for job_id in rows if job_id not in kept and (after is None or job_id > after))
+        )
         taken = []
         for job_id in page:
             record = rows.pop(job_id)
@@ -324,6 +331,11 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
         changed = self.data.apply(job_id, change, membership=membership, queues=queues)
         self._hand_out()
         return changed
+
+    @property
+    def sealed(self) -> MemorySealed:
+        """See `Store.sealed`."""
+        return MemorySealed(self._all, self._begin)
 
     @property
     def crons(self) -> MemoryCrons:

@@ -16,12 +16,13 @@ import msgspec
 import trio
 
 from kathikon_actors.jobs.composing import is_composed
-from kathikon_actors.jobs.errors import StoreUnavailable
+from kathikon_actors.jobs.errors import QueueFull, StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import DUE_STATES, TERMINAL_STATES
 from kathikon_actors.store.border import Border
 from kathikon_actors.store.lane_queue import Insert, LaneQueue
 from kathikon_actors.store.mourners import Mourners
+from kathikon_actors.store.unwritten import Unwritten
 
 __all__ = ["Table"]
 
@@ -71,6 +72,7 @@ class Table:
         self.closed = False
         self.inserts: LaneQueue[Insert] = LaneQueue(lambda insert: len(insert.records))
         self.outcomes: LaneQueue[Record] = LaneQueue()
+        self.unwritten = Unwritten(self.outcomes)
         self._producers: dict[str, Callable[[list[Record]], None]] = {}
         self._scheduler: Callable[[Record], None] | None = None
         self._waiters: dict[bytes, list[_Waiter]] = {}
@@ -204,13 +206,52 @@ class Table:
         moved = []
         outcomes = self.outcomes
         for record in records:
-            if not record.dirty:
+            if record.durability != "commit":
+                self._changed_unwritten(record)
+            elif not record.dirty:
                 record.dirty = True
                 outcomes.add(record, 1)
             if record.state not in TERMINAL_STATES:
                 moved.append(record)
         if moved:
             self.route(moved)
+
+    def _changed_unwritten(self, record: Record) -> None:
+        """A job that is written later or never has changed: who waits for it is told at once."""
+        if record.durability == "snapshot":
+            if not record.dirty:
+                record.dirty = True
+                self.unwritten.note(record)
+        elif record.state in TERMINAL_STATES and self.records.get(record.id) is record:
+            self._forget(record)
+            self.unwritten.remember(record)
+        self._resolve(record, lost=False)
+
+    def admit(self, record: Record, *, is_new: bool = True) -> bool:
+        """Take in a job that is written later or never, and begin with it.
+
+        Gives `False` when memory holds as many as it may; a snapshot job is then submitted like any other.
+
+        Raises:
+            QueueFull: it is to live in memory, and there is no room.
+            StoreUnavailable: the node is starting again.
+        """
+        if self.closed:
+            raise StoreUnavailable("the node has lost its table and is starting again; insert again in a moment")
+        border = self.borders.get(record.queue)
+        if border is not None and not border.admits(record):
+            if record.durability == "memory":
+                raise QueueFull(record.queue, border.held, border.limit, what="max_in_memory")
+            record.durability = "commit"
+            return False
+        if is_new and self.on_stored is not None:
+            self.on_stored([record])
+        self._count([record], 1)
+        self._take_in([record])
+        if record.durability == "snapshot":
+            record.dirty = True
+            self.unwritten.note(record)
+        return True
 
     def may_start(self, record: Record) -> bool:
         """Tell whether a job that comes up for its start may start; a guarded one is committed first, and comes again.
@@ -370,10 +411,10 @@ class Table:
         Returns:
             The record, or `None` when the job is not here (any more): ask the store.
         """
-        record = self.records.get(job_id)
-        if record is None:
+        record = self.records.get(job_id, self.unwritten.ended.get(job_id))
+        if record is None or record.durability != "commit":
             await trio.lowlevel.checkpoint()
-            return None
+            return record
         return await self._wait(job_id, ended=False)
 
     def forget(self, job_id: bytes) -> None:
@@ -386,9 +427,10 @@ class Table:
         Returns:
             The record, or `None` when the job is not here (any more): ask the store.
         """
-        if job_id not in self.records:
+        record = self.records.get(job_id)
+        if record is None or (record.durability != "commit" and record.state in TERMINAL_STATES):
             await trio.lowlevel.checkpoint()
-            return self._completed.get(job_id)
+            return record or self._completed.get(job_id) or self.unwritten.ended.get(job_id)
         return await self._wait(job_id, ended=True)
 
     async def _wait(self, job_id: bytes, *, ended: bool) -> Record | None:
