@@ -269,7 +269,10 @@ async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = 
 
 async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the fork server."""
-    zygote = state.zygote = await Zygote.start(list(state.definitions.values()), middleware=state.app.middleware)
+    keys = () if state.app.keyring is None else state.app.keyring.raw
+    zygote = state.zygote = await Zygote.start(
+        list(state.definitions.values()), middleware=state.app.middleware, keys=keys
+    )
     zygote.hold(state.held_until)
     try:
         task_status.started(zygote.pid)
@@ -288,7 +291,7 @@ def _crew(state: NodeState, name: str) -> Crew:
         state.kind_of,
         state.backoff,
         bus=state.bus,
-        executables=lambda: Executables(dict(state.definitions), {}, state.app.middleware),
+        executables=lambda: Executables(dict(state.definitions), {}, state.app.middleware, state.app.keyring),
     )
     crew.draining = state.draining
     crew.doors = state.doors
