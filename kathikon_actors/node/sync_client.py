@@ -25,6 +25,7 @@ from kathikon_actors.node.listing import InsertedMany
 from kathikon_actors.node.operations import ChangedMany
 from kathikon_actors.node.queue_operations import QueueStatus
 from kathikon_actors.node.report import Health, Report
+from kathikon_actors.node.sync_composition import SyncComposition
 from kathikon_actors.store.figures import KnownNode
 from kathikon_actors.store.protocol import Counts
 from kathikon_actors.store.retaining import Pruned
@@ -34,7 +35,7 @@ __all__ = ["SyncClient"]
 T = TypeVar("T")
 
 
-class SyncClient:
+class SyncClient(SyncComposition):
     """`Client` without `await`: the same names, arguments and errors. Safe to share between threads.
 
     It connects when it is first used, and again in a process that was forked from the one that made it. Its own
