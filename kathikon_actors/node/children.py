@@ -18,6 +18,7 @@ from kathikon_actors.node.broadcaster import Announcements, Broadcaster
 from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
 from kathikon_actors.node.cron_clock import CronClock
+from kathikon_actors.node.inside import Inside
 from kathikon_actors.node.intake import Intake
 from kathikon_actors.node.limiter import Limiter
 from kathikon_actors.node.manage import take_up_doubtful
@@ -71,6 +72,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
     ]
     children = [
         supervisor_spec("store", store, strategy="rest_for_one"),
+        ChildSpec("inside", _inside, args=(state,)),
         ChildSpec("zygote", _zygote, args=(state,)),
         _queues_spec(state),
         ChildSpec("mourners", _mourners, args=(state,)),
@@ -108,9 +110,7 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
     table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
     state.announcements = Announcements()
-    state.gatekeeper = Gatekeeper(state.queues, state.definitions)
-    if state.gatekeeper is not None:
-        state.gatekeeper.bus = state.bus
+    state.gatekeeper = Gatekeeper(state.queues, state.definitions, bus=state.bus)
     state.lease_lost = trio.Event()
     try:
         task_status.started()
@@ -267,6 +267,11 @@ async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = 
         snapshot_interval=state.snapshot_interval,
     )
     await journal.run(task_status=task_status)
+
+
+async def _inside(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Serve what running jobs ask."""
+    await Inside(state).run(task_status=task_status)
 
 
 async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from kathikon_actors.jobs.breaker import Breaker, Circuit
+from kathikon_actors.jobs.breaker import Breaker, Circuit, CircuitState
 from kathikon_actors.jobs.gcra import NS, Pacing, Slots
 
 if TYPE_CHECKING:
@@ -38,32 +38,30 @@ class Gate:
 
     Attributes:
         name: of the limit, in the store.
+        worker: whose limit it is; `None` for a queue's.
+        kind: `concurrency`, `rate` or `breaker`.
         key: empty when the limit is one for all jobs.
         heaps: producers' heaps in which jobs wait for it.
         woken: jobs that were sent back to their heap because there is room, and that have not come here since.
         wants: it has something to ask the store.
         touched: when it last let a job pass, or was last given something.
         counts_runs: it is told when a run ends.
-        kind: what sort of limit it is, for people.
     """
 
     counts_runs: ClassVar[bool] = True
-    kind: ClassVar[str] = "limit"
 
-    __slots__ = ("heaps", "key", "name", "touched", "wants", "woken")
+    kind: ClassVar[str] = ""
+
+    __slots__ = ("heaps", "key", "name", "touched", "wants", "woken", "worker")
 
     def __init__(self, name: str, key: str, now: float) -> None:
         self.name = name
         self.key = key
+        self.worker: str | None = None
         self.heaps: dict[LimitedHeap, None] = {}
         self.woken = 0
         self.wants = False
         self.touched = now
-
-    @property
-    def state(self) -> str:
-        """`closed`, `open` or `half open`, of a breaker."""
-        return ""
 
     @property
     def waiting(self) -> int:
@@ -337,20 +335,20 @@ class _Batch:
 
 
 class CircuitGate(Gate):
-    """The circuit breaker of a worker."""
+    """The circuit breaker of a worker.
+
+    Attributes:
+        told: its state as it was last told.
+    """
 
     kind = "breaker"
 
-    __slots__ = ("circuit",)
+    __slots__ = ("circuit", "told")
 
     def __init__(self, name: str, now: float, declared: Breaker) -> None:
         super().__init__(name, "", now)
         self.circuit = Circuit(declared)
-
-    @property
-    def state(self) -> str:
-        """See `Gate`."""
-        return self.circuit.state
+        self.told: CircuitState = "closed"
 
     def room(self, now: float) -> int:
         """See `Gate`."""
