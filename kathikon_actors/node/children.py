@@ -6,7 +6,7 @@ import logging
 import time
 from dataclasses import replace
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import trio
 
@@ -22,12 +22,13 @@ from kathikon_actors.node.mourning import Wake
 from kathikon_actors.node.pruner import Pruner
 from kathikon_actors.node.queue_keeper import QueueKeeper, load_queues
 from kathikon_actors.node.rescuer import Rescuer
-from kathikon_actors.node.scheduler import Scheduler
+from kathikon_actors.node.scheduler import LONGEST_SLEEP, Scheduler
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.processes.execution import Executables
 from kathikon_actors.processes.handle import Zygote
 from kathikon_actors.queue.crew import Crew
 from kathikon_actors.queue.gatekeeper import gatekeeper_of
+from kathikon_actors.queue.one_loop import LoopZygote
 from kathikon_actors.queue.tree import queue_spec
 from kathikon_actors.store.border import Border
 from kathikon_actors.store.embedded import EmbeddedServer
@@ -103,7 +104,7 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
     try:
         task_status.started()
         while not state.lease_lost.is_set():
-            with trio.move_on_after(EXPIRE_EVERY):
+            with trio.move_on_after(state.backstop(EXPIRE_EVERY)):
                 await state.lease_lost.wait()
             table.expire(trio.current_time())
         lost = state.the_membership()
@@ -253,6 +254,11 @@ async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = 
 
 async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the fork server."""
+    if state.one_loop:
+        stand_in = LoopZygote(Executables(dict(state.definitions), {}, state.app.middleware))
+        state.zygote = cast("Zygote", stand_in)
+        task_status.started(stand_in.pid)
+        await stand_in.serve()
     zygote = state.zygote = await Zygote.start(list(state.definitions.values()), middleware=state.app.middleware)
     zygote.hold(state.held_until)
     try:
@@ -273,6 +279,8 @@ def _crew(state: NodeState, name: str) -> Crew:
         state.backoff,
         bus=state.bus,
         executables=lambda: Executables(dict(state.definitions), {}, state.app.middleware),
+        monotonic=state.monotonic,
+        takes_plain=state.one_loop,
     )
     crew.draining = state.draining
     crew.paused = name in state.paused
@@ -290,7 +298,7 @@ async def _mourners(state: NodeState, *, task_status: trio.TaskStatus[None] = tr
 
 async def _scheduler(state: NodeState, *, task_status: trio.TaskStatus[Scheduler] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the timer of due jobs."""
-    await Scheduler(state.the_table(), state.clock).run(task_status=task_status)
+    await Scheduler(state.the_table(), state.clock, state.backstop(LONGEST_SLEEP)).run(task_status=task_status)
 
 
 async def _crons(state: NodeState, *, task_status: trio.TaskStatus[CronClock] = trio.TASK_STATUS_IGNORED) -> None:

@@ -54,7 +54,7 @@ from kathikon_actors.store.urls import parse_store_url
 from kathikon_actors.telemetry.events import NodeChanged
 from supervisors import FailedToStart, Supervisor, TreeNode, open_supervisor
 
-__all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node", "open_nodes"]
+__all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node", "open_nodes", "run_node"]
 
 logger = logging.getLogger(__name__)
 
@@ -246,7 +246,7 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Sche
         if definition is None:
             raise UnknownWorker(new.worker, state.definitions)
         record = build_record(new, definition, state.defaults, state.ids, state.clock())
-        refusal = state.queues[record.queue].refusal(record.worker, is_async=definition.is_async)
+        refusal = state.queues[record.queue].refusal(record.worker, is_async=definition.is_async or state.one_loop)
         if refusal is not None:
             raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
         record.node = state.name
@@ -419,6 +419,16 @@ async def open_node(
     else:
         driver = PostgresStore(url.text)
     state = NodeState(app, definitions, driver, name, lease)
+    async with run_node(state, server, shutdown_timeout=shutdown_timeout, insert_timeout=insert_timeout) as node:
+        yield node
+
+
+@asynccontextmanager
+async def run_node(
+    state: NodeState, server: EmbeddedServer | None = None, *, shutdown_timeout: float, insert_timeout: float
+) -> AsyncIterator[Node]:
+    """Run a node whose parts are chosen already; see `open_node`."""
+    app, definitions, name = state.app, state.definitions, state.name
     state.declared_crons = declared_rows(
         list(app.crons.values()),
         definitions,
