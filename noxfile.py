@@ -33,10 +33,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Mypy --strict and basedpyright."""
+    """Mypy --strict and basedpyright, and that they find planted errors."""
     session.install("-e", ".[cli,embedded,test,lint]")
     session.run("mypy")
     session.run("basedpyright", "--pythonpath", str(Path(session.bin) / "python"))
+    session.run("python", "-m", "pytest", "-q", "tests/typing")
 
 
 @nox.session

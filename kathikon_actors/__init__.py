@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kathikon_actors.actors.actor import Actor
+    from kathikon_actors.actors.blocking import BlockingActorRef, BlockingActorSystem, blocking_actor_system
     from kathikon_actors.actors.errors import (
         ActorDied,
         ActorError,
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
         UnknownMessage,
         Unpicklable,
     )
+    from kathikon_actors.actors.job_system import actor_system
     from kathikon_actors.actors.mailbox import Mailbox
     from kathikon_actors.actors.many import CallResults, call_many
     from kathikon_actors.actors.messages import Down, ExitSignal, Timeout
     from kathikon_actors.actors.monitor import Monitor
+    from kathikon_actors.actors.node_door import OutsideNode
     from kathikon_actors.actors.ref import ActorRef
     from kathikon_actors.actors.replies import ReplyTo, defer_reply
     from kathikon_actors.actors.snapshots.keeper import NoSnapshotMethods
@@ -97,10 +100,20 @@ if TYPE_CHECKING:
     from kathikon_actors.node.node import Node, open_node
     from kathikon_actors.node.operations import ChangedMany
     from kathikon_actors.node.queue_operations import QueueStatus
+    from kathikon_actors.node.report import Health, Percentiles, QueueReport, Report, WorkerReport
     from kathikon_actors.node.sync_client import SyncClient
+    from kathikon_actors.store.figures import KnownNode
     from kathikon_actors.store.retaining import Pruned
 
 _HOMES = {
+    "store.figures": ("KnownNode",),
+    "node.report": (
+        "Health",
+        "Percentiles",
+        "QueueReport",
+        "Report",
+        "WorkerReport",
+    ),
     "store.retaining": ("Pruned",),
     "jobs.retention": ("Retention",),
     "node.queue_operations": ("QueueStatus",),
@@ -169,6 +182,13 @@ _HOMES = {
     "actors.stages.messages": ("Subscription",),
     "actors.stages.producer": ("Producer",),
     "actors.stages.producer_consumer": ("ProducerConsumer",),
+    "actors.blocking": (
+        "BlockingActorRef",
+        "BlockingActorSystem",
+        "blocking_actor_system",
+    ),
+    "actors.job_system": ("actor_system",),
+    "actors.node_door": ("OutsideNode",),
     "actors.spec": ("actor_spec",),
     "actors.statistics": ("ActorStatistics",),
     "actors.subtree": ("Subtree", "subtree_spec"),
@@ -243,6 +263,8 @@ __all__ = [
     "BatchClosed",
     "BatchNotFound",
     "BatchStatus",
+    "BlockingActorRef",
+    "BlockingActorSystem",
     "Breaker",
     "BroadcastDispatcher",
     "CallNext",
@@ -267,12 +289,14 @@ __all__ = [
     "ExitSignal",
     "Fail",
     "Filter",
+    "Health",
     "InsertedMany",
     "InvalidJob",
     "InvalidState",
     "Job",
     "JobNotFound",
     "KathikonError",
+    "KnownNode",
     "LeaseLost",
     "Limit",
     "Mailbox",
@@ -290,8 +314,10 @@ __all__ = [
     "NodeStopping",
     "NotInACall",
     "OpenBatch",
+    "OutsideNode",
     "OwnedElsewhere",
     "PartitionDispatcher",
+    "Percentiles",
     "ProcessDied",
     "Producer",
     "ProducerConsumer",
@@ -299,11 +325,13 @@ __all__ = [
     "Queue",
     "QueueFull",
     "QueuePaused",
+    "QueueReport",
     "QueueStatus",
     "QueueTimeout",
     "Rate",
     "RemoteError",
     "ReplyTo",
+    "Report",
     "Retention",
     "Retry",
     "Snapshot",
@@ -332,10 +360,13 @@ __all__ = [
     "WaitTimeout",
     "Worker",
     "WorkerFunction",
+    "WorkerReport",
     "Workflow",
     "WorkflowCycle",
     "actor_spec",
+    "actor_system",
     "at_least",
+    "blocking_actor_system",
     "call_many",
     "constant",
     "defer_reply",

@@ -58,6 +58,8 @@ async def latency_rows(setup: Setup) -> list[Row]:
         p50, p99 = percentiles(await idle(node, setup.samples))
         say(f"latency at {PER_SECOND:,} jobs/s")
         busy50, busy99 = percentiles(await arriving(node, setup.dsn, setup.seconds))
+        say("latency in memory")
+        memory50, memory99 = percentiles(await idle(node, setup.samples, durability="memory"))
     commit = setup.floor.commit_ms
 
     def late(figure: str, value: float, goal: float | None) -> Row:
@@ -68,4 +70,6 @@ async def latency_rows(setup: Setup) -> list[Row]:
         late("idle, p99", p99, 10),
         late(f"{PER_SECOND:,} jobs/s, p50", busy50, None),
         late(f"{PER_SECOND:,} jobs/s, p99", busy99, 20),
+        late('durability="memory", p50', memory50, 0.5),
+        late('durability="memory", p99', memory99, None),
     ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from kathikon_actors.actors.actor import Actor
 from kathikon_actors.actors.cell import Cell, current_cell, link_cells, nobody, unlink_cells
 from kathikon_actors.actors.codec import dump, dump_reason, load, load_error
+from kathikon_actors.actors.errors import ActorError
 from kathikon_actors.actors.node_door import JobInserter, RemoteNode
 from kathikon_actors.actors.ref import ActorRef
 from kathikon_actors.actors.remote_cell import RemoteCell
@@ -91,11 +92,11 @@ class ChildSystem(ActorSystem):
     @property
     def supervisor(self) -> DynamicSupervisor:
         """There is none here: what `start` starts lives in the node."""
-        raise NotImplementedError("the supervisor of the system's actors is in the node's process")
+        raise ActorError("the supervisor of the system's actors is in the node's process, out of reach from here")
 
     @property
     def node(self) -> JobInserter:
-        """The node, for inserting jobs; it says `NoNode` if there is none."""
+        """The node, for inserting jobs; it says `OutsideNode` if there is none."""
         return RemoteNode(self)
 
     # Asking the node.

@@ -114,7 +114,10 @@ def load_reason(payload: Payload) -> ExitReason:
     if kind == _CRASH:
         return Crash(load_error(payload[1]))
     if kind == _SHUTDOWN:
-        return Shutdown(load(payload[1]))
+        try:
+            return Shutdown(load(payload[1]))
+        except Exception as error:  # a detail whose class is not here
+            return Shutdown(f"a detail that cannot be read here ({type(error).__name__}: {error})")
     return Killed() if kind == _KILLED else Normal()
 
 

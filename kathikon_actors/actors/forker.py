@@ -28,7 +28,6 @@ class Forker:
     def __init__(self, nursery: trio.Nursery, zygote: Zygote | None, preload: Sequence[str]) -> None:
         self._nursery = nursery
         self._zygote = zygote
-        self._own = zygote is None
         self._preload = tuple(preload)
         self._lock = trio.Lock()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -76,15 +77,15 @@ class Host(Door):
             self._nursery.cancel_scope.cancel()
         return status
 
-    def close(self) -> None:
-        """Let go of everything that belonged to the process."""
+    def close(self, reason: ExitReason) -> None:
+        """Let go of everything that belonged to the process, which ended with `reason`."""
         self.wire.open = False
         self._process.close()
         for withdraw in self.watching.values():
             withdraw()
         self.watching.clear()
         for cell in list(self._inner.values()):
-            cell.finish(Killed())
+            cell.finish(reason)
 
     def own(self, kind: int, message: Message) -> None:
         """Act on what only the node is told."""
@@ -151,20 +152,24 @@ async def run_host(
     cell.process = process
     host = Host(system, cell, process, on_up)
     on_host(host)
+    reason: ExitReason = Killed()
     try:
         with on_stop_request(partial(cell.stop, Shutdown())):
             status = await host.run()
+        reason = host.reason or _reason_of(status)
     finally:
         process.kill()
         with trio.CancelScope(shield=True), trio.move_on_after(_LEAVING):
             await process.ended()
-        host.close()
-    reason = host.reason
-    if reason is None:
-        if status.signal == 9 and not status.out_of_memory:
-            raise Exit(Killed())
-        raise ProcessDied(status)
+        host.close(reason)
     if isinstance(reason, Crash):
         raise reason.exception
     if not isinstance(reason, Normal):
         raise Exit(reason)
+
+
+def _reason_of(status: ExitStatus) -> ExitReason:
+    """Say how a process ended that did not say it itself."""
+    if status.signal == signal.SIGKILL and not status.out_of_memory:
+        return Killed()
+    return Crash(ProcessDied(status))

@@ -26,8 +26,8 @@ class CallResults(Generic[R]):
     """What `call_many` gives.
 
     Attributes:
-        replies: the results of those that answered.
-        failed: why the others did not.
+        replies: the results of those that answered, in the order of `refs`.
+        failed: why the others did not, in that order too.
     """
 
     replies: dict[ActorRef[Any], R] = field(default_factory=dict)
@@ -76,15 +76,20 @@ async def call_many(  # type: ignore[misc] # a method's own `timeout` parameter 
         totals = await call_many(counters, Counter.add, 1)
         print(sum(totals.replies.values()), totals.failed)
     """
-    results: CallResults[Any] = CallResults()
+    asked = list(dict.fromkeys(refs))
+    replies: dict[ActorRef[Any], Any] = {}
+    failed: dict[ActorRef[Any], Exception] = {}
 
     async def one(ref: ActorRef[Any]) -> None:
         try:
-            results.replies[ref] = await ref.call(method, *args, timeout=timeout, **kwargs)
+            replies[ref] = await ref.call(method, *args, timeout=timeout, **kwargs)
         except ActorError as error:
-            results.failed[ref] = error
+            failed[ref] = error
 
     async with trio.open_nursery() as nursery:
-        for ref in dict.fromkeys(refs):
+        for ref in asked:
             nursery.start_soon(one, ref)
-    return results
+    return CallResults(
+        {ref: replies[ref] for ref in asked if ref in replies},
+        {ref: failed[ref] for ref in asked if ref in failed},
+    )

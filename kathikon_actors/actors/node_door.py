@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from kathikon_actors.actors.child_system import ChildSystem
     from kathikon_actors.jobs.record import Job
 
-__all__ = ["JobInserter", "NoNode", "RemoteNode", "portable"]
+__all__ = ["JobInserter", "OutsideNode", "RemoteNode", "portable"]
 
 
-class NoNode(ActorError):
+class OutsideNode(ActorError):
     """The actor system belongs to no node, so there is nobody to run jobs."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ from kathikon_actors.actors.deadlines import Deadlines
 from kathikon_actors.actors.errors import ActorIgnored
 from kathikon_actors.actors.forker import Forker
 from kathikon_actors.actors.mailbox import Mailbox
-from kathikon_actors.actors.node_door import JobInserter, NoNode
+from kathikon_actors.actors.node_door import JobInserter, OutsideNode
 from kathikon_actors.actors.recipe import Isolation, Recipe
 from kathikon_actors.actors.ref import ActorRef
 from kathikon_actors.actors.snapshots.sink import MemorySnapshots, SnapshotSink
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from kathikon_actors.processes.handle import Zygote
     from supervisors._specs import BrutalKill, OnExceed, Restart
 
-__all__ = ["ActorSystem", "open_actor_system"]
+__all__ = ["ActorSystem", "open_actor_system", "serve_system"]
 
 A = TypeVar("A", bound=Actor)
 P = ParamSpec("P")
@@ -93,10 +93,10 @@ class ActorSystem:
         """The node that the system belongs to: actors insert jobs by `await self.system.node.insert(...)`.
 
         Raises:
-            NoNode: it belongs to none.
+            OutsideNode: it belongs to none.
         """
         if self._node is None:
-            raise NoNode
+            raise OutsideNode
         return self._node
 
     async def start(  # type: ignore[valid-type]
@@ -211,7 +211,16 @@ class ActorSystem:
         """Give the names that are held now."""
         return [cell.name for cell in self._cells.values() if cell.name is not None]
 
-    # For the rest of this room.
+    # For the rest of this package.
+
+    def belong_to(self, node: JobInserter) -> None:
+        """Let actors find the node that they live in."""
+        self._node = node
+
+    def adopt_token(self, token: str) -> None:
+        """Be known as the system that this one is a view of."""
+        self.token = token
+        register_system(self)
 
     def new_uid(self) -> int:
         """Give a number that no other life in this system has."""
@@ -330,10 +339,36 @@ async def open_actor_system(
             counter = await system.start(Counter, 10)
             assert await counter.call(Counter.add, 5) == 15
     """
-    system = ActorSystem(store)
+    async with serve_system(
+        ActorSystem(store),
+        max_restarts=max_restarts,
+        max_seconds=max_seconds,
+        max_children=max_children,
+        on_exceed=on_exceed,
+        name=name,
+        preload=preload,
+        zygote=zygote,
+    ) as system:
+        yield system
+
+
+@asynccontextmanager
+async def serve_system(
+    system: ActorSystem,
+    *,
+    max_restarts: int = 3,
+    max_seconds: float = 5.0,
+    max_children: int | None = None,
+    on_exceed: OnExceed = "escalate",
+    name: str | None = "actors",
+    preload: Sequence[str] = (),
+    zygote: Zygote | None = None,
+) -> AsyncIterator[ActorSystem]:
+    """Run a system that exists already round a block, as `open_actor_system` does; more than once if it must be."""
+    system.closed = False
     error: BaseException | None = None
-    async with trio.open_nursery() as helpers:
-        system.helpers = helpers
+    async with trio.open_nursery() as outer:
+        helpers = system.helpers = await outer.start(_hold_helpers)
         helpers.start_soon(system.deadlines.run, name="actor deadlines")
         system._forker = Forker(helpers, zygote, preload)  # noqa: SLF001 its own half
         assert isinstance(system.snapshots, SnapshotWriter)
@@ -360,3 +395,11 @@ async def open_actor_system(
         helpers.cancel_scope.cancel()
     if error is not None:
         raise error
+
+
+async def _hold_helpers(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    """Hold the tasks that serve actors: a cancellation from outside stops the actors, and those only after them."""
+    with trio.CancelScope(shield=True):
+        async with trio.open_nursery() as helpers:
+            task_status.started(helpers)
+            await trio.sleep_forever()

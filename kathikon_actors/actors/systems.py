@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -9,10 +11,20 @@ from weakref import WeakValueDictionary
 if TYPE_CHECKING:
     from kathikon_actors.actors.system import ActorSystem
 
-__all__ = ["current_system", "register_system", "system_of"]
+__all__ = ["current_system", "inside", "register_system", "system_of"]
 
 current_system: ContextVar[ActorSystem] = ContextVar("current_system")
 _systems: WeakValueDictionary[str, ActorSystem] = WeakValueDictionary()
+
+
+@contextmanager
+def inside(system: ActorSystem) -> Iterator[None]:
+    """Make `system` the one round what runs in this block, and round the tasks that are started there."""
+    token = current_system.set(system)
+    try:
+        yield
+    finally:
+        current_system.reset(token)
 
 
 def register_system(system: ActorSystem) -> None:

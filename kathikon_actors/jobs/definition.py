@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 from kathikon_actors.jobs.backoff import BackoffFunction
 from kathikon_actors.jobs.breaker import Breaker
+from kathikon_actors.jobs.durability import Durability, check_durability
 from kathikon_actors.jobs.errors import BadConfiguration
 from kathikon_actors.jobs.failures import FailureRules, check_discard_on, check_retry_on
 from kathikon_actors.jobs.limits import Limit, Rate, check_limit
@@ -44,6 +45,10 @@ def _check_on_discard(worker: str, value: object) -> Callable[[Job], object] | N
     return value
 
 
+def _check_durability(worker: str, value: object) -> Durability | None:
+    return check_durability(f"worker {worker}", value)
+
+
 def _check_unique(worker: str, value: object) -> Unique | None:
     if value is not None and not isinstance(value, Unique):
         raise BadConfiguration(f"worker {worker}: unique is {value!r}; give Unique(...)")
@@ -60,6 +65,7 @@ EXTRA_OPTIONS: Final[Mapping[str, tuple[Any, Callable[[str, Any], Any]]]] = type
         "concurrency": (None, partial(check_limit, "concurrency")),
         "rate_limit": (None, partial(check_limit, "rate_limit")),
         "breaker": (None, partial(check_limit, "breaker")),
+        "durability": (None, _check_durability),
     }
 )
 """Options beyond those that every job has: their defaults, and what checks and keeps a value that was given."""
@@ -82,6 +88,7 @@ class WorkerDefinition:
         concurrency: how many of its jobs run at the same time, on all nodes together.
         rate_limit: how many of them start in a time, on all nodes together.
         breaker: when it is given a rest.
+        durability: when its jobs are written.
     """
 
     retry_on: Mapping[type[BaseException], BackoffFunction | None]
@@ -92,6 +99,7 @@ class WorkerDefinition:
     concurrency: Limit | None
     rate_limit: Rate | None
     breaker: Breaker | None
+    durability: Durability | None
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 __all__ = [
     "AlreadyExists",
@@ -40,8 +41,18 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     return f' Did you mean "{near[0]}"?' if near else ""
 
 
+def _rebuild(kind: type[KathikonError], args: tuple[object, ...], state: dict[str, object]) -> KathikonError:
+    """Make an error again from its pickle, without its constructor, which takes data and not the sentence."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
+
 class KathikonError(Exception):
-    """Base of every error of the job queue and the node."""
+    """Base of every error of the job queue and the node. They can be pickled if their data can."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
 
 
 class InvalidJob(KathikonError, ValueError):
@@ -206,13 +217,13 @@ class OwnedElsewhere(KathikonError):
 
 
 class QueueFull(KathikonError):
-    """The queue holds as many jobs as its `max_depth` allows; nothing was stored."""
+    """The queue holds as many jobs as its `max_depth` or its `max_in_memory` allows; nothing was stored."""
 
-    def __init__(self, queue: str, depth: int, max_depth: int) -> None:
+    def __init__(self, queue: str, depth: int, max_depth: int, *, what: str = "max_depth") -> None:
         self.queue = queue
         self.depth = depth
         self.max_depth = max_depth
-        super().__init__(f'queue "{queue}" holds {depth} jobs, its max_depth is {max_depth}; insert again later')
+        super().__init__(f'queue "{queue}" holds {depth} jobs, its {what} is {max_depth}; insert again later')
 
 
 class QueuePaused(KathikonError):

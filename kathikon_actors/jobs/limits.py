@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from kathikon_actors.jobs.breaker import Breaker
@@ -37,11 +38,15 @@ class Limit:
 
     n: int
     by: str | None = None
-    path: KeyPath | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_whole("Limit", "n", self.n)
-        object.__setattr__(self, "path", _path(self.by, "Limit"))
+        self.path  # noqa: B018 an impossible one is refused here
+
+    @cached_property
+    def path(self) -> KeyPath | None:
+        """What tells keys apart; `None` when there is one limit for all jobs."""
+        return None if self.by is None else KeyPath(self.by, "Limit: by")
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,6 @@ class Rate:
     burst: int = 1
     _: KW_ONLY
     by: str | None = None
-    path: KeyPath | None = field(init=False, repr=False, compare=False)
-    pacing: Pacing = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_whole("Rate", "n", self.n)
@@ -81,10 +84,18 @@ class Rate:
         per = self.per
         if isinstance(per, bool) or not isinstance(per, int | float) or not 0 < per <= 100 * 86_400:
             raise BadConfiguration(f"Rate: per is {per!r}; give seconds above 0, at most 100 days")
-        # Rounded up: rather a little slower than a little too fast.
-        interval = max(1, math.ceil(per * NS / self.n))
-        object.__setattr__(self, "path", _path(self.by, "Rate"))
-        object.__setattr__(self, "pacing", Pacing(interval, min((self.burst - 1) * interval, 2**62)))
+        self.path  # noqa: B018 an impossible one is refused here
+
+    @cached_property
+    def path(self) -> KeyPath | None:
+        """What tells keys apart; `None` when there is one limit for all jobs."""
+        return None if self.by is None else KeyPath(self.by, "Rate: by")
+
+    @cached_property
+    def pacing(self) -> Pacing:
+        """The rate as the algorithm takes it, rounded up: rather a little slower than a little too fast."""
+        interval = max(1, math.ceil(self.per * NS / self.n))
+        return Pacing(interval, min((self.burst - 1) * interval, 2**62))
 
 
 _EXAMPLES: Final[dict[str, tuple[type, str]]] = {
@@ -113,10 +124,6 @@ def _check(where: str, option: str, value: Any) -> Any:
     if value is not None and not isinstance(value, kind):
         raise BadConfiguration(f"{where}: {option} is {value!r}; give {example}")
     return value
-
-
-def _path(by: object, where: str) -> KeyPath | None:
-    return None if by is None else KeyPath(by, f"{where}: by")
 
 
 def _check_whole(where: str, name: str, value: object) -> None:

@@ -268,6 +268,7 @@ def rerun(record: Record, now: int, new_id: bytes) -> Record:
         keep_result=record.keep_result,
         rerun_of=record.id,
         original_id=record.original_id or record.id,
+        durability=record.durability,
     )
     inserted(new)
     return new

@@ -22,6 +22,7 @@ INSERT_OPTIONS = (
     "meta",
     "result",
     "id",
+    "durability",
     "unique",
     "depends_on",
     "on_dependency_failure",
@@ -67,7 +68,8 @@ class NewJob:
             **options: `queue`, `priority` (higher first), `max_attempts`, `timeout` (seconds), `schedule_in`
                 (seconds), `schedule_at` (datetime), `tags`, `meta`, `result` (`"store"` or `"discard"`), `id`,
                 `unique` (a `Unique`), `depends_on` (jobs or ids), `on_dependency_failure` (`"discard"` or `"run"`),
-                `batch` (an open batch or its id), `partition_key` (of a fair queue).
+                `batch` (an open batch or its id), `partition_key` (of a fair queue), `durability` (`"commit"`,
+                `"snapshot"` or `"memory"`).
 
         Raises:
             UnknownOption: naming the nearest option.

@@ -10,9 +10,11 @@ from kathikon_actors.jobs.errors import BadConfiguration, did_you_mean
 from kathikon_actors.jobs.limits import Rate, check_queue_rate
 from kathikon_actors.jobs.sizes import parse_size
 
-__all__ = ["Isolation", "Queue"]
+__all__ = ["Isolation", "OnFull", "Queue"]
 
 Isolation = Literal["process", "task", "fresh"]
+
+OnFull = Literal["refuse", "hold"]
 
 SMALLEST_MEMORY = 16 * 2**20
 """Bytes: less than this an interpreter with nothing loaded holds."""
@@ -42,6 +44,11 @@ class Queue:
         fair: the partitions (`partition_key` of the insert) take turns, one job each; within a partition the best comes
             first. Jobs without a key share one partition.
         rate_limit: how many of its jobs start in a time, on all nodes together.
+        max_depth: jobs that have not ended, from 1; default: no limit. Each node counts those that it holds and those
+            that wait in the store for any node, as it saw them last.
+        on_full: what becomes of an insert above `max_depth`. `"refuse"` (default): it fails with `QueueFull`, nothing
+            is stored. `"hold"`: it is stored, and the lowest priority waits in the store while the best `max_depth`
+            jobs (at least 10) are worked on.
 
     Raises:
         BadConfiguration: naming the queue, the field and what is legal.
@@ -61,6 +68,8 @@ class Queue:
     max_in_memory: int = 100_000
     fair: bool = False
     rate_limit: Rate | None = None
+    max_depth: int | None = None
+    on_full: OnFull = "refuse"
     isolation: Isolation = "process"
     max_jobs_per_process: int | None = None
     max_memory: int | str | None = None
@@ -80,6 +89,7 @@ class Queue:
         if not isinstance(self.fair, bool):
             raise BadConfiguration(f'queue "{self.name}": fair is {self.fair!r}; give True or False')
         check_queue_rate(self.name, self.rate_limit)
+        self._check_depth()
         self._check_isolation()
 
     def _check_isolation(self) -> None:
@@ -104,8 +114,29 @@ class Queue:
         if self.isolation == "task" and self.max_memory is not None:
             raise self._problem("max_memory", 'none with isolation="task": its jobs share the node\'s memory')
 
+    def _check_depth(self) -> None:
+        legal = get_args(OnFull)
+        if self.on_full not in legal:
+            near = did_you_mean(str(self.on_full), legal)
+            raise self._problem("on_full", f"{', '.join(map(repr, legal))}.{near}".rstrip("."))
+        depth, least = self.max_depth, 10 if self.on_full == "hold" else 1
+        if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < least):
+            raise self._problem("max_depth", f'a whole number from {least} with on_full="{self.on_full}", or None')
+
     def _problem(self, field: str, legal: str) -> BadConfiguration:
         return BadConfiguration(f'queue "{self.name}": {field} is {getattr(self, field)!r}; give {legal}')
+
+    @property
+    def memory_bound(self) -> int:
+        """Jobs that one node holds in memory."""
+        if self.max_depth is not None and self.on_full == "hold":
+            return min(self.max_in_memory, self.max_depth)
+        return self.max_in_memory
+
+    @property
+    def refuses_above(self) -> int | None:
+        """The depth at which inserts are refused, `None` for never."""
+        return self.max_depth if self.on_full == "refuse" else None
 
     @property
     def memory_limit(self) -> int | None:

@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 
 from kathikon_actors.jobs import json, runtime
+from kathikon_actors.jobs.durability import Durability
 from kathikon_actors.jobs.extra import Extra, OnFailure
 from kathikon_actors.jobs.history import whole_history
 from kathikon_actors.jobs.ids import as_uuid
@@ -70,6 +71,7 @@ class Record(msgspec.Struct, gc=False, kw_only=True, array_like=True):
         dirty: waits in a lane of the journal.
         rerun_of: 16 bytes, the job that this one repeats; `original_id` is the first one of such a chain.
         extra: what only some jobs have, `None` for a plain one.
+        durability: when it is written. A row that was read again is written like any other.
     """
 
     id: bytes
@@ -99,6 +101,7 @@ class Record(msgspec.Struct, gc=False, kw_only=True, array_like=True):
     rerun_of: bytes | None = None
     original_id: bytes | None = None
     extra: Extra | None = None
+    durability: Durability = "commit"
 
 
 class Job:

@@ -17,6 +17,7 @@ from kathikon_actors.jobs.definition import (
     WorkerDefinition,
     is_tag,
 )
+from kathikon_actors.jobs.durability import Durability
 from kathikon_actors.jobs.errors import BadConfiguration, UnknownOption
 from kathikon_actors.jobs.failures import DiscardOn, RetryOn
 from kathikon_actors.jobs.limits import Limit, Rate
@@ -111,6 +112,7 @@ def worker(
     concurrency: Limit | None = None,
     rate_limit: Rate | None = None,
     breaker: Breaker | None = None,
+    durability: Durability | None = None,
 ) -> _Decorator: ...
 def worker(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Declare a function as a worker.
@@ -126,8 +128,8 @@ def worker(function: Callable[..., Any] | None = None, /, **options: Any) -> Any
             a backoff each; any other exception discards at once), `discard_on` (exception types that discard at
             once), `middleware` (see `kathikon_actors.jobs.middleware`), `on_discard(job)` (called in a worker process
             when the job was discarded by its own failure; what it raises is logged and changes nothing),
-            `unique` (which of its jobs count as the same), `concurrency`
-            (a `Limit`), `rate_limit` (a `Rate`), `breaker` (a `Breaker`).
+            `unique` (which of its jobs count as the same), `concurrency` (a `Limit`), `rate_limit` (a `Rate`),
+            `breaker` (a `Breaker`), `durability` (`"commit"`, `"snapshot"` or `"memory"`, default: the app's).
 
     Raises:
         UnknownOption: naming the nearest option.
@@ -193,6 +195,7 @@ class Worker:
     concurrency: ClassVar[Limit | None] = None
     rate_limit: ClassVar[Rate | None] = None
     breaker: ClassVar[Breaker | None] = None
+    durability: ClassVar[Durability | None] = None
 
     perform: Callable[..., Any | Awaitable[Any]]
     definition: ClassVar[WorkerDefinition]

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from kathikon_actors.jobs.build import Defaults
 from kathikon_actors.jobs.cron import Cron
+from kathikon_actors.jobs.durability import Durability, check_durability
 from kathikon_actors.jobs.errors import BadConfiguration, UnknownQueue
 from kathikon_actors.jobs.middleware import Middleware, check_middleware
 from kathikon_actors.jobs.queue import Queue
@@ -37,6 +38,8 @@ class App:
         max_attempts: failed attempts until a job is discarded, default 3.
         timeout: seconds per attempt, default 300.
         timezone: IANA name; of naive `schedule_at` times.
+        durability: when jobs are written: `"commit"`, before their insert returns; `"snapshot"`, at most the node's
+            `snapshot_interval` later; `"memory"`, never. Default `"commit"`; a worker or an insert may say otherwise.
         retention: how long jobs are kept after they have ended.
 
     Raises:
@@ -61,6 +64,7 @@ class App:
         max_attempts: int = 3,
         timeout: float = DEFAULT_TIMEOUT,
         timezone: str = "UTC",
+        durability: Durability = "commit",
         retention: Retention = Retention(),
     ) -> None:
         self.queues: dict[str, Queue] = {}
@@ -103,6 +107,7 @@ class App:
             max_attempts=max_attempts,
             timeout=float(timeout),
             timezone=_zone(timezone),
+            durability=check_durability("App", durability) or "commit",
         )
 
     def definitions(self) -> dict[str, WorkerDefinition]:

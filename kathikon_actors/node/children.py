@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import replace
 from functools import partial
@@ -12,6 +13,7 @@ import trio
 
 from kathikon_actors import faults
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
+from kathikon_actors.node.actors import run_actors
 from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
 from kathikon_actors.node.cron_clock import CronClock
@@ -27,10 +29,10 @@ from kathikon_actors.node.state import NodeState
 from kathikon_actors.processes.execution import Executables
 from kathikon_actors.processes.handle import Zygote
 from kathikon_actors.queue.crew import Crew
-from kathikon_actors.queue.gatekeeper import gatekeeper_of
+from kathikon_actors.queue.gatekeeper import Gatekeeper
 from kathikon_actors.queue.one_loop import LoopZygote
 from kathikon_actors.queue.tree import queue_spec
-from kathikon_actors.store.border import Border
+from kathikon_actors.store.border import border_of
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.journal import FLUSH_TIMEOUT, Journal
 from kathikon_actors.store.protocol import Membership
@@ -76,17 +78,21 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         ChildSpec("claimer", _claimer, args=(state,)),
         supervisor_spec(
             "maintenance",
-            [ChildSpec("rescuer", _rescuer, args=(state,)), ChildSpec("pruner", Pruner(state).run)],
+            [
+                ChildSpec("rescuer", _rescuer, args=(state,)),
+                ChildSpec("pruner", Pruner(state).run),
+                ChildSpec("figures", state.figures.run, args=(state,)),
+            ],
             max_restarts=10,
             max_seconds=5.0,
         ),
         ChildSpec("queue keeper", _queue_keeper, args=(state,)),
         ChildSpec("commands", _commands, args=(state,)),
         ChildSpec("leadership", state.leadership.run, args=(state,)),
+        ChildSpec("limiter", _limiter, args=(state,)),
         ChildSpec("crons", _crons, args=(state,)),
     ]
-    if gatekeeper_of(state.app.queues, state.definitions) is not None:
-        children.append(ChildSpec("limiter", _limiter, args=(state,)))
+    children.append(ChildSpec("actors", run_actors, args=(state,), type="supervisor", shutdown=math.inf))
     if state.app.children:
         children.append(supervisor_spec("children", list(state.app.children)))
     children.append(ChildSpec("telemetry", state.bus.serve))
@@ -95,11 +101,12 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
 
 async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Hold the jobs. Its end ends everything that stands on it: the store gives up and the node starts again."""
-    table = state.table = Table({name: Border(queue.max_in_memory) for name, queue in state.queues.items()})
+    table = state.table = Table({name: border_of(queue) for name, queue in state.queues.items()})
     table.on_stored, table.on_progress = state.watch.inserted, state.watch.progressed
+    table.on_ended = state.figures.committed
     table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
-    state.gatekeeper = gatekeeper_of(state.app.queues, state.definitions)
+    state.gatekeeper = Gatekeeper(state.queues, state.definitions)
     state.lease_lost = trio.Event()
     try:
         task_status.started()
@@ -247,7 +254,13 @@ async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = 
     """Commit."""
     link = state.link
     journal = state.journal = Journal(
-        state.the_table(), state.store, state.the_membership(), link.reopened, lambda: link.is_closed, state.bus
+        state.the_table(),
+        state.store,
+        state.the_membership(),
+        link.reopened,
+        lambda: link.is_closed,
+        state.bus,
+        snapshot_interval=state.snapshot_interval,
     )
     await journal.run(task_status=task_status)
 
@@ -283,6 +296,7 @@ def _crew(state: NodeState, name: str) -> Crew:
         takes_plain=state.one_loop,
     )
     crew.draining = state.draining
+    crew.doors = state.doors
     crew.paused = name in state.paused
     if state.gatekeeper is not None and state.gatekeeper.concerns(name):
         crew.gatekeeper = state.gatekeeper

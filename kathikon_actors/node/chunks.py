@@ -8,15 +8,16 @@ from uuid import UUID
 
 import trio
 
-from kathikon_actors.jobs.errors import AlreadyExists, KathikonError
+from kathikon_actors.jobs.errors import AlreadyExists, KathikonError, QueueFull
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.node.listing import InsertedMany
+from kathikon_actors.store.lane_queue import Insert
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
     from kathikon_actors.node.state import NodeState
-    from kathikon_actors.store.lane_queue import Insert
     from kathikon_actors.store.table import Table
+
 
 __all__ = ["CHUNK", "Chunks"]
 
@@ -41,7 +42,8 @@ class Chunks:
         self._index = -1
         self._given: set[bytes] = set()
         self._may_conflict = False
-        self._in_flight: deque[tuple[Table, Insert, list[int]]] = deque()
+        self._in_flight: deque[tuple[Table, Insert, list[Record], list[int]]] = deque()
+        self._to_commit: list[Record] = []
         self._places: list[int] = []
         self._ids: list[UUID] = []
         self._errors: list[tuple[int, KathikonError | TypeError]] = []
@@ -57,6 +59,12 @@ class Chunks:
                 self._errors.append((self._index, AlreadyExists(as_uuid(record.id))))
                 return
             self._given.add(record.id)
+        try:
+            if record.durability == "commit" or not self._state.the_table().admit(record):
+                self._to_commit.append(record)
+        except QueueFull as error:
+            self._errors.append((self._index, error))
+            return
         self.records.append(record)
         self._places.append(self._index)
 
@@ -69,9 +77,13 @@ class Chunks:
         """Queue what was filled; wait for the oldest chunk when many are under way."""
         if self.records:
             table = self._state.the_table()
-            insert = await table.submit(self.records, may_conflict=self._may_conflict, timeout=self._timeout)
-            self._in_flight.append((table, insert, self._places))
-            self.records, self._places, self._may_conflict = [], [], False
+            insert = Insert([], may_conflict=False)
+            if self._to_commit:
+                insert = await table.submit(self._to_commit, may_conflict=self._may_conflict, timeout=self._timeout)
+            else:
+                insert.finish()
+            self._in_flight.append((table, insert, self.records, self._places))
+            self.records, self._to_commit, self._places, self._may_conflict = [], [], [], False
         if len(self._in_flight) >= CHUNKS_IN_FLIGHT:
             await self._finish_one()
 
@@ -85,12 +97,12 @@ class Chunks:
         return InsertedMany(len(self._ids), self._ids, self._errors, self._conflicts)
 
     async def _finish_one(self) -> None:
-        table, insert, places = self._in_flight.popleft()
+        table, insert, records, places = self._in_flight.popleft()
         existing = await table.committed(insert)
         if not existing:
-            self._ids += [as_uuid(record.id) for record in insert.records]
+            self._ids += [as_uuid(record.id) for record in records]
             return
-        for place, record in zip(places, insert.records, strict=True):
+        for place, record in zip(places, records, strict=True):
             answer = insert.answers.get(record.id)
             if record.id not in existing:
                 self._ids.append(as_uuid(record.id))

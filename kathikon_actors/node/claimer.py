@@ -165,8 +165,8 @@ class Claimer:
         if not (border.asked or runs_low or (is_due and border.room)):
             return 0
         wanted = min(max(2 * border.low, FEWEST), MOST)
-        if border.room:
-            return min(wanted, border.room)
+        if border.claimable:
+            return min(wanted, border.claimable)
         # Full of jobs that do not run yet: the best outside come in all the same, a few at a time.
         return crew.queue.concurrency if crew.idle and not self._table.outcomes.rows else 0
 
@@ -183,6 +183,8 @@ class Claimer:
         for name, border in borders.items():
             unowned = found[name]
             border.end_look(unowned.best)
+            if border.depth is not None:
+                border.outside = await self._state.store.limits.waiting(name, border.depth)
             if unowned.due_in is not None:
                 border.note_due(clock + int(unowned.due_in * 1e6))
         self._next_look = trio.current_time() + self._state.backstop(POLL) * random.uniform(0.8, 1.0)  # noqa: S311 spreads the nodes

@@ -37,8 +37,8 @@ from kathikon_actors.node.composition import Composition
 from kathikon_actors.node.crons import Crons, Schedules
 from kathikon_actors.node.listing import InsertedMany, job_of, new_jobs
 from kathikon_actors.node.operations import Operations
-from kathikon_actors.node.queue_operations import QueueOperations
 from kathikon_actors.node.remote import RemoteStore
+from kathikon_actors.node.reporting import StoreReports
 from kathikon_actors.store.batches import PostgresBatches
 from kathikon_actors.store.crons import PostgresCrons
 from kathikon_actors.store.graph import BatchStore
@@ -84,7 +84,7 @@ class _AnyQueue:
         return 0
 
 
-class Client(Operations, QueueOperations, Composition, Schedules):
+class Client(Operations, StoreReports, Composition, Schedules):
     """Inserts, looks at and changes jobs from a program without a node, on trio or on asyncio.
 
     What it inserts belongs to nobody until a node that runs the queue claims it. It opens its connections when the
@@ -278,7 +278,11 @@ class Client(Operations, QueueOperations, Composition, Schedules):
             if "queue" not in new.given:
                 raise InvalidJob(new.worker, "queue", "is not given, and the worker's code is not here to name it")
             worker = NamedWorker(new.worker)
-        return build_record(new, worker, self._defaults, self._ids, _now())
+        record = build_record(new, worker, self._defaults, self._ids, _now())
+        if record.durability == "memory":
+            problem = 'is "memory", which needs a node to hold it; insert it on the node, or give "commit" here'
+            raise InvalidJob(record.worker, "durability", problem)
+        return record
 
     # -- looking ------------------------------------------------------------------------------------------------
 
@@ -426,6 +430,9 @@ class Client(Operations, QueueOperations, Composition, Schedules):
         return self._remote
 
     def _queue_store(self) -> RemoteStore:
+        return self._remote
+
+    def _figure_store(self) -> RemoteStore:
         return self._remote
 
     def _ids_and_now(self) -> tuple[IdSource, int]:

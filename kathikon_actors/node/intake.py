@@ -105,6 +105,7 @@ class Intake:
                 table.in_doubt = True
                 raise
             self._admit(records)
+            border.outside = max(0, border.outside - len(records))
             border.end_look(key_of(records[-1]) if len(records) >= limit else None)
         return len(records)
 

@@ -139,6 +139,8 @@ async def change_job(state: NodeState, change: Change, job_id: bytes) -> Record:
         record = table.records.get(job_id)
         if record is not None:
             done = await _change_here(state, table, record, change)
+        elif job_id in table.unwritten.ended:
+            return _change_remembered(table, table.unwritten.ended[job_id], change)
         else:
             done = await _change_stored(state, table, change, job_id, patient=trio.current_time() < deadline)
         if done is not None:
@@ -179,6 +181,20 @@ async def _change_here(state: NodeState, table: Table, record: Record, change: C
     if await table.wait_written(record.id) is None:
         return None  # another node took the job before this was committed
     return changed
+
+
+def _change_remembered(table: Table, record: Record, change: Change) -> Record:
+    """Change a job that lived in memory only and has ended; none but this node knows it."""
+    changed = copy(record)
+    made = change.apply(changed)
+    fresh = changed if made is None else made
+    fresh.node = record.node
+    table.admit(fresh, is_new=made is not None)
+    if made is None:
+        del table.unwritten.ended[record.id]
+    else:
+        table.unwritten.ended[record.id] = changed
+    return copy(fresh)
 
 
 async def _stop(state: NodeState, table: Table, record: Record, change: Change) -> Record | None:

@@ -13,6 +13,8 @@ from uuid import UUID
 
 import trio
 
+from kathikon_actors.actors.system import ActorSystem
+from kathikon_actors.actors.systems import inside
 from kathikon_actors.jobs.build import build_record
 from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.errors import (
@@ -22,6 +24,7 @@ from kathikon_actors.jobs.errors import (
     JobNotFound,
     KathikonError,
     NodeStopping,
+    QueueFull,
     StoreUnavailable,
     UnknownWorker,
     WaitTimeout,
@@ -37,22 +40,24 @@ from kathikon_actors.node.children import node_children
 from kathikon_actors.node.chunks import CHUNK, Chunks
 from kathikon_actors.node.client import insert_on
 from kathikon_actors.node.composition import Composition
+from kathikon_actors.node.control import ControlSocket
 from kathikon_actors.node.crons import Crons, Schedules, declared_rows
 from kathikon_actors.node.listing import InsertedMany, job_of, new_jobs
 from kathikon_actors.node.manage import JobActions
 from kathikon_actors.node.operations import Operations
-from kathikon_actors.node.queue_operations import QueueOperations
+from kathikon_actors.node.reporting import NodeReports
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.node.telemetry import Telemetry, report_supervisors, telemetry_of
 from kathikon_actors.store.connection import open_loop
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.graph import BatchStore
+from kathikon_actors.store.journal import SNAPSHOT_INTERVAL
 from kathikon_actors.store.memory import MemoryStore
 from kathikon_actors.store.postgres import PostgresStore
 from kathikon_actors.store.protocol import Counts, Store
 from kathikon_actors.store.urls import parse_store_url
 from kathikon_actors.telemetry.events import NodeChanged
-from supervisors import FailedToStart, Supervisor, TreeNode, open_supervisor
+from supervisors import ChildSpec, FailedToStart, Supervisor, TreeNode, open_supervisor
 
 __all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node", "open_nodes", "run_node"]
 
@@ -85,13 +90,15 @@ class NodeStatistics:
     degraded: tuple[str, ...] = ()
 
 
-class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Schedules):
+class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedules):
     """A running node. Made by `open_node`."""
 
-    def __init__(self, state: NodeState, tree: Supervisor, insert_timeout: float) -> None:
+    _tree: Supervisor
+
+    def __init__(self, state: NodeState, insert_timeout: float) -> None:
         self._state = state
-        self._tree = tree
         self._insert_timeout = insert_timeout
+        state.system.belong_to(self)
 
     @property
     def name(self) -> str:
@@ -102,6 +109,11 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Sche
     def supervisor(self) -> Supervisor:
         """The root of the node's supervision tree."""
         return self._tree
+
+    @property
+    def system(self) -> ActorSystem:
+        """The node's actors: `await node.system.start(Counter, name="counter")`; their snapshots are in its store."""
+        return self._state.system
 
     def tree(self) -> TreeNode:
         """Give the supervision tree as plain data."""
@@ -150,7 +162,7 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Sche
     async def insert(
         self, job: object, args: Mapping[str, Any] | None = None, *, connection: object = None, **options: Any
     ) -> Job:
-        """Insert a job; it is committed when this returns.
+        """Insert a job; it is committed when this returns, unless its `durability` says otherwise.
 
         Args:
             job: `worker.new(...)`, or a worker (or its name) with `args`.
@@ -162,6 +174,7 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Sche
         Raises:
             UnknownWorker, UnknownQueue, UnknownOption, InvalidJob, TypeError: it does not fit; nothing was stored.
             AlreadyExists: the given id is taken.
+            QueueFull: the queue holds its `max_depth` of jobs, or its `max_in_memory` when it is to live in memory.
             NodeStopping: the node takes no more work.
             StoreUnavailable: not committed within the node's `insert_timeout`.
 
@@ -179,6 +192,9 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Sche
             return await insert_on(connection, record, on_trio=True)
         given_id = "id" in options or (isinstance(job, NewJob) and "id" in job.given)
         table = self._state.the_table()
+        if record.durability != "commit" and table.admit(record):
+            await trio.lowlevel.checkpoint()
+            return Job.of(record)
         insert = await table.submit([record], may_conflict=given_id, timeout=self._insert_timeout)
         existing = await table.committed(insert)
         if insert.answers:
@@ -200,8 +216,8 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Sche
         chunks = Chunks(self._state, self._insert_timeout)
         async for new in new_jobs(jobs):
             try:
-                chunks.add(self._build(new), given_id="id" in new.given)
-            except NodeStopping:
+                chunks.add(self._build(new, chunks.records), given_id="id" in new.given)
+            except (NodeStopping, StoreUnavailable):
                 raise
             except (KathikonError, TypeError) as error:
                 chunks.refuse(error)
@@ -236,7 +252,7 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Sche
             raise InvalidJob(definition.name, f"args[{bad[0]!r}]", "has a key that is not a string")
         return NewJob(definition.name, definition.bind((), args or {}), definition, options)
 
-    def _build(self, new: object) -> Record:
+    def _build(self, new: object, coming: Sequence[Record] = ()) -> Record:
         state = self._state
         if state.draining:
             raise NodeStopping(f'node "{state.name}" is stopping and takes no more jobs')
@@ -250,6 +266,11 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Sche
         if refusal is not None:
             raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
         record.node = state.name
+        border = None if state.table is None else state.table.borders.get(record.queue)
+        if border is not None and border.depth is not None:
+            depth = border.full_with(record.queue, coming)
+            if depth is not None:
+                raise QueueFull(record.queue, depth, border.depth)
         return record
 
     # -- looking ------------------------------------------------------------------------------------------------
@@ -305,7 +326,7 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Sche
 
     async def _find(self, raw: bytes) -> Record | None:
         table = self._state.table
-        record = table.records.get(raw) if table is not None else None
+        record = table.records.get(raw, table.unwritten.ended.get(raw)) if table is not None else None
         if record is not None:
             await trio.lowlevel.checkpoint()
             return record
@@ -314,6 +335,11 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Sche
     async def counts(self) -> Sequence[Counts]:
         """Count jobs by queue and state, finished ones included, as committed."""
         return await self._state.store.counts()
+
+    def worker_queues(self) -> dict[str, str]:
+        """Give the queue of each worker's jobs, where an insert names no other, by the workers' names."""
+        state = self._state
+        return {name: worker.queue or state.defaults.queue for name, worker in state.definitions.items()}
 
     def worker_pids(self) -> dict[str, Sequence[int]]:
         """Give the process ids of the worker processes by queue."""
@@ -327,7 +353,7 @@ class Node(JobActions, Operations, QueueOperations, Composition, Telemetry, Sche
             jobs=len(table.records) if table is not None else 0,
             running=sum(runner.busy for crew in state.crews.values() for runner in crew.runners),
             uncommitted_inserts=table.inserts.rows if table is not None else 0,
-            uncommitted_outcomes=table.outcomes.rows if table is not None else 0,
+            uncommitted_outcomes=table.outcomes.rows + len(table.unwritten) if table is not None else 0,
             commits=journal.commits if journal is not None else 0,
             rows=journal.rows if journal is not None else 0,
             cuts=state.link.cuts,
@@ -374,6 +400,7 @@ async def open_node(
     lease: float = 30.0,
     shutdown_timeout: float = 25.0,
     insert_timeout: float = 30.0,
+    snapshot_interval: float = SNAPSHOT_INTERVAL,
 ) -> AsyncIterator[Node]:
     """Run a node round a block.
 
@@ -389,6 +416,7 @@ async def open_node(
         lease: seconds after which others may take the jobs of a node that is silent.
         shutdown_timeout: seconds that running jobs have to finish.
         insert_timeout: seconds that an insert waits for its commit.
+        snapshot_interval: seconds after which the changes of jobs with `durability="snapshot"` are written.
 
     Raises:
         BadConfiguration: the app, the name or the store URL does not fit.
@@ -405,6 +433,8 @@ async def open_node(
     """
     if not isinstance(app, App):
         raise BadConfiguration(f"open_node takes an App, not {app!r}")
+    if not snapshot_interval > 0:
+        raise BadConfiguration(f"open_node: snapshot_interval is {snapshot_interval!r}; give seconds above 0")
     name = _node_name(name)
     definitions = app.definitions()
     url = parse_store_url(store)
@@ -418,16 +448,20 @@ async def open_node(
         driver = PostgresStore(server.dsn)
     else:
         driver = PostgresStore(url.text)
-    state = NodeState(app, definitions, driver, name, lease)
-    async with run_node(state, server, shutdown_timeout=shutdown_timeout, insert_timeout=insert_timeout) as node:
+    state = NodeState(app, definitions, driver, name, lease, snapshot_interval)
+    running: list[Node] = []
+    control = ControlSocket(url, name, lambda: running[0] if running else None)
+    children = [*node_children(state, server), ChildSpec("control", control.run)]
+    async with run_node(state, children, shutdown_timeout=shutdown_timeout, insert_timeout=insert_timeout) as node:
+        running.append(node)
         yield node
 
 
 @asynccontextmanager
 async def run_node(
-    state: NodeState, server: EmbeddedServer | None = None, *, shutdown_timeout: float, insert_timeout: float
+    state: NodeState, children: Sequence[ChildSpec], *, shutdown_timeout: float, insert_timeout: float
 ) -> AsyncIterator[Node]:
-    """Run a node whose parts are chosen already; see `open_node`."""
+    """Run a node whose parts and children are chosen already; see `open_node`."""
     app, definitions, name = state.app, state.definitions, state.name
     state.declared_crons = declared_rows(
         list(app.crons.values()),
@@ -436,28 +470,29 @@ async def run_node(
     )
     for handler in app.telemetry:
         state.bus.subscribe(handler)
-    async with open_loop(), telemetry_of(state):
-        try:
-            async with open_supervisor(
-                node_children(state, server), strategy="rest_for_one", name=f"node {name}"
-            ) as tree:
-                node = Node(state, tree, insert_timeout)
-                _open.append(node)
-                report_supervisors(state.bus, tree)
-                state.bus.emit(NodeChanged(action="started"))
-                try:
-                    yield node
-                except trio.Cancelled:
-                    with trio.CancelScope(shield=True, deadline=trio.current_time() + shutdown_timeout + 1.0):
-                        await _drain(node, shutdown_timeout)
-                    raise
-                else:
-                    with trio.CancelScope(shield=True):
-                        await _drain(node, shutdown_timeout)
-                finally:
-                    _open.remove(node)
-        except FailedToStart as error:
-            raise _root_cause(error) from error
+    node = Node(state, insert_timeout)
+    with inside(state.system):
+        async with open_loop(), telemetry_of(state):
+            try:
+                async with open_supervisor(children, strategy="rest_for_one", name=f"node {name}") as tree:
+                    node._tree = tree  # noqa: SLF001 its own half
+                    state.doors.open()
+                    _open.append(node)
+                    report_supervisors(state.bus, tree)
+                    state.bus.emit(NodeChanged(action="started"))
+                    try:
+                        yield node
+                    except trio.Cancelled:
+                        with trio.CancelScope(shield=True, deadline=trio.current_time() + shutdown_timeout + 1.0):
+                            await _drain(node, shutdown_timeout)
+                        raise
+                    else:
+                        with trio.CancelScope(shield=True):
+                            await _drain(node, shutdown_timeout)
+                    finally:
+                        _open.remove(node)
+            except FailedToStart as error:
+                raise _root_cause(error) from error
 
 
 async def _drain(node: Node, timeout: float) -> None:

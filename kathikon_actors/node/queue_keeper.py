@@ -17,7 +17,7 @@ import trio
 
 from kathikon_actors.jobs.errors import BadConfiguration, StoreUnavailable
 from kathikon_actors.jobs.queue import Queue
-from kathikon_actors.store.border import Border
+from kathikon_actors.store.border import border_of
 from kathikon_actors.store.queue_store import QUEUES
 from kathikon_actors.telemetry.events import QueueChanged
 from supervisors import ChildNotFound, SupervisionError
@@ -76,7 +76,7 @@ async def load_queues(state: NodeState) -> None:
     for name in borders.keys() - wanted.keys():
         del borders[name]
     for name in wanted.keys() - borders.keys():
-        borders[name] = Border(wanted[name].max_in_memory)
+        borders[name] = border_of(wanted[name])
 
 
 class QueueKeeper:
@@ -170,7 +170,7 @@ class QueueKeeper:
         if tree is None:
             return
         state.queues[name] = queue
-        state.the_table().borders[name] = Border(queue.max_in_memory)
+        state.the_table().borders[name] = border_of(queue)
         try:
             await tree.start_child(self._spec(name))
         except SupervisionError:

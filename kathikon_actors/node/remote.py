@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from kathikon_actors.store import commanding, outside, queue_rows, retaining
+from kathikon_actors.store import figures as kept
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.actions import Change
@@ -98,3 +99,23 @@ class RemoteStore:
     async def promote(self) -> int:
         """See `Store.promote`."""
         return await self._run(retaining.promote)
+
+    async def figures(self, window: float) -> dict[tuple[str, str], kept.Cell]:
+        """See `Store.figures`."""
+        return await self._run(kept.figures, window)
+
+    async def last_errors(self) -> dict[str, kept.LastError]:
+        """See `Store.last_errors`."""
+        return await self._run(kept.last_errors)
+
+    async def oldest_waiting(self) -> dict[str, float]:
+        """See `Store.oldest_waiting`."""
+        return await self._run(kept.oldest_waiting)
+
+    async def worker_totals(self) -> dict[str, dict[str, int]]:
+        """See `Store.worker_totals`."""
+        return await self._run(kept.worker_totals)
+
+    async def known_nodes(self) -> list[kept.KnownNode]:
+        """See `Store.known_nodes`."""
+        return await self._run(kept.known_nodes)

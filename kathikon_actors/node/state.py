@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from kathikon_actors.actors.system import ActorSystem
 from kathikon_actors.jobs.backoff import default_backoff, usable_delay
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.jobs.worker import WorkerDefinition
+from kathikon_actors.node.actors import JobDoors, NodeSnapshots
+from kathikon_actors.node.figures import Figures
 from kathikon_actors.node.leadership import Leadership
 from kathikon_actors.node.link import Link
+from kathikon_actors.store.journal import SNAPSHOT_INTERVAL
 from kathikon_actors.store.memory_data import wall_clock
 from kathikon_actors.telemetry.bus import Bus
 from kathikon_actors.telemetry.jobs import JobWatch
@@ -61,15 +65,18 @@ class NodeState:
         queue_keeper: applies what operators set, `None` while it is not there.
         store: the driver behind the journal; one object for the node's whole life.
         lease: seconds.
+        snapshot_interval: seconds between two writes of the jobs that are not written at once.
         declared_crons: the app's cron entries, as the store keeps them.
         bus: what happens in the node is told there; `watch` tells of the jobs.
         table: `None` until the child of that name has made it.
         membership: `None` until this life of the table has joined.
+        figures: what this node has done lately.
         leadership: whether this node does the work that is done once for all nodes.
         crews: by queue.
+        system: the node's actors; `doors` lead there from worker processes.
         started_before: the store was open once: from then on a cut is waited out, not reported as a failed start.
         draining: nothing new is taken or started.
-        gatekeeper: of the node's limits; `None` when its app declares none.
+        gatekeeper: of the node's limits; made with the table.
         held_until: seconds of `time.monotonic`: the lease, as this node knows it.
         doubtful: ids of rows that the store may have given to this node, its answer was lost.
         lease_lost: set when the store refused our epoch: everything that stands on it starts again.
@@ -83,6 +90,7 @@ class NodeState:
         store: Store,
         name: str,
         lease: float,
+        snapshot_interval: float = SNAPSHOT_INTERVAL,
         *,
         clock: Callable[[], int] = wall_clock,
         monotonic: Callable[[], float] = time.monotonic,
@@ -104,12 +112,16 @@ class NodeState:
         self.store = store
         self.name = name
         self.lease = lease
+        self.snapshot_interval = snapshot_interval
         self.link = Link()
         self.bus = Bus(name)
         self.declared_crons: Sequence[StoredCron] = ()
         self.watch = JobWatch(self.bus, lambda record: record.node == name)
         self.leadership = Leadership()
+        self.figures = Figures()
         self.ids = IdSource()
+        self.system = ActorSystem(NodeSnapshots(self))
+        self.doors = JobDoors(self)
         self.table: Table | None = None
         self.membership: Membership | None = None
         self.intake: Intake | None = None

@@ -19,9 +19,12 @@ from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.states import State
 from kathikon_actors.node.client import Client
 from kathikon_actors.node.crons import SyncCrons
+from kathikon_actors.node.figures import WINDOW
 from kathikon_actors.node.listing import InsertedMany
 from kathikon_actors.node.operations import ChangedMany
 from kathikon_actors.node.queue_operations import QueueStatus
+from kathikon_actors.node.report import Health, Report
+from kathikon_actors.store.figures import KnownNode
 from kathikon_actors.store.protocol import Counts
 from kathikon_actors.store.retaining import Pruned
 
@@ -157,6 +160,18 @@ class SyncClient:
     def errors(self, job_id: UUID | str) -> Sequence[ErrorEntry]:
         """See `Client.errors`."""
         return self._call(self._open().errors(job_id))
+
+    def nodes(self) -> Sequence[KnownNode]:
+        """See `Client.nodes`."""
+        return self._call(self._open().nodes())
+
+    def report(self, window: float = WINDOW) -> Report:
+        """See `Client.report`."""
+        return self._call(self._open().report(window))
+
+    def health(self) -> Health:
+        """See `Client.health`."""
+        return self._call(self._open().health())
 
     def queues(self) -> Sequence[QueueStatus]:
         """See `Client.queues`."""

@@ -57,6 +57,7 @@ def run_async_loop(sock: socket.socket, page: SharedPage, executables: Executabl
 class _AsyncLoop:
     def __init__(self, sock: socket.socket, page: SharedPage, executables: Executables) -> None:
         self._sock = sock
+        self._page = page
         self._words = page.words
         self._executables = executables
         self._free = [page.slot(index) for index in reversed(range(page.slots))]
@@ -149,6 +150,7 @@ class _AsyncLoop:
     async def _perform(self, running: AsyncRun, record: Record, executable: Executable, slot: int) -> None:
         report = await running.perform(record, executable, self._leave_if_forked)
         del self._running[running.seq]
+        self._page.note_end(running.seq, says_nothing=report.result == b"null" and report.note is None)
         self._finish(slot, report)
         self._start_queued()
         if self._stopping:

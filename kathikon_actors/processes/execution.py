@@ -8,7 +8,7 @@ import math
 import traceback
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.backoff import BackoffFunction, usable_delay
@@ -125,8 +125,8 @@ def report_value(seq: int, seconds: float, record: Record, executable: Executabl
     """Report what `perform` returned: a result, or an outcome."""
     if value is None:
         return Report(seq, "completed", seconds, b"null")
-    if isinstance(value, Outcome):
-        return _report_outcome(seq, seconds, record, executable, value)
+    if issubclass(type(value), Outcome):  # isinstance would ask the value, whose answer may raise
+        return _report_outcome(seq, seconds, record, executable, cast(Outcome, value))
     try:
         raw = json.encode_strict(value, "result")
         if len(raw) <= MAX_RESULT:
@@ -142,6 +142,14 @@ def report_value(seq: int, seconds: float, record: Record, executable: Executabl
 
 def report_error(seq: int, seconds: float, record: Record, executable: Executable, error: BaseException) -> Report:
     """Report what `perform` raised: an outcome, or a failure."""
+    try:
+        return _report_error(seq, seconds, record, executable, error)
+    except BaseException as raised:  # to look at it runs the user's code: __getattribute__, __class__
+        message = f"{name_of(error)}: <looking at it raised {type(raised).__name__}>"
+        return Report(seq, "failed", seconds, kind="exception", message=_cut(message))
+
+
+def _report_error(seq: int, seconds: float, record: Record, executable: Executable, error: BaseException) -> Report:
     outcome = _outcome_in(error)
     if outcome is not None:
         return _report_outcome(seq, seconds, record, executable, outcome)

@@ -27,12 +27,14 @@ class ExitStatus:
         code: its exit status, `None` when a signal ended it or nobody could ask.
         signal: the number of the signal that ended it.
         out_of_memory: the kernel's out-of-memory killer chose it.
+        deaf: it had closed its connection to the node, or had become another program, and was killed for that.
     """
 
     pid: int
     code: int | None = None
     signal: int | None = None
     out_of_memory: bool = False
+    deaf: bool = False
 
     @property
     def lost(self) -> bool:
@@ -44,6 +46,10 @@ class ExitStatus:
         """What operators read: `killed by SIGSEGV`, `exit status 3`, `out of memory (SIGKILL by the kernel)`."""
         if self.out_of_memory:
             return "out of memory (SIGKILL by the kernel)"
+        if self.deaf:
+            return "closed its connection to the node (killed by SIGKILL)"
+        if self.signal == signal.SIGALRM:
+            return "killed by SIGALRM, the node's own signal, which it no longer handled"
         if self.signal is not None:
             return f"killed by {_signal_name(self.signal)}"
         if self.code is not None:

@@ -49,7 +49,7 @@ from kathikon_actors.processes.messages import (
     Why,
 )
 from kathikon_actors.processes.sabotage import sabotaged
-from kathikon_actors.processes.shared import REVOKED_FROM, SharedPage
+from kathikon_actors.processes.shared import ENDED, LAST_RUNS, REVOKED_FROM, SharedPage
 
 __all__ = ["PlainLoop"]
 
@@ -118,6 +118,7 @@ class PlainLoop:
                 data = recv(_READ, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 self._flush()
+                self._take_signals_back()
                 data = recv(_READ)
             if not data:
                 return
@@ -244,11 +245,12 @@ class PlainLoop:
             self._gave_way = None
         elif failure is None:
             report = report_value(seq, seconds, record, executable, value)
-        elif isinstance(failure, ValueError | TypeError) and bind(record) is None:
+        elif issubclass(type(failure), (ValueError, TypeError)) and bind(record) is None:
             report = report_bad_args(seq, record)
         else:
             report = report_error(seq, seconds, record, executable, failure)
         failure = None  # its traceback holds this frame
+        words[ENDED + seq % LAST_RUNS] = seq * 2 + (report.result == b"null" and report.note is None)
         words[slot] = 0
         self._waiting.append(report)
         if ended - self._flushed > _FLUSH_NS:
@@ -262,6 +264,12 @@ class PlainLoop:
             self._pending = seq
         if self._armed and self._waiting:
             self._out_of_reach(self._flush)
+
+    def _take_signals_back(self) -> None:
+        """A job may have taken our signal's handler away, or blocked the signal: the next one's timeout needs it."""
+        if signal.getsignal(signal.SIGALRM) != self._on_alarm:
+            signal.signal(signal.SIGALRM, self._on_alarm)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM, signal.SIGTERM))
 
     def _give_way(self) -> None:
         self._armed = 0  # first: a second signal must not raise while this one is on its way up

@@ -1,7 +1,7 @@
 """The page that the node and one worker process share: a few machine words, written by one side each.
 
-It answers two questions without a message, even when the worker is deep in a C call or dead: which run is being
-executed since when, and may this run still start.
+It answers three questions without a message, even when the worker is deep in a C call or dead: which run is being
+executed since when, may this run still start, and which of the last runs have ended though nobody was told yet.
 
 **Taking back a run that has not started.** The worker stores `running = seq`, then loads `revoked_from`, and does not
 run when `seq >= revoked_from`. The node stores `revoked_from`, waits at least `SETTLE` seconds, then loads `running`.
@@ -38,7 +38,14 @@ INTERRUPT = 1
 TERMINATE = 2
 """Word written by the node before it sends SIGTERM; a SIGTERM without it came from elsewhere and is not obeyed."""
 
-_FIRST_SLOT = 8
+ENDED = 8
+"""First of the words in which the worker notes runs that ended: `seq * 2 + 1` when it completed without a result, whose
+report says nothing more, else `seq * 2`. A run has the word `ENDED + seq % LAST_RUNS`."""
+
+LAST_RUNS = 256
+"""How many of the last runs are told apart."""
+
+_FIRST_SLOT = ENDED + LAST_RUNS
 _WORD = 8
 
 _WHY: tuple[Why | None, ...] = (None, "timeout", "cancel", None)
@@ -92,6 +99,14 @@ class SharedPage:
         words = self.words
         slots = range(_FIRST_SLOT, _FIRST_SLOT + 2 * self.slots, 2)
         return [(seq, words[at + 1]) for at in slots if (seq := words[at])]
+
+    def note_end(self, seq: int, *, says_nothing: bool) -> None:
+        """Note that a run has ended; its report may be lost with the process."""
+        self.words[ENDED + seq % LAST_RUNS] = seq * 2 + says_nothing
+
+    def ended(self) -> dict[int, bool]:
+        """Give the last runs that ended, and whether each completed without a result."""
+        return {word >> 1: bool(word & 1) for word in self.words[ENDED:_FIRST_SLOT] if word}
 
     def revoke_from(self, seq: int) -> None:
         """Forbid the start of every run from `seq` on."""

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import trio
 
@@ -63,7 +64,9 @@ class WorkerProcess:
         self._waiting: trio.CancelScope | None = None
         self._exit: ExitStatus | None = None
         self._last_running: list[tuple[int, int]] = []
+        self._last_ended: dict[int, bool] = {}
         self._closed = False
+        self._deaf = False
         self._rest: list[FromWorker] = []
 
     def __repr__(self) -> str:
@@ -130,7 +133,7 @@ class WorkerProcess:
             return rest
         running = self.running()
         self.close()
-        raise WorkerDied(self._exit or ExitStatus(self.pid), running)
+        raise WorkerDied(replace(self._exit or ExitStatus(self.pid), deaf=self._deaf), running)
 
     def running(self) -> list[tuple[int, int]]:
         """Give `(seq, started)` of every run being executed, or that was when the process died.
@@ -138,6 +141,10 @@ class WorkerProcess:
         `started` is in nanoseconds of `time.monotonic_ns()`, which is the same clock in every process.
         """
         return self._last_running if self._closed else self._page.running()
+
+    def last_ended(self) -> dict[int, bool]:
+        """Give the last runs that ended, reported or not, and whether each completed without a result."""
+        return self._last_ended if self._closed else self._page.ended()
 
     def resident_bytes(self) -> int | None:
         """Give what it holds in memory, `None` when it is gone or the platform does not tell."""
@@ -212,6 +219,7 @@ class WorkerProcess:
             return
         self.kill()
         self._last_running = self._page.running()
+        self._last_ended = self._page.ended()
         self._rest = self._read_rest()
         self._closed = True
         trio.lowlevel.notify_closing(self._sock)
@@ -253,6 +261,7 @@ class WorkerProcess:
         with trio.move_on_after(_CLOSED_BUT_ALIVE):
             await self._ended()
         if self._exit is None:
+            self._deaf = True
             self.kill()
             await self._ended()
 

@@ -36,6 +36,7 @@ from kathikon_actors.processes.control import (
 from kathikon_actors.processes.frames import FrameDecoder, encode_frames
 from kathikon_actors.processes.linux import die_with_parent, thread_count
 from kathikon_actors.processes.memory import oom_kills
+from kathikon_actors.processes.output import Output
 from kathikon_actors.processes.refs import load_definition, load_middleware
 
 __all__ = ["Assignment", "serve"]
@@ -92,6 +93,8 @@ class _Zygote:
         self._oom_kills = oom_kills()
         self._hold_until: float | None = None
         self._let_go: set[int] = set()
+        self._poll = select.poll()
+        self._output = Output(self._poll)
 
     def run(self) -> Assignment | None:
         problem = self._preload() if self._hello.preload and self._hello.start_method == "fork" else None
@@ -140,11 +143,15 @@ class _Zygote:
         return None
 
     def _serve(self) -> Assignment | None:
-        poll = select.poll()
-        poll.register(self._control, select.POLLIN)
-        poll.register(self._wake_read, select.POLLIN)
+        self._poll.register(self._control, select.POLLIN)
+        self._poll.register(self._wake_read, select.POLLIN)
         while not self._node_is_gone:
-            for descriptor, _events in poll.poll(self._patience()):
+            for descriptor, events in self._poll.poll(self._patience()):
+                if descriptor in self._output:
+                    self._output.act(descriptor, events)
+                    continue
+                if descriptor == self._output.to:  # its last byte was written in this round
+                    continue
                 if descriptor == self._wake_read.fileno():
                     with suppress(BlockingIOError):
                         self._wake_read.recv(4096)
@@ -190,29 +197,38 @@ class _Zygote:
             with suppress(OSError, ValueError):
                 stream.flush()
         signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+        to_print: int | None = None
         try:
             try:
+                to_read, to_print = self._output.open(request.title)
                 pid = os.fork()
             except OSError as error:
+                if to_print is not None:
+                    self._output.forget(to_read)
                 self._tell(Forked(request.request, 0, pidfd=False, error=str(error)))
                 return None
             if pid == 0:
                 try:
-                    self._leave_to_child()
+                    self._leave_to_child(to_print)
                 except BaseException:  # a half-made child must never go on as a second zygote
                     os._exit(71)
                 return assignment
         finally:
             if os.getpid() == zygote:
-                os.close(worker_socket)
-                os.close(page)
+                for descriptor in (worker_socket, page, *(() if to_print is None else (to_print,))):
+                    os.close(descriptor)
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
+        self._output.name(to_read, f"worker process {pid} ({request.title})")
         self._children.add(pid)
         self._tell_forked(request.request, pid)
         return None
 
-    def _leave_to_child(self) -> None:
-        """Drop what the child must not share with the zygote; signals stay blocked until it is set up."""
+    def _leave_to_child(self, to_print: int) -> None:
+        """Print to the zygote, and drop what is the zygote's own; signals stay blocked until the child is set up."""
+        os.dup2(to_print, 1)
+        os.dup2(to_print, 2)
+        os.close(to_print)
+        self._output.close_in_child()
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
@@ -272,6 +288,7 @@ class _Zygote:
         for pid in self._children:
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
+        self._output.finish()
 
 
 def _next_ended() -> tuple[int, int] | None:

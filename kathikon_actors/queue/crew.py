@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import Protocol
 
+from kathikon_actors.actors.job_door import JobDoor
 from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.processes.execution import Executables
+from kathikon_actors.processes.worker_process import WorkerProcess
 from kathikon_actors.queue.gatekeeper import Gatekeeper
 from kathikon_actors.queue.pace import Pace
 from kathikon_actors.queue.runner import Kind, Runner
@@ -17,9 +20,20 @@ from kathikon_actors.telemetry.bus import Bus
 from kathikon_actors.telemetry.events import QueueChanged
 from supervisors import DynamicSupervisor, Event, RestartLimitExceeded
 
-__all__ = ["Crew"]
+__all__ = ["Crew", "Doors"]
 
 logger = logging.getLogger(__name__)
+
+
+class Doors(Protocol):
+    """Makes and closes the ways from worker processes to the node's actors."""
+
+    def door(self, process: WorkerProcess) -> JobDoor:
+        """Make the door of one process."""
+        ...
+
+    def close(self, door: JobDoor) -> None:
+        """Its process is gone."""
 
 
 class Crew:
@@ -38,6 +52,7 @@ class Crew:
         bus: what happens to the queue and its processes is told there.
         wake: lets the producer look again.
         gatekeeper: of the node, when any job of the queue may be limited.
+        doors: make the way from the jobs of a process to the node's actors, and close it.
         ready: how many jobs wait in the producer's heap; `None` while there is no producer.
         failing: places of the pool whose processes die one after the other; each is tried again after a pause.
     """
@@ -76,6 +91,7 @@ class Crew:
         self.wake: Callable[[], None] = _nobody
         self.ready: Callable[[], int] | None = None
         self.gatekeeper: Gatekeeper | None = None
+        self.doors: Doors | None = None
         self.failing: set[object] = set()
 
     def join(self, runner: Runner) -> None:

@@ -26,9 +26,14 @@ class Death:
     way. Of several, nobody knows: each goes back uncounted, and runs alone from now on; the same holds for one that
     may have come into memory that another had left behind.
 
+    A run that had ended, its report lost with the process, is settled as completed when its report would have said
+    nothing but that. Another one runs again, uncounted; when nothing else was on, ended runs are what may have killed
+    the process (by closing its descriptors, say), and a single one that does it again when it runs alone is counted.
+
     Attributes:
         exit: how the process ended.
         started: the runs that were on.
+        ended: those whose report is lost, and whether each completed without a result.
         killed_for: the run that did not give way, if it was killed for that.
         too_heavy: it was killed for what it held in memory.
         shared: it ran many jobs at once: a culprit is not let among others again.
@@ -42,6 +47,7 @@ class Death:
 
     exit: ExitStatus
     started: frozenset[int]
+    ended: Mapping[int, bool]
     killed_for: int | None
     too_heavy: MemoryWatch | None
     shared: bool
@@ -56,10 +62,14 @@ class Death:
         """Move every job that the process had; give those whose row changed, and those that never started."""
         changed: list[Record] = []
         back: list[Record] = []
+        lost = [seq for seq, says_nothing in self.ended.items() if not says_nothing]
         for seq, run in given.items():
-            if seq in self.started:
+            if seq in self.started or seq in self.ended:
                 was = copy(run.record)
-                self._judge(seq, run)
+                if seq in self.started:
+                    self._judge(seq, run)
+                else:
+                    self._settle_lost(seq, run, alone=len(lost) == 1)
                 if self.mourners is None or not run.mourn(self.mourners, was):
                     changed.append(run.record)
             else:
@@ -86,6 +96,22 @@ class Death:
             self._keep_apart(record)
         else:
             self._suspect(record, f"its process died with {len(self.started)} jobs running ({how})")
+
+    def _settle_lost(self, seq: int, run: Given, *, alone: bool) -> None:
+        record, now, how = run.record, self.now, str(self.exit)
+        innocent = self.started or self.killed_for is not None or self.too_heavy is not None or self.exit.lost
+        if self.ended[seq]:
+            machine.complete(record, now, b"null")
+            self.quarantine.discard(record.id)
+        elif run.why is not None and run.why != "timeout":
+            settle_interrupted(record, run.why, now, self.node, self.pid, self.backoff)
+        elif innocent:
+            machine.take_back(record, now, f"its report was lost with its process ({how})")
+        elif alone and record.id in self.quarantine:
+            settle_crash(record, how, now, self.node, self.pid, self.backoff)
+            self._keep_apart(record)
+        else:
+            self._suspect(record, f"its process died before it could report ({how})")
 
     def _suspect(self, record: Record, reason: str) -> None:
         machine.take_back(record, self.now, reason)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from typing import cast
 
 from kathikon_actors.jobs.keypath import partition_of
 from kathikon_actors.jobs.record import Record
@@ -24,7 +25,8 @@ class FairHeap:
     """
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
-        self._partitions: dict[str | None, PriorityHeap] = {}
+        # A partition with one job is that job: with many small tenants most are like this.
+        self._partitions: dict[str | None, Record | PriorityHeap] = {}
         self._turns: deque[str | None] = deque()
         self._size = 0
         for record in records:
@@ -34,36 +36,57 @@ class FairHeap:
         """Add an available job."""
         name = partition_of(record)
         partition = self._partitions.get(name)
-        if partition is None:
-            partition = self._partitions[name] = PriorityHeap()
-            self._turns.append(name)
-        partition.push(record)
         self._size += 1
+        if partition is None:
+            self._partitions[name] = record
+            self._turns.append(name)
+        elif type(partition) is PriorityHeap:
+            partition.push(record)
+        else:
+            heap = self._partitions[name] = PriorityHeap()
+            heap.push(cast("Record", partition))
+            heap.push(record)
 
     def pop(self) -> Record | None:
         """Take the best job of the partition whose turn it is, or give `None`."""
-        record = self.first()
-        if record is None:
-            return None
-        name = self._turns.popleft()
-        partition = self._partitions[name]
-        partition.pop()
-        self._size -= 1
-        if len(partition):
-            self._turns.append(name)
-        else:
-            del self._partitions[name]
-        return record
+        partitions, turns = self._partitions, self._turns
+        while turns:
+            name = turns.popleft()
+            partition = partitions[name]
+            if type(partition) is PriorityHeap:
+                before = len(partition)
+                record = partition.pop()
+                left = len(partition)
+                self._size -= before - left
+                if left:
+                    turns.append(name)
+                else:
+                    del partitions[name]
+                if record is not None:
+                    return record
+            else:
+                del partitions[name]
+                self._size -= 1
+                single = cast("Record", partition)
+                if single.state == "available":
+                    return single
+        return None
 
     def first(self) -> Record | None:
         """Give the job that `pop` would take, or `None`; what is not available any more is thrown away."""
         while self._turns:
             partition = self._partitions[self._turns[0]]
-            before = len(partition)
-            record = partition.first()
-            self._size -= before - len(partition)
-            if record is not None:
-                return record
+            if type(partition) is PriorityHeap:
+                before = len(partition)
+                record = partition.first()
+                self._size -= before - len(partition)
+                if record is not None:
+                    return record
+            else:
+                single = cast("Record", partition)
+                if single.state == "available":
+                    return single
+                self._size -= 1
             del self._partitions[self._turns.popleft()]
         return None
 
@@ -71,10 +94,6 @@ class FairHeap:
         """Give the place of the job that `pop` would take, or `None`."""
         record = self.first()
         return None if record is None else key_of(record)
-
-    def holds(self, partition: str | None) -> bool:
-        """Tell whether a partition has jobs here."""
-        return partition in self._partitions
 
     def __len__(self) -> int:
         return self._size

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
     from kathikon_actors.jobs.worker import WorkerDefinition
 
-__all__ = ["Family", "Gatekeeper", "gatekeeper_of"]
+__all__ = ["Family", "Gatekeeper"]
 
 LINGER: Final = 1.0
 """Seconds that a node keeps what it does not use."""
@@ -63,7 +63,8 @@ class Gatekeeper:
     """All limits of one node.
 
     Args:
-        queues: of the app; `workers` likewise.
+        queues: that the node runs; others may come and go.
+        workers: of the app.
         clock: monotonic seconds.
 
     Attributes:
@@ -80,7 +81,8 @@ class Gatekeeper:
         self.clock = clock
         self.valid_until = float("inf")
         self.wake: Callable[[], None] = _nobody
-        self._queues = {name: _of_queue(queue) for name, queue in queues.items()}
+        self._declared = queues
+        self._queues: dict[str, tuple[Family, ...]] = {}
         self._workers = {name: families for name, worker in workers.items() if (families := _of_worker(worker))}
         self._rules: dict[tuple[str, str], tuple[Family, ...]] = {}
         self._running: dict[bytes, list[tuple[Gate, bool]]] = {}
@@ -91,13 +93,10 @@ class Gatekeeper:
         self._next_look = 0.0
 
     def concerns(self, queue: str) -> bool:
-        """Tell whether any job of a queue may be limited."""
+        """Tell whether any job of a queue may be limited; to be asked when a queue starts."""
+        self._queues[queue] = _of_queue(self._declared[queue])
+        self._rules.clear()
         return bool(self._workers or self._queues[queue])
-
-    @property
-    def has_rules(self) -> bool:
-        """Whether anything is limited at all."""
-        return bool(self._workers) or any(self._queues.values())
 
     def rules(self, queue: str, worker: str) -> tuple[Family, ...]:
         """Give the limits that a worker's jobs in a queue have to keep."""
@@ -105,10 +104,6 @@ class Gatekeeper:
         if rules is None:
             rules = self._rules[queue, worker] = (*self._workers.get(worker, ()), *self._queues.get(queue, ()))
         return rules
-
-    def valid(self, now: float) -> bool:
-        """Tell whether what this node holds is surely still its own."""
-        return now < self.valid_until
 
     # -- starts and ends ----------------------------------------------------------------------------------------
 
@@ -128,10 +123,15 @@ class Gatekeeper:
             if gate.room(now) <= 0:
                 return gate
             gates.append(gate)
-        self._running[record.id] = [(gate, gate.take(now)) for gate in gates]
+        runs = None
         for gate in gates:
+            ticket = gate.take(now)
             if gate.wants:
                 self._want(gate)
+            if gate.counts_runs:
+                if runs is None:
+                    runs = self._running[record.id] = []
+                runs.append((gate, ticket))
         return None
 
     def refused(self, gate: Gate, now: float) -> None:
@@ -142,9 +142,12 @@ class Gatekeeper:
 
     def ended(self, records: Iterable[Record]) -> None:
         """Jobs that were admitted run no more, or never began."""
+        running = self._running
+        if not running:
+            return
         now = self.clock()
         for record in records:
-            for gate, ticket in self._running.pop(record.id, ()):
+            for gate, ticket in running.pop(record.id, ()):
                 gate.end(record, now, ticket=ticket)
                 if gate.wants:
                     self._want(gate)
@@ -244,12 +247,6 @@ class Gatekeeper:
             heappush(self._timers, (at, self._numbers, gate))
             if self._timers[0][2] is gate:
                 self.wake()
-
-
-def gatekeeper_of(queues: Mapping[str, Queue], workers: Mapping[str, WorkerDefinition]) -> Gatekeeper | None:
-    """Give the gatekeeper of an app, `None` when nothing is limited: then nobody pays for one."""
-    keeper = Gatekeeper(queues, workers)
-    return keeper if keeper.has_rules else None
 
 
 def _of_worker(worker: WorkerDefinition) -> tuple[Family, ...]:

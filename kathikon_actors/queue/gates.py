@@ -7,7 +7,7 @@ opens them when there is room again. Times are seconds of the monotonic clock.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from kathikon_actors.jobs.breaker import Breaker, Circuit
 from kathikon_actors.jobs.gcra import NS, Pacing, Slots
@@ -43,7 +43,10 @@ class Gate:
         woken: jobs that were sent back to their heap because there is room, and that have not come here since.
         wants: it has something to ask the store.
         touched: when it last let a job pass, or was last given something.
+        counts_runs: it is told when a run ends.
     """
+
+    counts_runs: ClassVar[bool] = True
 
     __slots__ = ("heaps", "key", "name", "touched", "wants", "woken")
 
@@ -176,6 +179,8 @@ class RateGate(Gate):
         again: when to ask for more, when the last answer gave less than was wanted.
     """
 
+    counts_runs = False
+
     __slots__ = ("_asked", "_hungry", "_taken", "again", "batches", "pacing")
 
     def __init__(self, name: str, key: str, now: float, pacing: Pacing) -> None:
@@ -194,8 +199,10 @@ class RateGate(Gate):
 
     def room(self, now: float) -> int:
         """See `Gate`."""
-        at, room = int(now * NS), 0
         batches = self.batches
+        if batches and batches[0].all_good(now):
+            return batches[0].count
+        at, room = int(now * NS), 0
         while batches:
             if batches[0].expire(at):
                 # Woken jobs could not use them: they ask again when they come here. Else nobody would.
@@ -289,7 +296,7 @@ class _Batch:
     Each is good for `VALID` seconds by the store's clock, which is `unsure` behind ours at the most.
     """
 
-    __slots__ = ("count", "first", "floor", "interval", "unsure")
+    __slots__ = ("_from", "_until", "count", "first", "floor", "interval", "unsure")
 
     def __init__(self, first: int, count: int, interval: int, unsure: int, floor: int) -> None:
         self.first = first
@@ -297,6 +304,12 @@ class _Batch:
         self.interval = interval
         self.unsure = unsure
         self.floor = floor
+        self._from = (first + (count - 1) * interval) / NS + 1e-6
+        self._until = floor / NS + VALID / 2
+
+    def all_good(self, now: float) -> bool:
+        """Tell quickly whether every slot has begun and none is over."""
+        return self._from <= now < self._until
 
     def expire(self, at: int) -> bool:
         """Drop those whose time is over; tell whether there were any."""

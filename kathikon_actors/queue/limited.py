@@ -7,7 +7,7 @@ reason: a job is parked when its turn comes, and woken when there is room for it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from kathikon_actors.queue.heap import Heap, PriorityHeap
@@ -53,38 +53,62 @@ class LimitedHeap:
 
     def pop(self) -> Record | None:
         """Take the best job that may start; it is counted against its limits from now on."""
-        keeper = self._gatekeeper
+        keeper, base, records = self._gatekeeper, self._base, self._records
         now = keeper.clock()
-        for record in self._candidates(now):
-            rules = keeper.rules(self._queue, record.worker)
-            if not rules:
-                return self._base.pop()
-            gate = keeper.admit(record, rules, now)
-            self._base.pop()
-            came_from = self._woken.pop(record.id, None)
+        if now >= keeper.valid_until:
+            return None
+        for _ in range(AT_ONCE):
+            if self._opened:
+                self._unpark(now)
+            record = base.pop()
+            if record is None:
+                if not self._woken:
+                    return None
+                self._forget_woken()
+                continue
+            came_from = self._woken.pop(record.id, None) if self._woken else None
             if came_from is not None:
                 came_from[0].woken -= 1
+            if records.get(record.id) is not record:  # another node has it now
+                continue
+            rules = keeper.rules(self._queue, record.worker)
+            gate = keeper.admit(record, rules, now) if rules else None
             if gate is None:
                 return record
             self._park(record, gate, now)
             if came_from is not None and came_from[0] is not gate:
                 self.opened(came_from[0])  # its room is for another one
+        self._wake()
         return None
 
     def first(self) -> Record | None:
         """Give the job that `pop` would take."""
-        keeper = self._gatekeeper
+        keeper, base = self._gatekeeper, self._base
         now = keeper.clock()
-        for record in self._candidates(now):
-            gate = keeper.obstacle(record, keeper.rules(self._queue, record.worker), now)
-            if gate is None:
-                return record
-            self._base.pop()
+        if now >= keeper.valid_until:
+            return None
+        for _ in range(AT_ONCE):
+            if self._opened:
+                self._unpark(now)
+            record = base.first()
+            if record is None:
+                if not self._woken:
+                    return None
+                self._forget_woken()
+                continue
+            gate = None
+            if self._records.get(record.id) is record:
+                gate = keeper.obstacle(record, keeper.rules(self._queue, record.worker), now)
+                if gate is None:
+                    return record
+            base.pop()
             came_from = self._woken.pop(record.id, None)
             if came_from is not None:
                 came_from[0].woken -= 1
                 self.opened(came_from[0])
-            self._park(record, gate, now)
+            if gate is not None:
+                self._park(record, gate, now)
+        self._wake()
         return None
 
     def best(self) -> Key | None:
@@ -127,25 +151,6 @@ class LimitedHeap:
         self._woken.clear()
         self._parked.clear()
         self._opened.clear()
-
-    def _candidates(self, now: float) -> Iterator[Record]:
-        """Give the first job of the base again and again; who gets it takes it off, or is done."""
-        if not self._gatekeeper.valid(now):
-            return
-        for _ in range(AT_ONCE):
-            if self._opened:
-                self._unpark(now)
-            record = self._base.first()
-            if record is None:
-                if not self._woken:
-                    return
-                self._forget_woken()
-                continue
-            if self._records.get(record.id) is not record:  # another node has it now
-                self._base.pop()
-                continue
-            yield record
-        self._wake()
 
     def _unpark(self, now: float) -> None:
         """Send back as many as there is room for."""

@@ -163,6 +163,9 @@ async def _serve(place: _Place, *, task_status: trio.TaskStatus[None] = trio.TAS
         on_ended=None if crew.gatekeeper is None else crew.gatekeeper.ended,
         on_spent=spent.set,
     )
+    door = None if crew.doors is None else crew.doors.door(process)
+    if door is not None:
+        runner.on_frame = door.take_frame
     died: WorkerDied | None = None
     try:
         runner.weigh(0.0)
@@ -199,6 +202,8 @@ async def _serve(place: _Place, *, task_status: trio.TaskStatus[None] = trio.TAS
                 while True:
                     runner.hear(await process.receive())
         runner.abandon()
+        if door is not None and crew.doors is not None:
+            crew.doors.close(door)
         crew.leave(runner)
         if died is None:
             _tell(place, process.pid, "stopped")

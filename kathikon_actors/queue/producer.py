@@ -121,7 +121,7 @@ class Producer:
         crew, given = self._crew, 0
         table = crew.table
         border = table.borders.get(crew.queue.name)
-        outside = None if border is None or border.cut_off else border.key
+        outside = None if border is None or border.cut_off or border.fair else border.key
         open_to = [r for r in crew.runners if r.kind == kind and r.alone == alone and r.has_room()]
         free = crew.queue.concurrency - crew.running
         while open_to and given < CHUNK:

@@ -31,8 +31,6 @@ logger = logging.getLogger(__name__)
 
 Kind = Literal["plain", "async"]
 
-NO_LIMITS = Limits()
-
 
 class Runner:
     """Gives runs to one worker process and settles what comes back.
@@ -61,7 +59,7 @@ class Runner:
         backoff: Backoffs,
         *,
         alone: bool = False,
-        limits: Limits = NO_LIMITS,
+        limits: Limits = Limits(),
         on_ended: Callable[[Iterable[Record]], None] | None = None,
         on_spent: Callable[[], object] = bool,
     ) -> None:
@@ -106,7 +104,7 @@ class Runner:
         return not self._given and not self._revoked
 
     def has_room(self) -> bool:
-        """Whether one more run may be given now."""
+        """Whether one more may be given."""
         if self._retired or self._revoked or self._revoked_at is not None:
             return False
         if not self._given:
@@ -282,8 +280,8 @@ class Runner:
     def interrupt(self, seq: int, given: Given, why: Ending, now: float) -> None:
         """Ask a run to stop; `watch` kills its process when it has not given way within `GRACE`.
 
-        A run that has not started has longer: its time to give way begins when it is seen to run. A plain process has
-        room for one request to stop, which belongs to what it runs: what waits there is revoked.
+        A run that has not started has longer: its time begins when it is seen to run. A plain process has room for one
+        request to stop, which belongs to what it runs: what waits there is revoked.
         """
         if given.why is not None:
             if given.why == "timeout":
@@ -346,10 +344,12 @@ class Runner:
 
     def bury(self, died: WorkerDied) -> None:
         """The process is gone by itself or by its job: settle what it had."""
-        started = frozenset(seq for seq, _ in self.process.running() if seq in self._given)
+        ended = {seq: says_nothing for seq, says_nothing in self.process.last_ended().items() if seq in self._given}
+        started = frozenset(seq for seq, _ in self.process.running() if seq in self._given and seq not in ended)
         death = Death(
             died.exit,
             started,
+            ended,
             self._killed_for,
             self._memory if self._too_heavy else None,
             self.kind == "async",

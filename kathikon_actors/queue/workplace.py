@@ -36,6 +36,10 @@ class Workplace(Protocol):
         """Give `(seq, started ns)` of what is being executed, or was at its end."""
         ...
 
+    def last_ended(self) -> dict[int, bool]:
+        """Give the last runs that ended, reported or not, and whether each completed without a result."""
+        ...
+
     def interrupt(self, seq: int, why: Why) -> None:
         """Ask what is executing to stop."""
 

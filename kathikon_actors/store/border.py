@@ -7,13 +7,16 @@ others did as new as the last look. The producer starts nothing behind it before
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
+from kathikon_actors.jobs.keypath import partition_of
+from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import DUE_STATES
 from kathikon_actors.store.protocol import Key, key_of
 
-__all__ = ["Border"]
+__all__ = ["Border", "border_of"]
 
 
 class Border:
@@ -21,8 +24,12 @@ class Border:
 
     Args:
         limit: jobs of the queue in memory, those on their way into the store included.
+        fair: partitions take turns: what waits outside is not behind what is inside by its place, but by its partition.
+        depth: inserts are refused above so many jobs, inside and outside.
 
     Attributes:
+        partitions: of a fair queue: how many jobs each has in memory.
+        outside: rows that nobody owns, as last seen; counted only where there is a `depth`.
         held: how many there are.
         ended: how many have left, for the claimer to see the pace.
         key: the best place of an unowned ready row, `None` when there is none.
@@ -32,10 +39,30 @@ class Border:
         cut_off: the store does not answer: what is in memory goes on meanwhile.
     """
 
-    __slots__ = ("_ordinary", "_seen", "asked", "cut_off", "due", "ended", "held", "key", "limit", "low", "wake")
+    __slots__ = (
+        "_ordinary",
+        "_seen",
+        "asked",
+        "cut_off",
+        "depth",
+        "due",
+        "ended",
+        "fair",
+        "held",
+        "key",
+        "limit",
+        "low",
+        "outside",
+        "partitions",
+        "wake",
+    )
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, fair: bool = False, depth: int | None = None) -> None:
         self.limit = limit
+        self.fair = fair
+        self.depth = depth
+        self.partitions: Counter[str | None] = Counter()
+        self.outside = 0
         self.held = 0
         self.ended = 0
         self.key: Key | None = None
@@ -52,20 +79,45 @@ class Border:
         """How many more jobs memory may hold."""
         return max(0, self.limit - self.held)
 
+    @property
+    def claimable(self) -> int:
+        """How many more rows may be claimed; a fair queue keeps the last tenth for partitions that have none here."""
+        return max(0, self._ordinary - self.held) if self.fair else self.room
+
     def admits(self, record: Record) -> bool:
         """Whether a new job goes into memory.
 
-        The last tenth is kept for claims and for jobs that are better than all that wait outside; what is due later
-        may fill half. What waits for other jobs has no place here: whoever ends those makes it ready.
+        The last tenth is kept for claims and for jobs that are better than all that wait outside, or whose partition
+        has none here; what is due later may fill half. What waits for other jobs has no place here: whoever ends those
+        makes it ready.
         """
         if record.state != "available":
             return record.state != "blocked" and self.held < self.limit // 2
+        if self.fair and not self.partitions[partition_of(record)]:
+            return self.held < self.limit
         if self.key is None:
             return self.held < self._ordinary
+        if self.fair:
+            return False
         return self.held < self.limit and key_of(record) < self.key
+
+    def full_with(self, queue: str, coming: Sequence[Record]) -> int | None:
+        """Give how many jobs there are, those on their way here included, when no more are to be inserted."""
+        if self.depth is None or self.held + self.outside + len(coming) < self.depth:
+            return None
+        depth = self.held + self.outside + sum(record.queue == queue for record in coming)
+        return depth if depth >= self.depth else None
+
+    def count(self, record: Record, number: int) -> None:
+        """A job of a fair queue comes into memory (1) or leaves it (-1); `held` is the caller's."""
+        partition = partition_of(record)
+        self.partitions[partition] += number
+        if not self.partitions[partition]:
+            del self.partitions[partition]
 
     def left(self, record: Record) -> None:
         """A row was stored unowned."""
+        self.outside += 1
         if record.state == "available":
             self.note(key_of(record))
         elif record.state in DUE_STATES:
@@ -100,6 +152,11 @@ class Border:
         seen = self._seen
         self.key = best if seen is None or (best is not None and best < seen) else seen
         self.asked = False
+
+
+def border_of(queue: Queue) -> Border:
+    """Give the border of a queue as it is declared."""
+    return Border(queue.memory_bound, fair=queue.fair, depth=queue.refuses_above)
 
 
 def _nobody() -> None:

@@ -55,6 +55,11 @@ class PostgresLimits:
         """See `LimitStore.hear`."""
         self._ear.limits_changed = wake
 
+    async def waiting(self, queue: str, most: int) -> int:
+        """See `LimitStore.waiting`."""
+        self._check_open()
+        return await self.connection.run(_waiting, queue, most)
+
     async def sweep(self) -> int:
         """See `LimitStore.sweep`."""
         self._check_open()
@@ -140,6 +145,12 @@ async def _settle(
     if put:
         await raw.execute(statement("limits_put"), *map(list, zip(*put, strict=True)))
     return answers, told
+
+
+async def _waiting(raw: Raw, queue: str, most: int) -> int:
+    """Count what nobody owns."""
+    counted: int = await raw.fetchval(statement("limits_waiting"), queue, most)
+    return counted
 
 
 async def _sweep(raw: Raw) -> int:

@@ -38,6 +38,9 @@ SMALL = 256
 MOST = 2_000
 """Rows of one batch, unless a single insert brings more: while the server works on one, the node makes the next."""
 
+SNAPSHOT_INTERVAL = 1.0
+"""Seconds that a job with `durability="snapshot"` may be in memory only, unless the node says otherwise."""
+
 FLUSH_TIMEOUT = 10.0
 """Seconds that a stopping journal takes to commit what waits."""
 
@@ -59,6 +62,7 @@ class Journal:
         reopened: called when the store was cut off; returns when it is open again.
         given_up: whether nobody is there to open the store again: a journal that stops does not wait then.
         bus: told of each batch.
+        snapshot_interval: seconds between two writes of the jobs with `durability="snapshot"` that changed.
     """
 
     def __init__(
@@ -69,8 +73,12 @@ class Journal:
         reopened: Callable[[], Awaitable[None]],
         given_up: Callable[[], bool] = lambda: False,
         bus: Bus | None = None,
+        *,
+        snapshot_interval: float = SNAPSHOT_INTERVAL,
     ) -> None:
         bus = Bus() if bus is None else bus
+        self._unwritten = table.unwritten
+        self._snapshot_interval = snapshot_interval
         self._inserts = _LaneWriter(table.inserts, _Inserts(table, store, membership), reopened, given_up, bus)
         self._outcomes = _LaneWriter(table.outcomes, _Outcomes(table, store, membership), reopened, given_up, bus)
 
@@ -90,13 +98,20 @@ class Journal:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._inserts.run)
                 nursery.start_soon(self._outcomes.run)
+                nursery.start_soon(self._write_snapshots)
                 task_status.started(self)
         except* trio.Cancelled:
+            self._unwritten.write()
             with trio.move_on_after(FLUSH_TIMEOUT, shield=True):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._inserts.drain)
                     nursery.start_soon(self._outcomes.drain)
             raise
+
+    async def _write_snapshots(self) -> None:
+        while True:
+            await trio.sleep(self._snapshot_interval)
+            self._unwritten.write()
 
 
 class _Writes(Protocol[E]):

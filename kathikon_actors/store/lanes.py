@@ -161,11 +161,12 @@ class CommitLane:
         """See `Store.commit_outcomes`; give also the jobs that the commit made ready, and that are the node's own."""
         usual = [record for record in records if ends_usually(record)]
         others = [record for record in records if not ends_usually(record)] if len(usual) < len(records) else []
-        finished = [record for record in others if record.state in TERMINAL_STATES]
+        finished = [record for record in others if record.fence >= 0 and record.state in TERMINAL_STATES]
         # By id, as those who insert dependants lock them: nobody waits in a circle.
         usual.sort(key=_by_id)
         finished.sort(key=_by_id)
-        changed = [record for record in others if record.state not in TERMINAL_STATES]
+        changed = [record for record in others if record.fence >= 0 and record.state not in TERMINAL_STATES]
+        fresh = [record for record in others if record.fence < 0] if len(finished) + len(changed) < len(others) else []
         aftermath = Aftermath.of(changed) if changed else None
         if aftermath is not None and aftermath.starting:
             # Nothing else of those has changed, and what is known of them may be old.
@@ -175,9 +176,14 @@ class CommitLane:
             steps.append(("complete_rows", usual_ends(usual)))
         if finished:
             steps.append(("finish_rows", outcome_columns(finished)))
-        if changed or not steps:
+        if changed or not (steps or fresh):
             steps.append(("change_rows", outcome_columns(changed)))
-        return await self.connection.run(self._write, membership, batch, steps, aftermath)
+        rows: dict[str, list[tuple[Any, ...]]] = {}
+        if fresh:
+            owner = membership.node_id
+            rows["jobs"] = wide_rows(owner, [r for r in fresh if r.state not in TERMINAL_STATES])
+            rows["finished_jobs"] = wide_rows(owner, [r for r in fresh if r.state in TERMINAL_STATES])
+        return await self.connection.run(self._write, membership, batch, steps, rows, aftermath)
 
     async def last_batch(self, membership: Membership) -> int:
         """See `Store.last_batch`. On a new connection it waits for the last one's commit and shuts it out."""
@@ -271,15 +277,19 @@ class CommitLane:
         membership: Membership,
         batch: int,
         steps: list[tuple[str, Columns]],
+        rows: dict[str, list[tuple[Any, ...]]],
         aftermath: Aftermath | None,
     ) -> tuple[set[bytes], list[Record]]:
         fence = await self._fence.key(raw, membership)
         await self.ready.prepare(raw, membership)
-        several = len(steps) > 1 or aftermath is not None
+        several = len(steps) > 1 or bool(rows) or aftermath is not None
         if several:
-            await raw.execute("BEGIN")
+            await self._begin(raw, membership, batch)
         if aftermath is not None:
             await aftermath.before(raw)
+        for table, fresh in rows.items():
+            if fresh:
+                await raw.copy_records_to_table(table, schema_name="kathikon", columns=_WIDE_COLUMNS, records=fresh)
         fenced: set[bytes] = set()
         for name, columns in steps:
             row = await raw.fetchrow(statement(name), *fence, batch, *columns)

@@ -87,6 +87,10 @@ class LimitStore(Protocol):
         An empty set means any limit. It works while `Store.listen` does; a bid now and then makes up for the rest.
         """
 
+    async def waiting(self, queue: str, most: int) -> int:
+        """Count the rows of a queue that nobody owns and that have not ended, up to `most`."""
+        ...
+
     async def sweep(self) -> int:
         """Forget up to 10,000 limits that nobody holds anything of; give how many."""
         ...

@@ -28,6 +28,7 @@ from kathikon_actors.store.memory_batches import MemoryGraphStore
 from kathikon_actors.store.memory_commands import MemoryCommands
 from kathikon_actors.store.memory_crons import MemoryCrons
 from kathikon_actors.store.memory_data import MemoryData, MemoryNode, stored, wall_clock
+from kathikon_actors.store.memory_figures import MemoryFigures
 from kathikon_actors.store.memory_queues import MemoryQueues
 from kathikon_actors.store.memory_retention import MemoryRetention
 from kathikon_actors.store.memorylimits import MemoryLimits
@@ -48,7 +49,7 @@ from kathikon_actors.store.snapshots import MemorySnapshotStore
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
 
 
-class MemoryStore(MemoryQueues, MemoryRetention, MemoryCommands, MemoryGraphStore):
+class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, MemoryGraphStore):
     """A `Store` in this process' memory.
 
     Args:
@@ -183,6 +184,7 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryCommands, MemoryGraphStor
         written = [(record.fence, copy(record)) for record in records]
         for _, record in written:
             record.fence, record.dirty, record.node = record.attempt, False, membership.node
+            record.durability = "commit"
         await self._begin()
         node = self._member(membership)
         data = self.data
@@ -191,7 +193,7 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryCommands, MemoryGraphStor
         fenced, ended = set(), []
         for fence, record in written:
             before = owned.get(record.id)
-            if before is None or before.attempt != fence:
+            if (before is None and fence >= 0) or (before is not None and before.attempt != fence):
                 fenced.add(record.id)
             elif record.state == "available" and record.extra is not None and record.extra.begun in (1, 3):
                 if not data.graph.begin(record, before):
@@ -199,7 +201,8 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryCommands, MemoryGraphStor
                 elif record.extra.begun == 3:
                     data.live[record.id] = owned[record.id] = stored(record, membership.node)
             elif record.state in TERMINAL_STATES:
-                del data.live[record.id], owned[record.id]
+                if before is not None:
+                    del data.live[record.id], owned[record.id]
                 data.finished[record.id] = record
                 ended.append(record)
             else:

@@ -22,6 +22,7 @@ from kathikon_actors.store.protocol import Changed
 
 if TYPE_CHECKING:
     from kathikon_actors.actors.snapshots.sink import StoredSnapshot
+    from kathikon_actors.store.figures import Cell, LastError
     from kathikon_actors.store.memory import MemoryStore
     from kathikon_actors.store.memory_commands import MemoryCommand
     from kathikon_actors.store.protocol import Lane, Membership
@@ -72,6 +73,8 @@ class MemoryData:
         commands: what operators want of jobs that a node owns, by number.
         control: who is told of commands and the like, by topic and store.
         archived: what ended long ago.
+        figures: by time and node_id.
+        last_errors: by worker.
         queues: what operators have set.
         node_queues: the queues that each node runs.
         graph: unique keys, dependencies and batches.
@@ -91,6 +94,8 @@ class MemoryData:
     commands: dict[int, MemoryCommand] = field(default_factory=dict)
     control: dict[str, dict[int, Callable[[], None]]] = field(default_factory=dict)
     archived: dict[bytes, Record] = field(default_factory=dict)
+    figures: dict[tuple[int, int], dict[tuple[str, str], Cell]] = field(default_factory=dict)
+    last_errors: dict[str, LastError] = field(default_factory=dict)
     queues: dict[str, QueueSettings] = field(default_factory=dict)
     node_queues: dict[str, list[RunningQueue]] = field(default_factory=dict)
     graph: MemoryGraph = field(default_factory=MemoryGraph)
@@ -181,6 +186,7 @@ def stored(record: Record, node: str | None) -> Record:
     row = copy(record)
     row.fence = row.attempt
     row.dirty = False
+    row.durability = "commit"
     row.node = node
     if row.extra is not None and (row.extra.begun or row.extra.opened):
         row.extra = msgspec.structs.replace(row.extra, begun=0, opened=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kathikon_actors.jobs.gcra import Slots, reserve
 from kathikon_actors.jobs.sharing import Holder, settle
 from kathikon_actors.store.limits import Granted, SlotBid, TokenBid, tag_of
-from kathikon_actors.store.protocol import Membership
+from kathikon_actors.store.protocol import CLAIMABLE_STATES, Membership
 
 if TYPE_CHECKING:
     from kathikon_actors.store.memory import MemoryData, MemoryNode
@@ -92,6 +92,12 @@ class MemoryLimits:
     def hear(self, wake: Callable[[frozenset[str]], None]) -> None:
         """See `LimitStore.hear`."""
         self._data.limits.listeners[self] = wake
+
+    async def waiting(self, queue: str, most: int) -> int:
+        """See `LimitStore.waiting`."""
+        await self._begin()
+        unowned = self._data.owned[None].values()
+        return min(most, sum(r.queue == queue and r.state in CLAIMABLE_STATES for r in unowned))
 
     async def sweep(self) -> int:
         """See `LimitStore.sweep`."""

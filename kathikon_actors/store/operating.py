@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kathikon_actors.store import commanding, queue_rows, retaining
+from kathikon_actors.store import figures as kept
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.actions import Change
@@ -114,6 +115,41 @@ class PostgresOperations:
         """See `Store.promote`."""
         self._check_open()
         return await self._readers.run(retaining.promote)
+
+    async def put_figures(self, membership: Membership, at: int, cells: Mapping[tuple[str, str], kept.Cell]) -> None:
+        """See `Store.put_figures`."""
+        self._check_open()
+        await self._readers.run(kept.put_figures, membership, at, cells)
+
+    async def put_errors(self, errors: Mapping[str, kept.LastError]) -> None:
+        """See `Store.put_errors`."""
+        self._check_open()
+        await self._readers.run(kept.put_errors, errors)
+
+    async def figures(self, window: float) -> dict[tuple[str, str], kept.Cell]:
+        """See `Store.figures`."""
+        self._check_open()
+        return await self._readers.run(kept.figures, window)
+
+    async def last_errors(self) -> dict[str, kept.LastError]:
+        """See `Store.last_errors`."""
+        self._check_open()
+        return await self._readers.run(kept.last_errors)
+
+    async def oldest_waiting(self) -> dict[str, float]:
+        """See `Store.oldest_waiting`."""
+        self._check_open()
+        return await self._readers.run(kept.oldest_waiting)
+
+    async def worker_totals(self) -> dict[str, dict[str, int]]:
+        """See `Store.worker_totals`."""
+        self._check_open()
+        return await self._readers.run(kept.worker_totals)
+
+    async def known_nodes(self) -> list[kept.KnownNode]:
+        """See `Store.known_nodes`."""
+        self._check_open()
+        return await self._readers.run(kept.known_nodes)
 
     async def listen_control(self, topic: str, wake: Callable[[], None]) -> None:
         """See `Store.listen_control`."""

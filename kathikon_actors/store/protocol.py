@@ -17,6 +17,7 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
 from kathikon_actors.store.commands import CommandStore
 from kathikon_actors.store.cron_store import CronStore
+from kathikon_actors.store.figures import FigureStore
 from kathikon_actors.store.graph import GraphStore
 from kathikon_actors.store.leading import LeaderStore
 from kathikon_actors.store.limits import LimitStore
@@ -140,7 +141,7 @@ class Changed:
     made: Record | None = None
 
 
-class Store(GraphStore, LeaderStore, CommandStore, QueueStore, RetentionStore, Protocol):
+class Store(GraphStore, LeaderStore, CommandStore, QueueStore, RetentionStore, FigureStore, Protocol):
     """Where jobs are kept. Methods are safe to call from several tasks; each raises `StoreUnavailable` when cut off."""
 
     url: str
@@ -229,6 +230,9 @@ class Store(GraphStore, LeaderStore, CommandStore, QueueStore, RetentionStore, P
         only if the stored row is still owned by the node and its attempt equals `record.fence`; what does not
         match is left untouched and reported. The caller moves `record.fence` after the commit. Each id comes once;
         the records are read before the first checkpoint.
+
+        A record whose fence is -1 has no row: it is stored as it is, owned by the node; when it has ended already,
+        among the finished ones.
 
         Raises:
             LeaseLost: nothing was stored.

@@ -72,6 +72,7 @@ async def tidy(raw: Raw) -> None:
     """See `RetentionStore.tidy`."""
     await raw.execute(statement("add_up_counts"))
     await raw.execute(statement("forget_commands"))
+    await raw.execute(statement("forget_figures"))
 
 
 async def promote(raw: Raw) -> int:

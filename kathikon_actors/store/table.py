@@ -16,12 +16,13 @@ import msgspec
 import trio
 
 from kathikon_actors.jobs.composing import is_composed
-from kathikon_actors.jobs.errors import StoreUnavailable
+from kathikon_actors.jobs.errors import QueueFull, StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import DUE_STATES, TERMINAL_STATES
 from kathikon_actors.store.border import Border
 from kathikon_actors.store.lane_queue import Insert, LaneQueue
 from kathikon_actors.store.mourners import Mourners
+from kathikon_actors.store.unwritten import Unwritten
 
 __all__ = ["Table"]
 
@@ -54,6 +55,7 @@ class Table:
         moving: held while rows change their owner between the store and this table.
         in_doubt: such a change was begun and nothing is known of its end.
         on_stored: told of new jobs once they are committed; `on_progress` of jobs that tell how far they are.
+        on_ended: told of jobs that ended, and of attempts that failed, once that is committed.
         mourners: call `on_discard` of jobs that are about to be discarded by their own failure.
     """
 
@@ -65,10 +67,12 @@ class Table:
         self._newcomers: set[bytes] | None = None
         self.on_stored: Callable[[list[Record]], None] | None = None
         self.on_progress: Callable[[Record], None] | None = None
+        self.on_ended: Callable[[list[Record]], None] | None = None
         self.mourners: Mourners | None = None
         self.closed = False
         self.inserts: LaneQueue[Insert] = LaneQueue(lambda insert: len(insert.records))
         self.outcomes: LaneQueue[Record] = LaneQueue()
+        self.unwritten = Unwritten(self.outcomes)
         self._producers: dict[str, Callable[[list[Record]], None]] = {}
         self._scheduler: Callable[[Record], None] | None = None
         self._waiters: dict[bytes, list[_Waiter]] = {}
@@ -182,6 +186,8 @@ class Table:
             border = self.borders.get(record.queue)
             if border is not None:
                 border.held -= 1
+                if border.fair:
+                    border.count(record, -1)
                 border.ended += 1
                 if border.asked:
                     border.wake()
@@ -192,19 +198,60 @@ class Table:
             border = borders.get(record.queue)
             if border is not None:
                 border.held += number
+                if border.fair:
+                    border.count(record, number)
 
     def changed(self, records: Iterable[Record]) -> None:
         """Records went through the state machine: queue them for the journal and route them."""
         moved = []
         outcomes = self.outcomes
         for record in records:
-            if not record.dirty:
+            if record.durability != "commit":
+                self._changed_unwritten(record)
+            elif not record.dirty:
                 record.dirty = True
                 outcomes.add(record, 1)
             if record.state not in TERMINAL_STATES:
                 moved.append(record)
         if moved:
             self.route(moved)
+
+    def _changed_unwritten(self, record: Record) -> None:
+        """A job that is written later or never has changed: who waits for it is told at once."""
+        if record.durability == "snapshot":
+            if not record.dirty:
+                record.dirty = True
+                self.unwritten.note(record)
+        elif record.state in TERMINAL_STATES and self.records.get(record.id) is record:
+            self._forget(record)
+            self.unwritten.remember(record)
+        self._resolve(record, lost=False)
+
+    def admit(self, record: Record, *, is_new: bool = True) -> bool:
+        """Take in a job that is written later or never, and begin with it.
+
+        Gives `False` when memory holds as many as it may; a snapshot job is then submitted like any other.
+
+        Raises:
+            QueueFull: it is to live in memory, and there is no room.
+            StoreUnavailable: the node is starting again.
+        """
+        if self.closed:
+            raise StoreUnavailable("the node has lost its table and is starting again; insert again in a moment")
+        border = self.borders.get(record.queue)
+        if border is not None and not border.admits(record):
+            if record.durability == "memory":
+                raise QueueFull(record.queue, border.held, border.limit, what="max_in_memory")
+            record.durability = "commit"
+            return False
+        if is_new and self.on_stored is not None:
+            self.on_stored([record])
+        self._count([record], 1)
+        self._take_in([record])
+        if record.durability == "snapshot":
+            record.dirty = True
+            self.unwritten.note(record)
+        return True
 
     def may_start(self, record: Record) -> bool:
         """Tell whether a job that comes up for its start may start; a guarded one is committed first, and comes again.
@@ -250,6 +297,8 @@ class Table:
                 continue
             if border is not None and border.admits(record):
                 border.held += 1
+                if border.fair:
+                    border.count(record, 1)
             else:
                 record.node = None
                 if unowned is None:
@@ -321,6 +370,7 @@ class Table:
             written: each record with its attempt as it was written.
             fenced: ids that the store refused: another owner has them now.
         """
+        ended: list[Record] = []
         for record, attempt in written:
             if record.id in fenced:
                 logger.warning("job %s is not ours any more; its outcome was not stored", record.id.hex())
@@ -336,6 +386,7 @@ class Table:
                     self._forget(record)
                 self._remember(record)
                 self._resolve(record, lost=False)
+                ended.append(record)
             elif record.state == "waiting":
                 # Nobody owns it until it ends with its children.
                 if self.records.get(record.id) is record:
@@ -347,6 +398,10 @@ class Table:
                     self.route([record])
                 if record.id in self._waiters:
                     self._resolve(record, lost=False)
+                if record.state == "retryable":
+                    ended.append(record)
+        if ended and self.on_ended is not None:
+            self.on_ended(ended)
 
     # -- waiting ------------------------------------------------------------------------------------------------
 
@@ -356,10 +411,10 @@ class Table:
         Returns:
             The record, or `None` when the job is not here (any more): ask the store.
         """
-        record = self.records.get(job_id)
-        if record is None:
+        record = self.records.get(job_id, self.unwritten.ended.get(job_id))
+        if record is None or record.durability != "commit":
             await trio.lowlevel.checkpoint()
-            return None
+            return record
         return await self._wait(job_id, ended=False)
 
     def forget(self, job_id: bytes) -> None:
@@ -372,9 +427,10 @@ class Table:
         Returns:
             The record, or `None` when the job is not here (any more): ask the store.
         """
-        if job_id not in self.records:
+        record = self.records.get(job_id)
+        if record is None or (record.durability != "commit" and record.state in TERMINAL_STATES):
             await trio.lowlevel.checkpoint()
-            return self._completed.get(job_id)
+            return record or self._completed.get(job_id) or self.unwritten.ended.get(job_id)
         return await self._wait(job_id, ended=True)
 
     async def _wait(self, job_id: bytes, *, ended: bool) -> Record | None:

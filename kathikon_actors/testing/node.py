@@ -14,6 +14,7 @@ from kathikon_actors.jobs.errors import BadConfiguration
 from kathikon_actors.jobs.record import Job, from_us, to_us
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 from kathikon_actors.node.app import App
+from kathikon_actors.node.children import node_children
 from kathikon_actors.node.node import Node, run_node
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.store.memory import MemoryStore
@@ -72,7 +73,7 @@ async def open_test_node(
     state = NodeState(
         app, app.definitions(), store, name, LEASE, clock=clock, monotonic=trio.current_time, one_loop=True
     )
-    async with run_node(state, shutdown_timeout=25.0, insert_timeout=30.0) as node:
+    async with run_node(state, node_children(state, None), shutdown_timeout=25.0, insert_timeout=30.0) as node:
         if mode == "manual":
             for queue in app.queues:
                 await node.pause(queue)

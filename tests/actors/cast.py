@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from typing import Any
 
@@ -40,6 +41,12 @@ class Counter(Actor):
     async def add(self, by: int) -> int:
         self.value += by
         return self.value
+
+
+class Unsendable(Exception):
+    def __init__(self) -> None:
+        super().__init__("with a lock")
+        self.lock = threading.Lock()
 
 
 class Player(Actor):
@@ -195,6 +202,27 @@ class Player(Actor):
 
     async def later_to(self, delay: float, ref: ActorRef[Any], message: object) -> None:
         self.system.send_after(delay, ref, message)
+
+    async def unsendable(self) -> Any:
+        return {"lock": threading.Lock()}
+
+    async def fail_deeply(self) -> None:
+        self._deeper()
+
+    def _deeper(self) -> None:
+        try:
+            1 / 0  # noqa: B018
+        except ZeroDivisionError as error:
+            raise KeyError("deep") from error
+
+    async def fail_unsendably(self) -> None:
+        raise Unsendable
+
+    async def start_counter(self, isolation: Any, name: str) -> ActorRef[Counter]:
+        return await self.system.start(Counter, 7, isolation=isolation, name=name)
+
+    async def measure(self, name: str) -> int:
+        return self.system.ref(name, Player).statistics().processed
 
     async def ask(self, name: str, value: Any) -> Any:
         found = self.system.whereis(name)

@@ -80,6 +80,13 @@ def misbehave(how: str, path: str = "") -> Any:
     return "survived"
 
 
+@worker(max_attempts=1)
+def mark_and_close(path: str) -> None:
+    with Path(path).open("a") as file:
+        file.write("x\n")
+    os.closerange(3, 256)
+
+
 def _close_and_return(_path: str) -> None:
     os.closerange(3, 256)
 
@@ -213,7 +220,8 @@ def spin(how: str) -> None:
 
 
 WORKERS = [
-    where, where_async, leak, leak_async, hog, hog_async, nap, die, misbehave, big_result, print_much, spin,
+    where, where_async, leak, leak_async, hog, hog_async, nap, die, misbehave, mark_and_close, big_result, print_much,
+    spin,
 ]  # fmt: skip
 
 app = App(

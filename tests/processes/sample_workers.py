@@ -99,6 +99,26 @@ def print_much(lines: int) -> None:
 
 
 @worker
+def print_gigabytes(gigabytes: float) -> None:
+    """Half of it by `print`, half by the descriptor of standard error."""
+    block = "\n".join(["x" * 1023] * 1024)
+    for _ in range(int(gigabytes * 512)):
+        print(block)
+    raw = f"{block}\n".encode()
+    for _ in range(int(gigabytes * 512)):
+        rest = memoryview(raw)
+        while rest:
+            rest = rest[os.write(2, rest) :]
+
+
+@worker
+def last_words() -> None:
+    print("on standard output")
+    os.write(2, b"in the middle of a line")
+    os._exit(1)
+
+
+@worker
 def fork_and_die(path: str) -> None:
     pid = os.fork()
     if pid == 0:

@@ -26,6 +26,7 @@ class FakeProcess:
         self.pid = 42
         self.sent: list[list[Run]] = []
         self.now_running: dict[int, float] = {}
+        self.lost: dict[int, bool] = {}
         self.revoked_from: int | None = None
         self.interrupted: list[tuple[int, str]] = []
         self.kills = 0
@@ -35,6 +36,9 @@ class FakeProcess:
 
     def running(self) -> list[tuple[int, int]]:
         return [(seq, int(started * 1e9)) for seq, started in self.now_running.items()]
+
+    def last_ended(self) -> dict[int, bool]:
+        return self.lost
 
     def revoke_from(self, seq: int) -> None:
         self.revoked_from = seq
@@ -497,6 +501,67 @@ def test_a_run_that_was_reported_before_the_death_keeps_its_result() -> None:
     bench.die()
     assert (done.state, dead.state) == ("completed", "retryable")
     assert Job(dead).errors[0]["kind"] == "crash"
+
+
+def test_a_run_whose_report_is_lost_is_completed_when_the_report_said_nothing_else() -> None:
+    """It is not run a second time; the one that killed the process is blamed, the one behind is as if never given."""
+    bench = Bench()
+    done, culprit, behind = bench.give(3)
+    bench.process.now_running = {2: 0.0}
+    bench.process.lost = {1: True}
+    bench.die()
+    assert (done.state, done.attempt, done.result) == ("completed", 1, b"null")
+    assert (culprit.state, culprit.attempt) == ("retryable", 1)
+    assert (behind.state, behind.attempt) == ("available", 0)
+
+
+def test_a_run_whose_result_is_lost_runs_again_uncounted_and_its_history_says_so() -> None:
+    """Another one was on when the process died."""
+    bench = Bench()
+    lost, culprit = bench.give(2)
+    bench.process.now_running = {2: 0.0}
+    bench.process.lost = {1: False}
+    bench.die()
+    assert (lost.state, lost.attempt, lost.errors) == ("available", 0, b"")
+    assert b"its report was lost with its process" in lost.history
+    assert culprit.state == "retryable" and bench.quarantine == set()
+
+
+def test_a_run_that_ends_its_process_after_itself_is_counted_when_it_does_so_alone() -> None:
+    """Such as one that closes all descriptors and returns: else it would run for ever."""
+    bench = Bench()
+    [job] = bench.give(1)
+    bench.process.lost = {1: False}
+    bench.die()
+    assert (job.state, job.attempt) == ("available", 0) and bench.quarantine == {job.id}
+    again = Bench(alone=True)
+    again.quarantine.add(job.id)
+    again.table.adopt([job])
+    again.runner.give(job, NOW, 0.0)
+    again.process.lost = {1: False}
+    again.die()
+    assert (job.state, job.attempt, Job(job).errors[0]["kind"]) == ("retryable", 1, "crash")
+
+
+def test_a_run_that_was_seen_running_and_had_just_ended_is_not_blamed() -> None:
+    """The worker notes the end before it lets go of the slot."""
+    bench = Bench()
+    [job] = bench.give(1)
+    bench.process.now_running = {1: 0.0}
+    bench.process.lost = {1: True}
+    bench.die()
+    assert job.state == "completed"
+
+
+def test_a_cancelled_run_whose_result_is_lost_is_cancelled() -> None:
+    """What an operator wanted holds."""
+    bench = Bench("async", 1)
+    [job] = bench.give(1)
+    bench.process.now_running = {1: 0.0}
+    bench.runner.interrupt_job(job.id, "cancel", 0.0)
+    bench.process.lost = {1: False}
+    bench.die()
+    assert job.state == "cancelled"
 
 
 def test_a_process_that_is_stopped_gives_everything_back_uncounted() -> None:

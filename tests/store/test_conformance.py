@@ -309,6 +309,39 @@ async def test_a_completed_job_leaves_the_live_rows_and_joins_the_finished(store
     assert await store.find(Page(newest_first=False, limit=1000)) == [as_stored(record, "a") for record in done]
 
 
+@SIZES
+async def test_outcomes_of_jobs_that_have_no_row_are_stored_as_they_are(store: Store, size: int) -> None:
+    """Snapshots: live ones are the node's own and go on from there, those that have ended are finished ones."""
+    membership = await store.join("a", 30)
+    with_row = [new_record() for _ in range(size)]
+    await store.commit_inserts(membership, 1, with_row, may_conflict=False)
+    live = [rich_record(durability="snapshot") for _ in range(size)]
+    ended = [completed(new_record(durability="snapshot"), b"[1]") for _ in range(size)]
+    for record in ended:
+        record.fence = -1
+    usual = [completed(record) for record in with_row]
+    assert await store.commit_outcomes(membership, 1, [*live, *usual, *ended]) == set()
+    stored = await store.find(Page(newest_first=False, limit=1000))
+    assert by_id(stored) == by_id([as_stored(record, "a") for record in (*live, *usual, *ended)])
+    assert {record.id for record in await store.load_owned(membership, None, 1000)} == {record.id for record in live}
+    for record in live:
+        record.fence = 0
+        machine.cancel(record, now_us())
+    assert await store.commit_outcomes(membership, 2, live) == set()
+    assert await store.load_owned(membership, None, 1000) == []
+
+
+async def test_outcomes_of_jobs_without_a_row_are_fenced_by_the_epoch(backend: Backend) -> None:
+    """A life that was replaced stores nothing new."""
+    store = await backend.connect()
+    old = await store.join("a", 30)
+    await store.leave(old)
+    await store.join("a", 30)
+    with pytest.raises(LeaseLost):
+        await store.commit_outcomes(old, 1, [new_record(durability="snapshot")])
+    assert await store.find(Page()) == []
+
+
 @pytest.mark.parametrize("rest", [0, 100])
 async def test_every_kind_of_outcome_is_kept_in_one_batch(store: Store, rest: int) -> None:
     """Terminal and other states mixed: each row has its record's state, times, errors, history and counters."""

@@ -56,4 +56,5 @@ def as_stored(record: Record, node: str | None) -> Record:
     stored.fence = record.attempt
     stored.node = node
     stored.dirty = False
+    stored.durability = "commit"
     return stored

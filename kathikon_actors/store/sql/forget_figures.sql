@@ -1,0 +1,1 @@
+DELETE FROM kathikon.figures WHERE at < clock_timestamp() - interval '1 hour'
