@@ -15,6 +15,7 @@ from kathikon_actors.jobs.errors import BadConfiguration, StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store import lanes, names
 from kathikon_actors.store.batches import PostgresBatches
+from kathikon_actors.store.broadcasting import PostgresBroadcasts
 from kathikon_actors.store.connection import BY_INDEX, ONE_PLAN, Connection, Pool
 from kathikon_actors.store.crons import PostgresCrons
 from kathikon_actors.store.granting import PostgresLimits
@@ -76,6 +77,7 @@ class PostgresStore(PostgresOperations):
         self._fence = lanes.claims_fence()
         self._ear = Ear(Connection(parsed, timeout), self._own_backends)
         self._readers = Pool(parsed, timeout, _READERS)
+        self.broadcasts = PostgresBroadcasts(self._claims, self._fence, self._check_open)
         self.limits = PostgresLimits(Connection(parsed, timeout, BY_INDEX), self._ear, self._check_open)
         self.snapshots = PostgresSnapshotStore(Pool(parsed, timeout, 1), self._check_open)
 

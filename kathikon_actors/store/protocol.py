@@ -15,6 +15,7 @@ from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
+from kathikon_actors.store.broadcasts import BroadcastStore
 from kathikon_actors.store.commands import CommandStore
 from kathikon_actors.store.cron_store import CronStore
 from kathikon_actors.store.figures import FigureStore
@@ -146,6 +147,11 @@ class Store(GraphStore, LeaderStore, CommandStore, QueueStore, RetentionStore, F
 
     url: str
     """What the user gave, without secrets: for errors and the tree."""
+
+    @property
+    def broadcasts(self) -> BroadcastStore:
+        """What was announced to all nodes."""
+        ...
 
     @property
     def limits(self) -> LimitStore:
