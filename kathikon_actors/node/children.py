@@ -18,6 +18,7 @@ from kathikon_actors.node.broadcaster import Announcements, Broadcaster
 from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
 from kathikon_actors.node.cron_clock import CronClock
+from kathikon_actors.node.inside import Inside
 from kathikon_actors.node.intake import Intake
 from kathikon_actors.node.limiter import Limiter
 from kathikon_actors.node.manage import take_up_doubtful
@@ -72,6 +73,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
     ]
     children = [
         supervisor_spec("store", store, strategy="rest_for_one"),
+        ChildSpec("inside", _inside, args=(state,)),
         ChildSpec("zygote", _zygote, args=(state,)),
         _queues_spec(state),
         ChildSpec("mourners", _mourners, args=(state,)),
@@ -268,14 +270,22 @@ async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = 
     await journal.run(task_status=task_status)
 
 
+async def _inside(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Serve what running jobs ask."""
+    await Inside(state).run(task_status=task_status)
+
+
 async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the fork server."""
     if state.one_loop:
-        stand_in = LoopZygote(Executables(dict(state.definitions), {}, state.app.middleware))
+        stand_in = LoopZygote(_executables(state))
         state.zygote = cast("Zygote", stand_in)
         task_status.started(stand_in.pid)
         await stand_in.serve()
-    zygote = state.zygote = await Zygote.start(list(state.definitions.values()), middleware=state.app.middleware)
+    keys = () if state.app.keyring is None else state.app.keyring.raw
+    zygote = state.zygote = await Zygote.start(
+        list(state.definitions.values()), middleware=state.app.middleware, keys=keys
+    )
     zygote.hold(state.held_until)
     try:
         task_status.started(zygote.pid)
@@ -283,6 +293,11 @@ async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.
     finally:
         with trio.CancelScope(shield=True):
             await zygote.aclose()
+
+
+def _executables(state: NodeState) -> Executables:
+    """Make the workers ready to be called in the node's own loop."""
+    return Executables(dict(state.definitions), {}, state.app.middleware, state.app.keyring)
 
 
 def _crew(state: NodeState, name: str) -> Crew:
@@ -294,7 +309,7 @@ def _crew(state: NodeState, name: str) -> Crew:
         state.kind_of,
         state.backoff,
         bus=state.bus,
-        executables=lambda: Executables(dict(state.definitions), {}, state.app.middleware),
+        executables=lambda: _executables(state),
         monotonic=state.monotonic,
         takes_plain=state.one_loop,
     )

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kathikon_actors.node.app import App
     from kathikon_actors.node.intake import Intake
     from kathikon_actors.node.mourning import Wake
+    from kathikon_actors.node.node import Node
     from kathikon_actors.node.queue_keeper import QueueKeeper
     from kathikon_actors.processes.handle import Zygote
     from kathikon_actors.queue.crew import Crew
@@ -77,6 +78,7 @@ class NodeState:
         system: the node's actors; `doors` lead there from worker processes.
         started_before: the store was open once: from then on a cut is waited out, not reported as a failed start.
         draining: nothing new is taken or started.
+        node: what the program holds, once it does.
         gatekeeper: of the node's limits; made with the table.
         announcements: jobs of broadcast queues on their way to the child `broadcaster`.
         held_until: seconds of `time.monotonic`: the lease, as this node knows it.
@@ -133,6 +135,7 @@ class NodeState:
         self.crews: dict[str, Crew] = {}
         self.started_before = False
         self.draining = False
+        self.node: Node | None = None
         self.lease_lost = trio.Event()
         self.joined_before = False
         self.doubtful: set[bytes] = set()

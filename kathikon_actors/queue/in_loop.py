@@ -19,7 +19,7 @@ from kathikon_actors.processes.async_run import AsyncRun
 from kathikon_actors.processes.channel import leave_forked_child
 from kathikon_actors.processes.control import Kind
 from kathikon_actors.processes.execution import Executable, Executables
-from kathikon_actors.processes.messages import FromWorker, Report, Run, Why
+from kathikon_actors.processes.messages import FromWorker, Reply, Report, Run, Why
 from kathikon_actors.queue.patience import TICK
 from kathikon_actors.queue.runner import Runner
 
@@ -82,9 +82,14 @@ class InLoop:
         """How many runs it executes at once; what does not end though it was given up keeps its place."""
         return self._slots() - len(self._given_up)
 
-    def send(self, messages: Sequence[Run]) -> None:
-        """Start runs; each is a task."""
+    def send(self, messages: Sequence[Run | Reply]) -> None:
+        """Start runs, each as a task, and hand out answers."""
         for message in messages:
+            if isinstance(message, Reply):
+                asker = self._runs.get(message.seq)
+                if asker is not None:
+                    asker.hear(message)
+                continue
             seq, record = message.seq, message.record
             executable = self._executables.by_name.get(record.worker)
             if executable is None:

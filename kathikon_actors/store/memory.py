@@ -31,6 +31,7 @@ from kathikon_actors.store.memory_data import MemoryData, MemoryNode, stored, wa
 from kathikon_actors.store.memory_figures import MemoryFigures
 from kathikon_actors.store.memory_queues import MemoryQueues
 from kathikon_actors.store.memory_retention import MemoryRetention
+from kathikon_actors.store.memory_sealed import MemorySealed
 from kathikon_actors.store.memorybroadcasts import MemoryBroadcasts
 from kathikon_actors.store.memorylimits import MemoryLimits
 from kathikon_actors.store.protocol import (
@@ -330,6 +331,11 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
         changed = self.data.apply(job_id, change, membership=membership, queues=queues)
         self._hand_out()
         return changed
+
+    @property
+    def sealed(self) -> MemorySealed:
+        """See `Store.sealed`."""
+        return MemorySealed(self._all, self._begin)
 
     @property
     def crons(self) -> MemoryCrons:

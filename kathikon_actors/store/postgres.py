@@ -28,6 +28,7 @@ from kathikon_actors.store.outside import count_rows, find_rows, get_row, insert
 from kathikon_actors.store.protocol import Changed, Counts, DeadNode, Lane, Membership, Page, Unowned
 from kathikon_actors.store.reading import claim_rows, load_rows, look_at_rows, release_rows
 from kathikon_actors.store.rescue import fence_dead, take_over_rows
+from kathikon_actors.store.rotating import PostgresSealed
 from kathikon_actors.store.rows import pg_id
 from kathikon_actors.store.snapshots import PostgresSnapshotStore
 from kathikon_actors.store.urls import parse_store_url
@@ -116,6 +117,12 @@ class PostgresStore(PostgresOperations):
         """See `Store.leave`."""
         self._check_open()
         await self._names.leave(membership)
+
+    @property
+    def sealed(self) -> PostgresSealed:
+        """See `Store.sealed`."""
+        self._check_open()
+        return PostgresSealed(self._readers.run)
 
     @property
     def crons(self) -> PostgresCrons:

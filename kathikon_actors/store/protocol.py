@@ -24,6 +24,7 @@ from kathikon_actors.store.leading import LeaderStore
 from kathikon_actors.store.limits import LimitStore
 from kathikon_actors.store.queue_store import QueueStore
 from kathikon_actors.store.retaining import RetentionStore
+from kathikon_actors.store.rotating import SealedStore
 from kathikon_actors.store.snapshots import SnapshotStore
 
 __all__ = [
@@ -161,6 +162,11 @@ class Store(GraphStore, LeaderStore, CommandStore, QueueStore, RetentionStore, F
     @property
     def snapshots(self) -> SnapshotStore:
         """Where the snapshots of actors are kept."""
+        ...
+
+    @property
+    def sealed(self) -> SealedStore:
+        """What a rotation of keys goes through."""
         ...
 
     @property
