@@ -111,7 +111,7 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
     table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
     state.announcements = Announcements()
-    state.gatekeeper = Gatekeeper(state.queues, state.definitions, state.monotonic)
+    state.gatekeeper = Gatekeeper(state.queues, state.definitions, state.monotonic, bus=state.bus)
     state.lease_lost = trio.Event()
     try:
         task_status.started()

@@ -63,7 +63,7 @@ from kathikon_actors.store.postgres import PostgresStore
 from kathikon_actors.store.protocol import Counts, Store
 from kathikon_actors.store.rotating import SealedStore
 from kathikon_actors.store.urls import parse_store_url
-from kathikon_actors.telemetry.events import NodeChanged
+from kathikon_actors.telemetry.events import LimitDecision, NodeChanged
 from supervisors import ChildSpec, FailedToStart, Supervisor, TreeNode, open_supervisor
 
 __all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node", "open_nodes", "run_node"]
@@ -328,6 +328,9 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         if border is not None and border.depth is not None:
             depth = border.full_with(record.queue, coming)
             if depth is not None:
+                state.bus.emit(
+                    LimitDecision(queue=record.queue, limit="depth", decision="refused", worker=record.worker)
+                )
                 raise QueueFull(record.queue, depth, border.depth)
         return record
 
