@@ -67,7 +67,7 @@ class Leadership:
     async def run(self, state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Try to lead, and go on leading, until cancelled; then let another node lead at once."""
         membership = state.the_membership()
-        lease = min(LEADER_LEASE, state.lease)
+        lease = min(state.backstop(LEADER_LEASE), state.lease)
         task_status.started()
         try:
             while True:
