@@ -1,6 +1,10 @@
 """Fixtures that every room of the tests shares, and how property tests run: no file is left, no clock decides."""
 
+import atexit
+import os
+import shutil
 import signal
+import tempfile
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,3 +32,9 @@ def postgres_server(kathikon_postgres_server: PostgresServer) -> PostgresServer:
 def postgres_dsn(kathikon_postgres: str) -> str:
     """The address of a fresh, empty database."""
     return kathikon_postgres
+
+
+if "KATHIKON_RUNTIME_DIR" not in os.environ:
+    # Control sockets of the nodes that tests start, killed ones included, lie here and go with the run.
+    os.environ["KATHIKON_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="kathikon-test-")
+    atexit.register(shutil.rmtree, os.environ["KATHIKON_RUNTIME_DIR"], ignore_errors=True)

@@ -12,6 +12,7 @@ from kathikon_actors.jobs.errors import did_you_mean
 from kathikon_actors.jobs.states import STATES
 
 if TYPE_CHECKING:
+    from kathikon_actors.jobs.filters import Filter
     from kathikon_actors.jobs.states import State
 
 __all__ = ["FilterWords", "parse_filter"]
@@ -40,6 +41,25 @@ class FilterWords:
     def only_queue_and_state(self) -> bool:
         """Whether counts by queue and state answer it."""
         return self.worker is None and not self.tags and not self.args
+
+    @property
+    def only_for_us(self) -> bool:
+        """Whether the store cannot decide: a path leads through a list by a place in it, or the value is no scalar."""
+        return any(
+            any(name.isdecimal() for name in path) or any(isinstance(value, dict | list) for value in _meanings(text))
+            for path, text in self.args
+        )
+
+    def to_filter(self) -> Filter:
+        """Give the filter that the store applies; where `only_for_us`, `takes_args` decides of what it gives."""
+        from kathikon_actors.jobs.filters import Filter
+
+        one_of = [
+            [_nest(path, value) for value in _meanings(text)]
+            for path, text in self.args
+            if not any(name.isdecimal() for name in path)
+        ]
+        return Filter(self.worker, self.queue, self.states, tags=self.tags, one_of=one_of)
 
     def takes_args(self, args: dict[str, Any]) -> bool:
         """Whether a job's arguments fit."""
@@ -71,6 +91,24 @@ def parse_filter(words: Sequence[str]) -> FilterWords:
             found.args.append((tuple(path[1:]), value))
         else:
             raise click.UsageError(f'no filter key "{key}" (known: {", ".join(_KEYS)}).{did_you_mean(key, _KEYS)}')
+    return found
+
+
+def _meanings(text: str) -> list[Any]:
+    """Give what a text may stand for: itself, and the JSON value that it spells."""
+    import json
+
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return [text]
+    return [text, value] if value != text else [text]
+
+
+def _nest(path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    for name in reversed(path):
+        value = {name: value}
+    found: dict[str, Any] = value
     return found
 
 

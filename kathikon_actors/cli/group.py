@@ -13,11 +13,15 @@ import click
 from kathikon_actors.cli.commands.check import check
 from kathikon_actors.cli.commands.demo import demo
 from kathikon_actors.cli.commands.doctor import doctor
+from kathikon_actors.cli.commands.insert import insert
 from kathikon_actors.cli.commands.job import job
 from kathikon_actors.cli.commands.jobs import jobs
 from kathikon_actors.cli.commands.node import node
+from kathikon_actors.cli.commands.nodes import nodes
 from kathikon_actors.cli.commands.queues import queues
 from kathikon_actors.cli.commands.schema import schema
+from kathikon_actors.cli.commands.top import top
+from kathikon_actors.cli.commands.tree import tree
 from kathikon_actors.cli.exit_codes import ExitCode, exit_code_of
 from kathikon_actors.cli.failures import leaf_of, sentence_of
 from kathikon_actors.cli.session import Session, debug_option
@@ -39,7 +43,7 @@ def kathikon() -> None:
     """
 
 
-for _command in (node, demo, check, jobs, job, queues, schema, doctor):
+for _command in (node, demo, check, insert, jobs, job, queues, tree, top, nodes, schema, doctor):
     kathikon.add_command(_command)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kathikon_actors.jobs.errors import BadConfiguration, StoreUnavailable
 
 if TYPE_CHECKING:
+    from kathikon_actors.node.client import Client
     from kathikon_actors.store.migrations import Migration
     from kathikon_actors.store.postgres import PostgresStore
     from kathikon_actors.store.urls import StoreUrl
@@ -18,6 +19,7 @@ __all__ = [
     "SchemaMissing",
     "find_pending",
     "on_database",
+    "open_client",
     "open_database",
     "open_store",
     "run_async",
@@ -74,6 +76,23 @@ async def open_store(url: StoreUrl) -> AsyncIterator[PostgresStore]:
         finally:
             with trio.move_on_after(_CLOSE_SECONDS, shield=True):
                 await store.close()
+
+
+@asynccontextmanager
+async def open_client(url: StoreUrl) -> AsyncIterator[Client]:
+    """Give a client of the store, to look and to change.
+
+    Raises:
+        As `open_store`.
+    """
+    from kathikon_actors.node.client import Client
+
+    async with open_database(url) as dsn:
+        pending, known = await on_database(dsn, find_pending)
+        if pending:
+            raise SchemaMissing(url, pending, known)
+        async with Client(dsn, timeout=DATABASE_TIMEOUT) as client:
+            yield client
 
 
 @asynccontextmanager

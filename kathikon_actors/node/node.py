@@ -40,6 +40,7 @@ from kathikon_actors.node.children import node_children
 from kathikon_actors.node.chunks import CHUNK, Chunks
 from kathikon_actors.node.client import insert_on
 from kathikon_actors.node.composition import Composition
+from kathikon_actors.node.control import ControlSocket
 from kathikon_actors.node.crons import Crons, Schedules, declared_rows
 from kathikon_actors.node.listing import InsertedMany, job_of, new_jobs
 from kathikon_actors.node.manage import JobActions
@@ -56,7 +57,7 @@ from kathikon_actors.store.postgres import PostgresStore
 from kathikon_actors.store.protocol import Counts, Store
 from kathikon_actors.store.urls import parse_store_url
 from kathikon_actors.telemetry.events import NodeChanged
-from supervisors import FailedToStart, Supervisor, TreeNode, open_supervisor
+from supervisors import ChildSpec, FailedToStart, Supervisor, TreeNode, open_supervisor
 
 __all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node", "open_nodes"]
 
@@ -335,6 +336,11 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         """Count jobs by queue and state, finished ones included, as committed."""
         return await self._state.store.counts()
 
+    def worker_queues(self) -> dict[str, str]:
+        """Give the queue of each worker's jobs, where an insert names no other, by the workers' names."""
+        state = self._state
+        return {name: worker.queue or state.defaults.queue for name, worker in state.definitions.items()}
+
     def worker_pids(self) -> dict[str, Sequence[int]]:
         """Give the process ids of the worker processes by queue."""
         return {name: [runner.process.pid for runner in crew.runners] for name, crew in self._state.crews.items()}
@@ -454,10 +460,12 @@ async def open_node(
     with inside(state.system):
         async with open_loop(), telemetry_of(state):
             try:
-                async with open_supervisor(
-                    node_children(state, server), strategy="rest_for_one", name=f"node {name}"
-                ) as tree:
+                running: list[Node] = []
+                control = ControlSocket(url, name, lambda: running[0] if running else None)
+                children = [*node_children(state, server), ChildSpec("control", control.run)]
+                async with open_supervisor(children, strategy="rest_for_one", name=f"node {name}") as tree:
                     node._tree = tree  # noqa: SLF001 its own half
+                    running.append(node)
                     state.doors.open()
                     _open.append(node)
                     report_supervisors(state.bus, tree)

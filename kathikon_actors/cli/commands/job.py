@@ -1,15 +1,16 @@
-"""`job show ID`: one job, whole."""
+"""`job show|cancel|retry|rerun|discard ID`: look at single jobs, and change them."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
 
+from kathikon_actors.cli.exit_codes import ExitCode, exit_code_of
 from kathikon_actors.cli.session import Session, common_options
-from kathikon_actors.cli.store_session import open_store, run_async
+from kathikon_actors.cli.store_session import open_client, open_store, run_async
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Job
@@ -19,7 +20,7 @@ __all__ = ["job"]
 
 @click.group()
 def job() -> None:
-    """Look at one job."""
+    """Look at single jobs, and change them."""
 
 
 @job.command()
@@ -51,14 +52,91 @@ def show(session: Session, job_id: str) -> None:
             output.line(f"    {line}")
 
 
+@job.command()
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@common_options
+@click.pass_obj
+def cancel(session: Session, job_ids: tuple[str, ...]) -> int:
+    """Do not run these jobs, or stop them where they run, on whatever node."""
+    return _change(session, "cancel", job_ids)
+
+
+@job.command()
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@common_options
+@click.pass_obj
+def discard(session: Session, job_ids: tuple[str, ...]) -> int:
+    """Give these jobs up, as dead letters."""
+    return _change(session, "discard", job_ids)
+
+
+@job.command()
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--delay", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Until they are due.")
+@common_options
+@click.pass_obj
+def retry(session: Session, job_ids: tuple[str, ...], delay: float) -> int:
+    """Run failed, cancelled or discarded jobs again."""
+    return _change(session, "retry", job_ids, delay)
+
+
+@job.command()
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@common_options
+@click.pass_obj
+def rerun(session: Session, job_ids: tuple[str, ...]) -> int:
+    """Insert new jobs like these, which have ended; the ids of the new ones are printed."""
+    return _change(session, "rerun", job_ids)
+
+
+def _change(session: Session, action: str, job_ids: tuple[str, ...], *more: Any) -> int:
+    done, failed = run_async(_change_all, session, action, job_ids, more)
+    output = session.output
+    if output.json:
+        errors = [{"id": job_id, "error": str(error)} for job_id, error in failed]
+        output.data({"changed": [found.to_dict() for found in done], "errors": errors})
+    else:
+        for found in done:
+            output.line(f"{found.id}  {found.state}")
+    for _, error in failed:
+        output.say(f"error: {error}")
+    if not failed:
+        return ExitCode.OK
+    return ExitCode.PARTLY_FAILED if done else exit_code_of(failed[0][1])
+
+
+async def _change_all(
+    session: Session, action: str, job_ids: tuple[str, ...], more: tuple[Any, ...]
+) -> tuple[list[Job], list[tuple[str, Exception]]]:
+    from kathikon_actors.jobs.errors import KathikonError, StoreUnavailable
+
+    done: list[Job] = []
+    failed: list[tuple[str, Exception]] = []
+    async with open_client(session.url) as client:
+        for job_id in job_ids:
+            try:
+                done.append(await getattr(client, action)(_id(job_id), *more))
+            except StoreUnavailable:
+                raise
+            except KathikonError as error:
+                failed.append((job_id, error))
+    return done, failed
+
+
+def _id(job_id: str) -> UUID:
+    from kathikon_actors.jobs.errors import JobNotFound
+
+    try:
+        return UUID(job_id)
+    except ValueError:
+        raise JobNotFound(f'"{job_id}" (an id is a UUID)') from None
+
+
 async def _get(session: Session, job_id: str) -> Job:
     from kathikon_actors.jobs.errors import JobNotFound
     from kathikon_actors.jobs.record import Job
 
-    try:
-        uuid = UUID(job_id)
-    except ValueError:
-        raise JobNotFound(f'"{job_id}" (an id is a UUID)') from None
+    uuid = _id(job_id)
     async with open_store(session.url) as store:
         record = await store.get(uuid.bytes)
     if record is None:

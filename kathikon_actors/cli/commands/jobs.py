@@ -84,6 +84,8 @@ async def _count(session: Session, wanted: FilterWords) -> int:
                 for state, number in counts.by_state.items()
                 if wanted.queue in (None, counts.queue) and (not wanted.states or state in wanted.states)
             )
+        if not wanted.only_for_us:
+            return await store.count_meeting(wanted.to_filter())
         number = 0
         async for _ in _matching(store, wanted, page=_PAGE):
             number += 1
@@ -91,11 +93,10 @@ async def _count(session: Session, wanted: FilterWords) -> int:
 
 
 async def _matching(store: PostgresStore, wanted: FilterWords, page: int) -> AsyncGenerator[Job, None]:
-    from kathikon_actors.jobs.filters import Filter
     from kathikon_actors.jobs.record import Job
     from kathikon_actors.store.protocol import Page
 
-    meant = Filter(wanted.worker, wanted.queue, wanted.states, tags=wanted.tags)
+    meant = wanted.to_filter()
     after: bytes | None = None
     while True:
         records = await store.find(Page(meant, after, limit=page))

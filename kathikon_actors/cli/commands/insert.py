@@ -1,0 +1,146 @@
+"""`insert WORKER`: jobs from the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kathikon_actors.cli.exit_codes import ExitCode, exit_code_of
+from kathikon_actors.cli.session import Session, common_options
+from kathikon_actors.cli.store_session import open_client, run_async
+
+if TYPE_CHECKING:
+    from kathikon_actors.node.client import Client
+    from kathikon_actors.node.listing import InsertedMany
+
+__all__ = ["insert"]
+
+
+@click.command()
+@click.argument("worker")
+@click.option("--args", "args_text", metavar="JSON", help="The arguments by name, as a JSON object; default {}.")
+@click.option("--args-file", metavar="FILE.jsonl", type=click.Path(allow_dash=True, dir_okay=False),
+              help="One JSON object a line, each a job; - reads standard input.")  # fmt: skip
+@click.option("--queue", help="Default: that of the worker, as a running node or its newest job says.")
+@click.option("--priority", type=int, help="Higher first.")
+@click.option("--max-attempts", type=click.IntRange(min=1))
+@click.option("--timeout", type=float, metavar="SECONDS")
+@click.option("--schedule-in", type=float, metavar="SECONDS", help="Not before so many seconds from now.")
+@click.option("--tag", "tags", multiple=True, help="May be given several times.")
+@common_options
+@click.pass_obj
+def insert(
+    session: Session, /, worker: str, args_text: str | None, args_file: str | None, queue: str | None, **options: Any
+) -> int:
+    """Insert one job of WORKER, or one for each line of a file; they are committed when this returns.
+
+    WORKER is the name that the app gives it. Exit code 5: some lines of the file were refused, the others are stored.
+    """
+    if args_text is not None and args_file is not None:
+        raise click.UsageError("--args and --args-file exclude each other; give one of them")
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    output = session.output
+    if args_file is not None:
+        many, numbers = run_async(_insert_many, session, worker, args_file, queue, given)
+        errors = [{"line": numbers[index], "error": str(error)} for index, error in many.errors]
+        if output.json:
+            output.data({"inserted": many.inserted, "ids": [str(job_id) for job_id in many.ids], "errors": errors})
+        else:
+            for job_id in many.ids:
+                output.line(str(job_id))
+        for error in errors:
+            output.say(f"line {error['line']}: {error['error']}")
+        output.say(f"{many.inserted} inserted, {len(errors)} refused")
+        if not errors:
+            return ExitCode.OK
+        return ExitCode.PARTLY_FAILED if many.inserted else exit_code_of(many.errors[0][1])
+    job = run_async(_insert_one, session, worker, _object(args_text or "{}", "--args"), queue, given)
+    if output.json:
+        output.data(job.to_dict())
+    else:
+        output.line(str(job.id))
+    return ExitCode.OK
+
+
+def _object(text: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise click.UsageError(f"{where} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise click.UsageError(f'{where} is no JSON object; give arguments by name, as in {{"a": 1}}')
+    return value
+
+
+async def _insert_one(session: Session, worker: str, args: dict[str, Any], queue: str | None, given: Any) -> Any:
+    async with open_client(session.url) as client:
+        found = queue or await _queue_of(session, client, worker)
+        return await client.insert(worker, args, queue=found, **given)
+
+
+async def _insert_many(
+    session: Session, worker: str, file: str, queue: str | None, given: dict[str, Any]
+) -> tuple[InsertedMany, list[int]]:
+    """Insert what the file holds; give also the line number of each job."""
+    from kathikon_actors.jobs.new_job import NewJob
+
+    async with open_client(session.url) as client:
+        found = queue or await _queue_of(session, client, worker)
+
+        numbers: list[int] = []
+
+        def jobs() -> Iterator[Any]:
+            for number, line in _lines(file):
+                numbers.append(number)
+                try:
+                    yield NewJob(worker, _object(line, "the line"), None, {"queue": found, **given})
+                except click.UsageError as error:
+                    yield _Bad(str(error))
+
+        # A line that is no job is refused by its repr: what is wrong with it.
+        return await client.insert_many(jobs()), numbers
+
+
+class _Bad:
+    def __init__(self, problem: str) -> None:
+        self._problem = problem
+
+    def __repr__(self) -> str:
+        return self._problem
+
+
+def _lines(file: str) -> Iterator[tuple[int, str]]:
+    try:
+        stream = sys.stdin if file == "-" else Path(file).open(encoding="utf-8")  # noqa: SIM115 closed below
+    except OSError as error:
+        raise click.UsageError(f"{file}: {error.strerror}") from None
+    try:
+        yield from ((number, line) for number, line in enumerate(stream, 1) if line.strip())
+    finally:
+        if stream is not sys.stdin:
+            stream.close()
+
+
+async def _queue_of(session: Session, client: Client, worker: str) -> str:
+    """Find the queue of a worker whose code is not here."""
+    from kathikon_actors.cli.node_socket import ask_one
+    from kathikon_actors.jobs.errors import UnknownWorker
+
+    known = ask_one(session.url, "workers")
+    if known is not None:
+        if worker not in known:
+            raise UnknownWorker(worker, known)
+        queue: str = known[worker]
+        return queue
+    newest = await client.list(worker=worker, limit=1)
+    if newest:
+        return newest[0].queue
+    running = {queue for node in await client.nodes() if node.alive for queue in node.queues}
+    if len(running) == 1:
+        return running.pop()
+    raise click.UsageError(f'which queue worker "{worker}" belongs to is not known here; give --queue')

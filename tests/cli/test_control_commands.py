@@ -1,0 +1,159 @@
+"""Commands that change and watch: on a database without a node, and beside a running node."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+import pytest
+import trio
+
+from kathikon_actors import App, Client, Queue, open_node
+from tests.cli.program import Directory, Ended
+from tests.node import workers
+from tests.support.waiting import eventually_sync
+
+app = App(queues=[Queue("default"), Queue("other")], workers=workers.WORKERS)
+
+
+@pytest.fixture
+def ask(place: Directory, postgres_dsn: str):  # type: ignore[no-untyped-def]
+    """Runs a command in this process on a database with the schema, and no node."""
+
+    async def make() -> None:
+        async with Client(postgres_dsn):
+            pass
+
+    trio.run(make)
+    return lambda *words: place.call(*words, store=postgres_dsn)
+
+
+def test_jobs_are_inserted_and_changed_without_a_node(ask, place: Directory) -> None:  # type: ignore[no-untyped-def]
+    """One by one; with the exit codes of the page."""
+    made = ask("insert", "add", "--args", '{"a": 1}', "--queue", "q", "--tag", "x", "--priority", "3", "--json")
+    assert made.code == 0 and (made.data["state"], made.data["priority"], made.data["tags"]) == ("available", 3, ["x"])
+    first = made.data["id"]
+    # The queue of the newest job of this worker is taken where nobody else knows.
+    second = ask("insert", "add", "--schedule-in", "60").out.strip()
+    assert ask("job", "show", second, "--json").data["queue"] == "q"
+    unknown = ask("insert", "nobody")
+    assert unknown.code == 2 and "give --queue" in unknown.err
+    assert ask("insert", "add", "--args", "[1]").code == 2
+    assert ask("insert", "add", "--args", "{").code == 2
+    assert ask("insert", "add", "--args", "{}", "--args-file", "-").code == 2
+
+    cancelled = ask("job", "cancel", first, second, "--json")
+    assert cancelled.code == 0 and [job["state"] for job in cancelled.data["changed"]] == ["cancelled", "cancelled"]
+    again = ask("job", "cancel", first)
+    assert again.code == 4 and "cancel is not possible" in again.err
+    assert ask("job", "retry", first).out.split() == [first, "available"]
+    partly = ask("job", "discard", first, str(uuid.uuid4()), "--json")
+    assert partly.code == 5 and len(partly.data["errors"]) == 1
+    assert ask("job", "retry", first, "--delay", "60").out.split() == [first, "scheduled"]
+    made_again = ask("job", "rerun", second)
+    assert made_again.code == 0 and made_again.out.split()[0] != second
+    for action in ("cancel", "retry", "rerun", "discard"):
+        assert ask("job", action, str(uuid.uuid4())).code == 3
+        assert ask("job", action, "no-uuid").code == 3
+        assert ask("job", action).code == 2
+
+
+def test_a_file_of_jobs_is_inserted_and_bad_lines_are_named(ask, place: Directory) -> None:  # type: ignore[no-untyped-def]
+    """The good ones are stored."""
+    lines = [json.dumps({"a": n}) for n in range(2500)]
+    (place.path / "jobs.jsonl").write_text("\n".join(lines))
+    many = ask("insert", "add", "--args-file", "jobs.jsonl", "--queue", "q")
+    assert many.code == 0 and len(many.out.split()) == 2500 and "2500 inserted, 0 refused" in many.err
+    assert ask("jobs", "worker:add", "args.a:7", "--count").out == "1\n"
+    (place.path / "some.jsonl").write_text('{"a": 1}\nnonsense\n\n[1]\n{"a": 2}\n')
+    partly = ask("insert", "add", "--args-file", "some.jsonl", "--queue", "q", "--json")
+    assert partly.code == 5 and partly.data["inserted"] == 2
+    assert [error["line"] for error in partly.data["errors"]] == [2, 4]
+    assert ask("insert", "add", "--args-file", "nowhere.jsonl", "--queue", "q").code == 2
+
+
+def test_queues_are_paused_scaled_and_resumed(ask) -> None:  # type: ignore[no-untyped-def]
+    """Also without a node; a name that is not known is told with the nearest one."""
+    ask("insert", "add", "--queue", "mail")
+    assert ask("queues", "pause", "mail").code == 0
+    assert ask("queues", "scale", "mail", "7").code == 0
+    (mail,) = ask("queues", "--json").data
+    assert (mail["queue"], mail["paused"], mail["concurrency"], mail["total"]) == ("mail", True, 7, 1)
+    assert "paused" in ask("queues").out
+    assert ask("queues", "resume", "mail", "--json").data == [{"queue": "mail", "paused": False, "concurrency": 7}]
+    wrong = ask("queues", "pause", "mial")
+    assert wrong.code == 3 and 'Did you mean "mail"' in wrong.err
+    assert ask("queues", "scale", "mail", "2000").code == 2
+    idle = ask("queues", "drain", "mail")
+    assert idle.code == 69 and "start one" in idle.err
+    assert ask("queues", "drain").code == 69
+
+
+def test_top_and_nodes_without_a_node(ask) -> None:  # type: ignore[no-untyped-def]
+    """Plain when piped, one look; JSON a line."""
+    ask("insert", "add", "--queue", "mail")
+    shown = ask("top")
+    assert shown.code == 0 and shown.out.splitlines()[0].split()[:3] == ["queue", "on", "waiting"]
+    assert ask("top", "--json").data["queues"][0]["by_state"] == {"available": 1}
+    assert len(ask("top", "--json", "--times", "2", "--interval", "0.1").out.splitlines()) == 2
+    assert ask("nodes").err == "no node has ever lived on this store\n"
+    assert ask("nodes", "--json").data == []
+    tree = ask("tree")
+    assert tree.code == 69 and "answers on this machine" in tree.err
+    assert ask("top", "--node", "n1").code == 69
+
+
+def test_beside_a_running_node(place: Directory, postgres_dsn: str) -> None:
+    """Its tree and its report live from memory; its jobs are changed, its queues drained, its workers are known."""
+    answers: dict[str, Ended] = {}
+
+    async def main() -> None:
+        async with open_node(app, store=postgres_dsn, name="n1", shutdown_timeout=0.5) as node:
+            later = await node.insert(workers.add.new(1), schedule_in=3600)
+            commands = {
+                "tree": ("tree",),
+                "tree json": ("tree", "--json", "--node", "n1"),
+                "nodes": ("nodes", "--json"),
+                "top": ("top", "--node", "n1", "--json"),
+                "cancel": ("job", "cancel", str(later.id)),
+                "insert": ("insert", "add", "--args", '{"a": 3}'),
+                "unknown": ("insert", "addd"),
+                "drain": ("queues", "drain"),
+                "pause": ("queues", "pause", "other"),
+                "drain paused": ("queues", "drain", "other"),
+                "queues": ("queues", "--json"),
+                "count": ("jobs", "state:completed", "--count"),
+            }
+            for name, words in commands.items():
+                answers[name] = await trio.to_thread.run_sync(
+                    lambda words=words: place.run(*words, KATHIKON_STORE=postgres_dsn)
+                )
+
+    trio.run(main)
+    codes = {name: ended.code for name, ended in answers.items() if ended.code}
+    assert codes == {"unknown": 3, "drain paused": 4}, {name: answers[name].err for name in codes}
+    assert "producer" in answers["tree"].out
+    assert answers["tree json"].data[0]["tree"]["children"][0]["id"] == "store"
+    assert [node["name"] for node in answers["nodes"].data] == ["n1"] and answers["nodes"].data[0]["alive"]
+    assert answers["top"].data["scope"] == "n1"
+    assert answers["cancel"].out.split()[1] == "cancelled"
+    assert 'Did you mean "add"' in answers["unknown"].err
+    assert answers["count"].out == "1\n"
+    other = next(queue for queue in answers["queues"].data if queue["queue"] == "other")
+    assert other["paused"] and other["nodes"] == {"n1": 10}
+
+
+def test_a_node_as_a_process_shows_its_tree_and_leaves_no_socket(embedded: Directory) -> None:
+    """Found by the store's directory, from a directory below it too."""
+    running = embedded.start("node", "shop:app", "--name", "here").ready()
+    assert "queue plain" in embedded.call("tree").out
+    made = embedded.call("insert", "add", "--args", '{"a": 1, "b": 2}')
+    assert made.code == 0
+
+    def is_done() -> bool:
+        return embedded.call("jobs", "state:completed", "--count").out == "1\n"
+
+    eventually_sync(is_done, "it ran")
+    running.signal(15)
+    assert running.ended().code == 0
+    assert embedded.call("tree").code == 69
