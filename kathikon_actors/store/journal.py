@@ -263,7 +263,7 @@ class _Inserts:
         for insert in batch.entries:
             if refused:
                 insert.existing = refused.intersection([record.id for record in insert.records])
-            self._table.stored(insert)
+        self._table.stored(batch.entries)
 
     async def _is_ours(self, record: Record) -> bool:
         stored = await self._store.get(record.id)
