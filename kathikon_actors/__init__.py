@@ -90,6 +90,8 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
     from kathikon_actors.jobs.record import Job
     from kathikon_actors.jobs.retention import Retention
+    from kathikon_actors.jobs.rotation import Rotated
+    from kathikon_actors.jobs.sealing import CannotOpen, generate_key
     from kathikon_actors.jobs.unique import Unique
     from kathikon_actors.jobs.worker import Worker, WorkerFunction, worker
     from kathikon_actors.jobs.workflow import Workflow
@@ -237,6 +239,8 @@ _HOMES = {
     "jobs.new_job": ("NewJob",),
     "jobs.outcomes": ("Cancel", "Discard", "Fail", "Retry", "Snooze"),
     "jobs.record": ("Job",),
+    "jobs.rotation": ("Rotated",),
+    "jobs.sealing": ("CannotOpen", "generate_key"),
     "jobs.worker": ("Worker", "WorkerFunction", "worker"),
     "node.app": ("App", "Queue"),
     "node.client": ("Client",),
@@ -272,6 +276,7 @@ __all__ = [
     "CallTimeout",
     "CallingSelf",
     "Cancel",
+    "CannotOpen",
     "ChangedMany",
     "Client",
     "Consumer",
@@ -334,6 +339,7 @@ __all__ = [
     "Report",
     "Retention",
     "Retry",
+    "Rotated",
     "Snapshot",
     "SnapshotEvent",
     "SnapshotLost",
@@ -371,6 +377,7 @@ __all__ = [
     "constant",
     "defer_reply",
     "exponential",
+    "generate_key",
     "linear",
     "open_actor_system",
     "open_node",

@@ -1,11 +1,8 @@
-"""An actor that runs in a task of this process: its mailbox, its loop, its end."""
+"""An actor that runs in a task of this process: its loop and its end."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections import deque
-from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +10,11 @@ import trio
 
 from kathikon_actors.actors.actor import Actor, messages_of
 from kathikon_actors.actors.cell import Cell, current_cell
-from kathikon_actors.actors.errors import BadReturnValue, MailboxFull, UnknownMessage
-from kathikon_actors.actors.mailbox import CALL, CAST, INFO, Entry, Mailbox, stop_entry
+from kathikon_actors.actors.errors import BadReturnValue, UnknownMessage
+from kathikon_actors.actors.mailbox import CAST, INFO
+from kathikon_actors.actors.mailbox_cell import MailboxCell, monotonic
 from kathikon_actors.actors.messages import ExitSignal, Timeout
 from kathikon_actors.actors.replies import Reply, ReplyTo
-from kathikon_actors.actors.statistics import ActorStatistics
 from supervisors import IGNORE, Exit, ExitReason, Killed, Normal, Shutdown, is_abnormal, reason_of
 
 if TYPE_CHECKING:
@@ -30,9 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["TaskCell"]
 
 _BEFORE_OTHERS = 64
-_NO_KWARGS: Mapping[str, Any] = {}
-
-monotonic = time.monotonic
 
 
 def _is_killed(exc: BaseException) -> bool:
@@ -42,7 +36,7 @@ def _is_killed(exc: BaseException) -> bool:
     return isinstance(exc, trio.Cancelled)
 
 
-class TaskCell(Cell):
+class TaskCell(MailboxCell):
     """One life of an actor in a task.
 
     Attributes:
@@ -54,23 +48,15 @@ class TaskCell(Cell):
     """
 
     __slots__ = (
-        "_bound",
-        "_busy",
-        "_busy_since",
         "_current",
-        "_dropped",
         "_handlers",
         "_held",
         "_idle",
         "_idle_timer",
         "_keeper",
-        "_mailbox",
         "_on_kill",
         "_owed",
-        "_parked",
-        "_processed",
         "_scope",
-        "_since",
         "_snapshot_due",
         "_snapshot_timer",
         "_up",
@@ -82,17 +68,14 @@ class TaskCell(Cell):
     )
 
     def __init__(self, system: ActorSystem, uid: int, recipe: Recipe, on_kill: Callable[[], object]) -> None:
-        super().__init__(system, uid, recipe.name, recipe.cls.__name__)
+        super().__init__(system, uid, recipe.name, recipe.cls.__name__, recipe.mailbox)
         self.parent = None if recipe.parent is None else recipe.parent.uid
         self.page: Callable[[], object] | None = None
         self.received = 0
         self.doom: ExitReason | None = None
         self._handlers = messages_of(recipe.cls)
-        self._bound: Mailbox | None = recipe.mailbox
-        self._mailbox: deque[Entry] = deque()
         self._on_kill = on_kill
         self._scope = trio.CancelScope()
-        self._parked = False
         self._up = False
         self._current: Reply | None = None
         self._held: tuple[Reply, Any] | None = None
@@ -102,51 +85,9 @@ class TaskCell(Cell):
         self._keeper = recipe.keeper(system.snapshots)
         self._snapshot_due = False
         self._snapshot_timer: Scheduled | None = None
-        self._processed = 0
-        self._dropped = 0
-        self._busy = 0.0
-        self._since = monotonic()
-        self._busy_since = 0.0
         actor = recipe.cls.__new__(recipe.cls)
         actor._cell = self  # noqa: SLF001 its own half
         self.actor: Actor = actor
-
-    # What others send.
-
-    def call(self, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], reply: Reply) -> None:
-        """Have it run a method and answer to `reply`."""
-        if self._bound is not None and len(self._mailbox) >= self._bound.limit:
-            self._dropped += 1
-            raise MailboxFull(self.label, self._bound.limit)
-        self._mailbox.append((CALL, method, args, kwargs, reply, monotonic()))
-        if self._parked:
-            self._wake()
-
-    def cast(self, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Have it run a method."""
-        if self.alive and (self._bound is None or self._make_room()):
-            self._mailbox.append((CAST, method, args, kwargs, None, monotonic()))
-            if self._parked:
-                self._wake()
-
-    def send(self, message: object) -> None:
-        """Give `message` to its `handle_info`, or drop it where the mailbox is full."""
-        if self.alive and (self._bound is None or self._make_room()):
-            self.deliver(message)
-
-    def deliver(self, message: object) -> None:
-        """Give `message` to `handle_info` even if the mailbox is full."""
-        if self.alive:
-            self._mailbox.append((INFO, message, (), _NO_KWARGS, None, monotonic()))
-            if self._parked:
-                self._wake()
-
-    def stop(self, reason: ExitReason) -> None:
-        """Have it end with `reason` in its turn."""
-        if self.alive:
-            self._mailbox.append(stop_entry(reason))
-            if self._parked:
-                self._wake()
 
     def signal(self, reason: ExitReason, sender: Cell | None, *, linked: bool) -> None:
         """Give it an exit signal."""
@@ -167,32 +108,6 @@ class TaskCell(Cell):
         """Cancel it for good."""
         if self.alive:
             self._on_kill()
-
-    def statistics(self) -> ActorStatistics:
-        """How busy it is."""
-        now = monotonic()
-        mailbox = self._mailbox
-        busy = self._busy + (now - self._busy_since if self._busy_since else 0.0)
-        return ActorStatistics(
-            length=len(mailbox),
-            oldest=max(0.0, now - mailbox[0][5]) if mailbox and mailbox[0][5] else 0.0,
-            processed=self._processed,
-            busy=min(1.0, busy / max(now - self._since, 1e-9)),
-            dropped=self._dropped,
-        )
-
-    def counts(self) -> tuple[int, float, int, float, float, float, int]:
-        """Give length, arrival of the oldest, processed, busy seconds, busy since, start and dropped, as they are."""
-        mailbox = self._mailbox
-        oldest = mailbox[0][5] if mailbox else 0.0
-        return len(mailbox), oldest, self._processed, self._busy, self._busy_since, self._since, self._dropped
-
-    def forget_message(self, message: object) -> None:
-        """Take a message for `handle_info` that waits out of the mailbox."""
-        for entry in self._mailbox:
-            if entry[0] == INFO and entry[1] is message:
-                self._mailbox.remove(entry)
-                return
 
     # What the actor does to itself.
 
@@ -385,32 +300,11 @@ class TaskCell(Cell):
         if self._parked:
             self._wake()
 
-    def _wake(self) -> None:
-        self._parked = False
-        assert self.task is not None
-        trio.lowlevel.reschedule(self.task)
-
-    def _unpark(self, _raise_cancel: object) -> trio.lowlevel.Abort:
-        self._parked = False
-        return trio.lowlevel.Abort.SUCCEEDED
-
     def _interrupt(self, reason: ExitReason) -> None:
         """End now, in the middle of a message if it must be."""
         if self.doom is None:
             self.doom = reason
         self._scope.cancel()
-
-    def _make_room(self) -> bool:
-        bound = self._bound
-        if bound is None or len(self._mailbox) < bound.limit:
-            return True
-        self._dropped += 1
-        if bound.on_full == "drop_oldest":
-            for entry in self._mailbox:
-                if entry[0] in {CAST, INFO}:
-                    self._mailbox.remove(entry)
-                    return True
-        return False
 
     def _arm_idle(self) -> None:
         assert self._idle is not None

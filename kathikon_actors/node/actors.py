@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
 from kathikon_actors.actors.job_door import JobDoor
+from kathikon_actors.actors.snapshots.writer import SnapshotEvent, SnapshotRejected
 from kathikon_actors.actors.system import serve_system
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.processes.messages import ActorFrame
+from kathikon_actors.telemetry.events import SnapshotReport
 from supervisors import DynamicSupervisor, Exit, RestartLimitReached, Shutdown
 
 if TYPE_CHECKING:
@@ -104,10 +107,22 @@ async def run_actors(
     state: NodeState, *, task_status: trio.TaskStatus[DynamicSupervisor] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Be the node's actor system, as a child of its tree: the supervisor of what `node.system.start` starts."""
+    unsubscribe = state.system.snapshots.subscribe(partial(_tell, state))
     try:
         async with serve_system(state.system, name=f"node {state.name}/actors") as system:
             task_status.started(system.supervisor)
             await system.supervisor.wait()
     except RestartLimitReached as error:
         raise Exit(Shutdown(error)) from error
+    finally:
+        unsubscribe()
     raise Exit(system.supervisor.exit_reason or Shutdown())
+
+
+def _tell(state: NodeState, event: SnapshotEvent) -> None:
+    problem = f"{type(event.error).__name__}: {event.error}"
+    if isinstance(event, SnapshotRejected):
+        report = SnapshotReport(action="rejected", actor=event.actor, problem=problem, version=event.version)
+    else:
+        report = SnapshotReport(action="lost", actor=event.actor, problem=problem)
+    state.bus.emit(report)

@@ -14,6 +14,7 @@ import trio
 from kathikon_actors import faults
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
 from kathikon_actors.node.actors import run_actors
+from kathikon_actors.node.broadcaster import Announcements, Broadcaster
 from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
 from kathikon_actors.node.cron_clock import CronClock
@@ -89,6 +90,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         ChildSpec("commands", _commands, args=(state,)),
         ChildSpec("leadership", state.leadership.run, args=(state,)),
         ChildSpec("limiter", _limiter, args=(state,)),
+        ChildSpec("broadcaster", _broadcaster, args=(state,)),
         ChildSpec("crons", _crons, args=(state,)),
     ]
     children.append(ChildSpec("actors", run_actors, args=(state,), type="supervisor", shutdown=math.inf))
@@ -105,6 +107,7 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
     table.on_ended = state.figures.committed
     table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
+    state.announcements = Announcements()
     state.gatekeeper = Gatekeeper(state.queues, state.definitions)
     state.lease_lost = trio.Event()
     try:
@@ -266,7 +269,10 @@ async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = 
 
 async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the fork server."""
-    zygote = state.zygote = await Zygote.start(list(state.definitions.values()), middleware=state.app.middleware)
+    keys = () if state.app.keyring is None else state.app.keyring.raw
+    zygote = state.zygote = await Zygote.start(
+        list(state.definitions.values()), middleware=state.app.middleware, keys=keys
+    )
     zygote.hold(state.held_until)
     try:
         task_status.started(zygote.pid)
@@ -285,11 +291,13 @@ def _crew(state: NodeState, name: str) -> Crew:
         state.kind_of,
         state.backoff,
         bus=state.bus,
-        executables=lambda: Executables(dict(state.definitions), {}, state.app.middleware),
+        executables=lambda: Executables(dict(state.definitions), {}, state.app.middleware, state.app.keyring),
     )
     crew.draining = state.draining
     crew.doors = state.doors
     crew.paused = name in state.paused
+    if state.queues[name].broadcast:
+        crew.announce = state.announcements.offer
     if state.gatekeeper is not None and state.gatekeeper.concerns(name):
         crew.gatekeeper = state.gatekeeper
     state.crews[name] = crew
@@ -317,6 +325,16 @@ async def _claimer(state: NodeState, *, task_status: trio.TaskStatus[Claimer] = 
     assert state.intake is not None
     try:
         await Claimer(state, state.intake).run(task_status=task_status)
+    except LeaseLost:
+        await _start_again(state)
+
+
+async def _broadcaster(
+    state: NodeState, *, task_status: trio.TaskStatus[Broadcaster] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Announce the jobs of broadcast queues, and take this node's own."""
+    try:
+        await Broadcaster(state).run(task_status=task_status)
     except LeaseLost:
         await _start_again(state)
 

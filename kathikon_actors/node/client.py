@@ -30,6 +30,7 @@ from kathikon_actors.jobs.errors import (
 from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
+from kathikon_actors.jobs.sealing import Keyring, known_keyrings
 from kathikon_actors.jobs.states import TERMINAL_STATES, Action
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.asking import ask_owner
@@ -39,6 +40,7 @@ from kathikon_actors.node.listing import InsertedMany, job_of, new_jobs
 from kathikon_actors.node.operations import Operations
 from kathikon_actors.node.remote import RemoteStore
 from kathikon_actors.node.reporting import StoreReports
+from kathikon_actors.node.rotation import Rotation
 from kathikon_actors.store.batches import PostgresBatches
 from kathikon_actors.store.crons import PostgresCrons
 from kathikon_actors.store.graph import BatchStore
@@ -46,6 +48,7 @@ from kathikon_actors.store.managing import change_row
 from kathikon_actors.store.migrations import migrate
 from kathikon_actors.store.outside import count_rows, get_row, insert_composed_rows, insert_rows
 from kathikon_actors.store.protocol import Counts
+from kathikon_actors.store.rotating import PostgresSealed
 from kathikon_actors.store.urls import StoreUrl, parse_store_url
 
 __all__ = ["Client", "insert_on"]
@@ -84,7 +87,7 @@ class _AnyQueue:
         return 0
 
 
-class Client(Operations, StoreReports, Composition, Schedules):
+class Client(Operations, StoreReports, Composition, Schedules, Rotation):
     """Inserts, looks at and changes jobs from a program without a node, on trio or on asyncio.
 
     What it inserts belongs to nobody until a node that runs the queue claims it. It opens its connections when the
@@ -95,6 +98,7 @@ class Client(Operations, StoreReports, Composition, Schedules):
         timeout: seconds until a server that does not answer counts as gone.
         default_queue: of workers that name none.
         timezone: IANA name; of naive `schedule_at` times.
+        encryption_keys: newest first, those of the app; see `App`.
 
     Raises:
         BadConfiguration: `dsn` is none of these.
@@ -109,13 +113,21 @@ class Client(Operations, StoreReports, Composition, Schedules):
     """
 
     def __init__(
-        self, dsn: str, *, timeout: float = 30.0, default_queue: str = "default", timezone: str = "UTC"
+        self,
+        dsn: str,
+        *,
+        timeout: float = 30.0,
+        default_queue: str = "default",
+        timezone: str = "UTC",
+        encryption_keys: Iterable[bytes | str] = (),
     ) -> None:
         self._url = parse_store_url(dsn)
         if self._url.kind == "memory":
             raise BadConfiguration('a client needs a store that other processes reach; give "postgresql://..."')
         self._timeout = timeout
-        self._defaults = Defaults(_AnyQueue(), default_queue, timezone=ZoneInfo(timezone))
+        keys = encryption_keys if isinstance(encryption_keys, bytes | str) else tuple(encryption_keys)
+        self._keyring = Keyring(keys) if keys else None
+        self._defaults = Defaults(_AnyQueue(), default_queue, timezone=ZoneInfo(timezone), keyring=self._keyring)
         self._ids = IdSource()
         self._remote = RemoteStore(self._run)
         self._stack = AsyncExitStack()
@@ -140,6 +152,7 @@ class Client(Operations, StoreReports, Composition, Schedules):
                 pool = AsyncioPool(url, self._timeout, CONNECTIONS)
             stack.push_async_callback(pool.close)
             await pool.run(migrate)
+            stack.enter_context(known_keyrings(self._keyring))
             self._stack = stack.pop_all()
         self._pool = pool
         return self
@@ -151,10 +164,16 @@ class Client(Operations, StoreReports, Composition, Schedules):
         # It may run on asyncio, where there is no scope to shield; the pool bounds its own closing.
         return await self._stack.__aexit__(kind, error, traceback)  # noqa: ASYNC102
 
+    def _encrypts(self, worker: str | None) -> bool:  # noqa: ARG002 workers are not known here
+        return self._keyring is not None
+
+    def _rotating(self) -> tuple[Keyring | None, PostgresSealed, PostgresCrons]:
+        return self._keyring, PostgresSealed(self._run), PostgresCrons(self._run)
+
     @property
     def crons(self) -> Crons:
         """The cron entries of the store; see `Node.crons`."""
-        return Crons(lambda: PostgresCrons(self._run), self._build, self._ids_and_now)
+        return Crons(lambda: PostgresCrons(self._run), self._build, self._ids_and_now, self._keyring)
 
     # -- inserting ----------------------------------------------------------------------------------------------
 

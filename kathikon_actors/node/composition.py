@@ -13,6 +13,7 @@ from kathikon_actors.jobs.errors import BatchNotFound, InvalidJob, WaitTimeout
 from kathikon_actors.jobs.ids import IdSource, as_uuid
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.sealed_record import is_sealed
 from kathikon_actors.jobs.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -264,7 +265,14 @@ class Composition:
         )
 
     def _callback(self, job: NewJob | None) -> bytes | None:
-        return None if job is None else Callback.of(self._build(job)).encode()
+        if job is None:
+            return None
+        record = self._build(job)
+        if is_sealed(record):
+            raise InvalidJob(
+                job.worker, "encrypt", "is not possible for a batch's callback; give it .options(encrypt=False)"
+            )
+        return Callback.of(record).encode()
 
     async def workflow(self, flow: Workflow) -> dict[str, Job]:
         """Insert all steps of a workflow in one transaction; give the jobs by their names.

@@ -153,8 +153,8 @@ class CronClock:
                 self._stale = True
 
     def _firing(self, row: StoredCron, ticks: list[int], now: int) -> Firing:
-        ids = self._state.ids
-        jobs = tuple(job_of(row.template, row.name, tick, ids.next(now), now) for tick in ticks)
+        ids, keyring = self._state.ids, self._state.app.keyring
+        jobs = tuple(job_of(row.template, row.name, tick, ids.next(now), now, keyring) for tick in ticks)
         return Firing(row.name, row.revision, row.last_tick, now, jobs)
 
     async def _settle(self, firings: list[Firing]) -> set[str]:

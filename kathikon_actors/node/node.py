@@ -33,6 +33,7 @@ from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.retention import Retention
+from kathikon_actors.jobs.sealing import Keyring, known_keyrings
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.app import App
@@ -46,15 +47,18 @@ from kathikon_actors.node.listing import InsertedMany, job_of, new_jobs
 from kathikon_actors.node.manage import JobActions
 from kathikon_actors.node.operations import Operations
 from kathikon_actors.node.reporting import NodeReports
+from kathikon_actors.node.rotation import Rotation
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.node.telemetry import Telemetry, report_supervisors, telemetry_of
 from kathikon_actors.store.connection import open_loop
+from kathikon_actors.store.cron_store import CronStore
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.graph import BatchStore
 from kathikon_actors.store.journal import SNAPSHOT_INTERVAL
 from kathikon_actors.store.memory import MemoryStore
 from kathikon_actors.store.postgres import PostgresStore
 from kathikon_actors.store.protocol import Counts, Store
+from kathikon_actors.store.rotating import SealedStore
 from kathikon_actors.store.urls import parse_store_url
 from kathikon_actors.telemetry.events import NodeChanged
 from supervisors import ChildSpec, FailedToStart, Supervisor, TreeNode, open_supervisor
@@ -90,7 +94,7 @@ class NodeStatistics:
     degraded: tuple[str, ...] = ()
 
 
-class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedules):
+class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedules, Rotation):
     """A running node. Made by `open_node`."""
 
     _tree: Supervisor
@@ -132,7 +136,17 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
             await node.crons.pause("nightly")
             ```
         """
-        return Crons(lambda: self._state.store.crons, self._build, self._ids_and_now)
+        return Crons(lambda: self._state.store.crons, self._build, self._ids_and_now, self._state.app.keyring)
+
+    def _encrypts(self, worker: str | None) -> bool:
+        if self._state.app.keyring is None:
+            return False
+        definition = None if worker is None else self._state.definitions.get(worker)
+        return definition is None or definition.encrypt is not False
+
+    def _rotating(self) -> tuple[Keyring | None, SealedStore, CronStore]:
+        store = self._state.store
+        return self._state.app.keyring, store.sealed, store.crons
 
     def _operator(self) -> Store:
         return self._state.store
@@ -453,11 +467,12 @@ async def open_node(
         list(app.crons.values()),
         definitions,
         lambda new: build_record(new, definitions[new.worker], app.defaults, state.ids, 0),
+        app.keyring,
     )
     for handler in app.telemetry:
         state.bus.subscribe(handler)
     node = Node(state, insert_timeout)
-    with inside(state.system):
+    with known_keyrings(app.keyring), inside(state.system):
         async with open_loop(), telemetry_of(state):
             try:
                 running: list[Node] = []

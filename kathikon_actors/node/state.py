@@ -18,6 +18,7 @@ from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.worker import WorkerDefinition
 from kathikon_actors.node.actors import JobDoors, NodeSnapshots
+from kathikon_actors.node.broadcaster import Announcements
 from kathikon_actors.node.figures import Figures
 from kathikon_actors.node.leadership import Leadership
 from kathikon_actors.node.link import Link
@@ -72,6 +73,7 @@ class NodeState:
         started_before: the store was open once: from then on a cut is waited out, not reported as a failed start.
         draining: nothing new is taken or started.
         gatekeeper: of the node's limits; made with the table.
+        announcements: jobs of broadcast queues on their way to the child `broadcaster`.
         held_until: seconds of `time.monotonic`: the lease, as this node knows it.
         doubtful: ids of rows that the store may have given to this node, its answer was lost.
         lease_lost: set when the store refused our epoch: everything that stands on it starts again.
@@ -120,6 +122,7 @@ class NodeState:
         self.joined_before = False
         self.doubtful: set[bytes] = set()
         self.gatekeeper: Gatekeeper | None = None
+        self.announcements = Announcements()
         self.held_until = math.inf
 
     def hold_from(self, begun: float) -> None:

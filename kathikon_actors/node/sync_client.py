@@ -16,6 +16,7 @@ from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.jobs.record import ErrorEntry, HistoryEntry, Job
 from kathikon_actors.jobs.retention import Retention
+from kathikon_actors.jobs.rotation import Rotated
 from kathikon_actors.jobs.states import State
 from kathikon_actors.node.client import Client
 from kathikon_actors.node.crons import SyncCrons
@@ -55,10 +56,17 @@ class SyncClient:
     """
 
     def __init__(
-        self, dsn: str, *, timeout: float = 30.0, default_queue: str = "default", timezone: str = "UTC"
+        self,
+        dsn: str,
+        *,
+        timeout: float = 30.0,
+        default_queue: str = "default",
+        timezone: str = "UTC",
+        encryption_keys: Iterable[bytes | str] = (),
     ) -> None:
+        keys = encryption_keys if isinstance(encryption_keys, bytes | str) else tuple(encryption_keys)
         self._make: Callable[[], Client] = lambda: Client(
-            dsn, timeout=timeout, default_queue=default_queue, timezone=timezone
+            dsn, timeout=timeout, default_queue=default_queue, timezone=timezone, encryption_keys=keys
         )
         self._make()  # a wrong address is told here, not at the first use
         self._lock = threading.Lock()
@@ -92,6 +100,10 @@ class SyncClient:
     def crons(self) -> SyncCrons:
         """The cron entries of the store; see `Node.crons`."""
         return SyncCrons(self._open().crons, self._call)
+
+    def rotate_keys(self) -> Rotated:
+        """See `Client.rotate_keys`."""
+        return self._call(self._open().rotate_keys())
 
     def schedule(self, job: object, args: Mapping[str, Any] | None = None, **how: Any) -> Job | CronEntry:
         """See `Client.schedule`."""

@@ -10,6 +10,7 @@ import trio
 
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.runtime import CURRENT, SideChannel
+from kathikon_actors.jobs.sealing import SEALED, CannotOpen
 from kathikon_actors.processes.channel import ProgressThrottle
 from kathikon_actors.processes.execution import (
     Executable,
@@ -21,6 +22,7 @@ from kathikon_actors.processes.execution import (
     report_value,
 )
 from kathikon_actors.processes.messages import FromWorker, Report, Why
+from kathikon_actors.processes.sealed_run import open_for, report_unopened, seal_report
 
 __all__ = ["AsyncRun"]
 
@@ -85,6 +87,19 @@ class AsyncRun:
             executable: the worker.
             returned: called as soon as its code has ended, with what it raised.
         """
+        if record.args.startswith(SEALED):
+            try:
+                plain = open_for(executable, record)
+            except CannotOpen as error:
+                returned(None)
+                return report_unopened(self.seq, error)
+            self.record = plain
+            return seal_report(await self._perform(plain, executable, returned), record, executable)
+        return await self._perform(record, executable, returned)
+
+    async def _perform(
+        self, record: Record, executable: Executable, returned: Callable[[BaseException | None], None]
+    ) -> Report:
         args = bind(record)
         failure: BaseException | None = None
         value: object = None

@@ -11,6 +11,7 @@ import traceback
 from contextlib import suppress
 from types import FrameType
 
+from kathikon_actors.jobs.sealing import Keyring, known_keyrings
 from kathikon_actors.processes.control import Hello
 from kathikon_actors.processes.execution import Executables
 from kathikon_actors.processes.linux import die_with_parent, prefer_for_oom_kill, set_process_name
@@ -45,9 +46,11 @@ def work(hello: Hello, assignment: Assignment) -> None:
     except BaseException as error:  # a module may raise anything; without the chain no worker may run
         trace = "".join(traceback.format_exception(error))
         definitions, failed, middleware = {}, dict.fromkeys((ref.name for ref in hello.workers), trace), ()
-    executables = Executables(definitions, failed, middleware)
+    keyring = Keyring(hello.keys) if hello.keys else None
+    executables = Executables(definitions, failed, middleware, keyring)
     os.set_inheritable(assignment.socket, False)
-    with socket.socket(fileno=assignment.socket) as sock, suppress(BrokenPipeError, ConnectionResetError):
+    gone = suppress(BrokenPipeError, ConnectionResetError)
+    with socket.socket(fileno=assignment.socket) as sock, gone, known_keyrings(keyring):
         if assignment.kind == "plain":
             from kathikon_actors.processes.plain import PlainLoop
 

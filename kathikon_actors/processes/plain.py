@@ -24,6 +24,7 @@ from typing import Any
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.runtime import CURRENT, SideChannel
+from kathikon_actors.jobs.sealing import SEALED, CannotOpen
 from kathikon_actors.processes.channel import ProgressThrottle, leave_forked_child, send_all
 from kathikon_actors.processes.execution import (
     Executable,
@@ -49,6 +50,7 @@ from kathikon_actors.processes.messages import (
     Why,
 )
 from kathikon_actors.processes.sabotage import sabotaged
+from kathikon_actors.processes.sealed_run import open_for, report_unopened, seal_report
 from kathikon_actors.processes.shared import ENDED, LAST_RUNS, REVOKED_FROM, SharedPage
 
 __all__ = ["PlainLoop"]
@@ -214,6 +216,14 @@ class PlainLoop:
             return
         if self._waiting and executable.last_ns > _FLUSH_NS:
             self._flush()
+        sealed = record.args.startswith(SEALED)
+        if sealed:
+            try:
+                record = open_for(executable, record)
+            except CannotOpen as error:
+                words[slot] = 0
+                self._waiting.append(report_unopened(seq, error))
+                return
         self.job_id = record.id
         self.record = record
         self._seq = seq
@@ -249,6 +259,8 @@ class PlainLoop:
             report = report_bad_args(seq, record)
         else:
             report = report_error(seq, seconds, record, executable, failure)
+        if sealed:
+            report = seal_report(report, record, executable)
         failure = None  # its traceback holds this frame
         words[ENDED + seq % LAST_RUNS] = seq * 2 + (report.result == b"null" and report.note is None)
         words[slot] = 0

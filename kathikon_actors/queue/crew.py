@@ -9,6 +9,7 @@ from typing import Protocol
 
 from kathikon_actors.actors.job_door import JobDoor
 from kathikon_actors.jobs.queue import Queue
+from kathikon_actors.jobs.record import Record
 from kathikon_actors.processes.execution import Executables
 from kathikon_actors.processes.worker_process import WorkerProcess
 from kathikon_actors.queue.gatekeeper import Gatekeeper
@@ -49,6 +50,7 @@ class Crew:
         executables: makes the workers ready to be called, for a queue that runs them in the node's own loop.
         bus: what happens to the queue and its processes is told there.
         wake: lets the producer look again.
+        announce: of a broadcast queue: takes jobs that are to be announced to all nodes, and leaves the others.
         gatekeeper: of the node, when any job of the queue may be limited.
         doors: make the way from the jobs of a process to the node's actors, and close it.
         ready: how many jobs wait in the producer's heap; `None` while there is no producer.
@@ -84,6 +86,7 @@ class Crew:
         self.pool: DynamicSupervisor | None = None
         self.wake: Callable[[], None] = _nobody
         self.ready: Callable[[], int] | None = None
+        self.announce: Callable[[Record], bool] | None = None
         self.gatekeeper: Gatekeeper | None = None
         self.doors: Doors | None = None
         self.failing: set[object] = set()

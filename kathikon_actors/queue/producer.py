@@ -92,7 +92,9 @@ class Producer:
 
     def push(self, records: list[Record]) -> None:
         """Take available jobs; they are dispatched when the producer's task runs next."""
-        kind_of, quarantine = self._crew.kind_of, self._crew.quarantine
+        kind_of, quarantine, announce = self._crew.kind_of, self._crew.quarantine, self._crew.announce
+        if announce is not None:
+            records = [record for record in records if not announce(record)]
         for record in records:
             heaps = self._alone if record.id in quarantine else self._heaps
             heaps[kind_of(record.worker)].push(record)

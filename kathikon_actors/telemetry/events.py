@@ -25,6 +25,7 @@ __all__ = [
     "NodeChanged",
     "QueueChanged",
     "Recovered",
+    "SnapshotReport",
     "StoreCut",
     "StoreFlushed",
     "StoreReopened",
@@ -252,6 +253,22 @@ class Recovered(Event, frozen=True, kw_only=True):
     source: Literal["restart", "rescue", "reconcile"]
     of_node: str
     jobs: int
+
+
+class SnapshotReport(Event, frozen=True, kw_only=True):
+    """The state of an actor was not kept, or what was kept could not be taken back.
+
+    Attributes:
+        action: `lost`: the state is not kept; `rejected`: the actor has begun from an older state or from scratch.
+        actor: its name.
+        problem: what is wrong.
+        version: of the snapshot, when it was rejected.
+    """
+
+    action: Literal["lost", "rejected"]
+    actor: str
+    problem: str
+    version: int | None = None
 
 
 class NodeChanged(Event, frozen=True, kw_only=True):

@@ -88,6 +88,14 @@ async def add_async(by: int) -> int:
     return await counter.call(Counter.add, by)
 
 
+@worker(queue="inside")
+async def add_inside(by: int) -> int:
+    """Runs in the node's own loop."""
+    counter = actor_system().whereis(NAME)
+    assert counter is not None
+    return await counter.call(Counter.add, by)
+
+
 @worker(queue="plain")
 def look_plain() -> dict[str, Any]:
     """Everything that a plain job can do with actors."""
@@ -152,8 +160,12 @@ def wait_for_ever(job: Job) -> int:
 
 def make_app(isolation: Any = "task") -> App:
     return App(
-        queues=[Queue("plain", processes=2, concurrency=2), Queue("async", concurrency=8)],
-        workers=[add_plain, add_async, look_plain, look_async, wait_for_ever],
+        queues=[
+            Queue("plain", processes=2, concurrency=2),
+            Queue("async", concurrency=8),
+            Queue("inside", isolation="task"),
+        ],
+        workers=[add_plain, add_async, add_inside, look_plain, look_async, wait_for_ever],
         children=[
             actor_spec(Counter, name=NAME, isolation=isolation, snapshot=Snapshot(every=1)),
             actor_spec(Counter, name="stuck", isolation=isolation, shutdown=0.1),

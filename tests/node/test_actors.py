@@ -15,8 +15,19 @@ import pytest
 import trio
 import trio_asyncio
 
-from kathikon_actors import Node, OutsideNode, Snapshot, open_actor_system, open_node
-from tests.node.actor_app import NAME, Counter, add_async, add_plain, look_async, look_plain, make_app, wait_for_ever
+from kathikon_actors import Node, OutsideNode, Snapshot, StoredSnapshot, open_actor_system, open_node
+from kathikon_actors.telemetry.events import SnapshotReport
+from tests.node.actor_app import (
+    NAME,
+    Counter,
+    add_async,
+    add_inside,
+    add_plain,
+    look_async,
+    look_plain,
+    make_app,
+    wait_for_ever,
+)
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -45,8 +56,8 @@ async def test_actors_of_the_app_and_those_started_by_hand_are_in_the_nodes_tree
     assert NAME in drawn
 
 
-@pytest.mark.parametrize("job", [add_plain, add_async], ids=["plain", "async"])
-async def test_jobs_in_worker_processes_call_the_nodes_actors(node: Node, job: Any) -> None:
+@pytest.mark.parametrize("job", [add_plain, add_async, add_inside], ids=["plain", "async", "inside"])
+async def test_jobs_call_the_nodes_actors_from_wherever_they_run(node: Node, job: Any) -> None:
     """A hundred jobs at the same time: each counts once, each gets a count of its own."""
     many = await node.insert_many(job.new(1) for _ in range(100))
     results = [(await node.wait(job_id, timeout=60)).result for job_id in many.ids]
@@ -207,6 +218,21 @@ async def test_a_node_that_stops_in_order_keeps_the_very_last_state(store_url: s
     async with open_node(make_app(), store=store_url, name="n1") as node:
         late = await node.system.start(Counter, name="late", snapshot=Snapshot())
         assert await late.call(Counter.add, 1) == (1 if store_url == "memory:" else 6)
+
+
+async def test_a_state_that_is_refused_is_told_on_the_nodes_bus(isolation: str) -> None:
+    """As an event beside those of jobs: which actor, which version, why."""
+    heard: list[Any] = []
+    async with open_node(make_app(isolation), name="n1") as node:
+        node.subscribe(heard.append)
+        membership = node._state.the_membership()
+        await node._state.store.snapshots.save(membership, "late", StoredSnapshot("msgpack", b"\xa4half"))
+        late = await node.system.start(Counter, name="late", isolation=isolation, snapshot=Snapshot())  # type: ignore[arg-type]
+        assert await late.call(Counter.add, 1) == 1
+        await eventually(lambda: [e for e in heard if isinstance(e, SnapshotReport)], "it is told")
+    [report] = [event for event in heard if isinstance(event, SnapshotReport)]
+    assert (report.action, report.actor, report.version, report.node) == ("rejected", "late", 1, "n1")
+    assert "SnapshotUnreadable" in report.problem
 
 
 async def test_a_cut_store_holds_up_no_actor(isolation: str) -> None:

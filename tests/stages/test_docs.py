@@ -43,8 +43,13 @@ def test_docs_the_table_is_up_to_date() -> None:
 
 @pytest.mark.parametrize(
     ("number", "shown"),
-    [(0, ["[0, 1]", "[4, 9]", "[16, 25]"]), (1, ["fetched a", "fetched b", "fetched c"]), (2, ["4"])],
-    ids=["a line of stages", "a child for each event", "snapshots"],
+    [
+        (0, ["[0, 1]", "[4, 9]", "[16, 25]"]),
+        (1, ["fetched a", "fetched b", "fetched c"]),
+        (2, ["4"]),
+        (3, ["1", "2", "3", "4"]),
+    ],
+    ids=["a line of stages", "a child for each event", "snapshots", "actors in a node"],
 )
 def test_docs_the_programs_run_as_printed(number: int, shown: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Each prints what the page says or means."""
