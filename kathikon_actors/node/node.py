@@ -37,7 +37,7 @@ from kathikon_actors.jobs.sealing import Keyring, known_keyrings
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.app import App
-from kathikon_actors.node.children import node_children
+from kathikon_actors.node.children import launch_zygote, node_children
 from kathikon_actors.node.chunks import CHUNK, Chunks
 from kathikon_actors.node.client import insert_on
 from kathikon_actors.node.composition import Composition
@@ -475,6 +475,7 @@ async def open_node(
     with known_keyrings(app.keyring), inside(state.system):
         async with open_loop(), telemetry_of(state):
             try:
+                state.launched = launch_zygote(state)
                 running: list[Node] = []
                 control = ControlSocket(url, name, lambda: running[0] if running else None)
                 children = [*node_children(state, server), ChildSpec("control", control.run)]
@@ -498,6 +499,9 @@ async def open_node(
                         _open.remove(node)
             except FailedToStart as error:
                 raise _root_cause(error) from error
+            finally:
+                if state.launched is not None:
+                    await state.launched.aclose()
 
 
 async def _drain(node: Node, timeout: float) -> None:
