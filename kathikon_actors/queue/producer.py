@@ -6,7 +6,6 @@ anew, while the worker processes go on with what they have.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -106,7 +105,7 @@ class Producer:
     def _pump(self) -> bool:
         """Give jobs to whoever has room; tell whether there may be more to give at once."""
         crew = self._crew
-        at, now, given = crew.clock(), time.monotonic(), 0
+        at, now, given = crew.clock(), crew.monotonic(), 0
         for kind in ("plain", "async"):
             given += self._spread(kind, alone=True, at=at, now=now)
             given += self._spread(kind, alone=False, at=at, now=now)
@@ -150,10 +149,10 @@ class Producer:
                         continue
                     if faults.armed:
                         faults.touch("producer.after_pop", **faults.about(record))
-                    runner.give(record, at, now)
+                    has_room = runner.give(record, at, now)
                     given += 1
                     free -= starts_one_more
-                    if not runner.has_room():
+                    if not has_room:
                         break
                 else:
                     still_open.append(runner)
@@ -161,7 +160,7 @@ class Producer:
                     break
             if behind or not len(heap):
                 break
-            open_to = [runner for runner in still_open if runner.has_room()]
+            open_to = still_open
         for runner in crew.runners:
             runner.send()
         if behind and border is not None:

@@ -1,7 +1,7 @@
 """Inserts that a database has to decide on: unique keys, dependencies, batches; one transaction, on any connection.
 
 Everything travels as text and plain numbers, since a caller's own connection may have whatever codecs. The order in
-which rows are locked is the same everywhere (batches, keys in their order, parents by id), so that nobody waits in a
+which rows are locked is the same everywhere (batches, parents by id, keys in their order), so that nobody waits in a
 circle.
 """
 
@@ -21,7 +21,7 @@ from kathikon_actors.jobs.errors import AlreadyExists, BatchClosed, BatchNotFoun
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.unique import UNIQUE_STATES, Unique
-from kathikon_actors.store.rows import array_literal, decode_rows, pg_time
+from kathikon_actors.store.rows import array_literal, decode_rows, pg_id, pg_time
 from kathikon_actors.store.statements import statement
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ __all__ = ["insert_composed"]
 _TIMES: Final = (0, 1, 2, 3)
 _IDS: Final = (11, 21, 22, 23, 29, 30)
 _PARENTS: Final = 26
+_SIMPLE: Final = Unique()
 
 
 async def insert_composed(
@@ -41,6 +42,7 @@ async def insert_composed(
     store_rows: Callable[[list[Record]], Awaitable[None]],
     *,
     check_ids: bool,
+    own_codecs: bool = False,
 ) -> dict[bytes, Answer]:
     """Decide on each insert and store what is to be stored, within the transaction that is open.
 
@@ -49,22 +51,28 @@ async def insert_composed(
         records: in input order; plain ones may be among them. Unchanged.
         store_rows: inserts rows into `kathikon.jobs`.
         check_ids: some ids may be taken already.
+        own_codecs: the connection is one of ours.
 
     Returns:
-        An answer for each record; a record whose id and `inserted_at` are stored already is that very one.
+        An answer for each record that is not stored as it was given; one whose id and `inserted_at` are stored already
+        is that very one.
     """
-    return await _Inserts(raw, records).run(store_rows, check_ids=check_ids)
+    return await _Inserts(raw, records, own_codecs=own_codecs).run(store_rows, check_ids=check_ids)
 
 
 class _Inserts:
     """One batch of inserts on its way."""
 
-    def __init__(self, raw: Raw, records: Sequence[Record]) -> None:
+    def __init__(self, raw: Raw, records: Sequence[Record], *, own_codecs: bool) -> None:
         self._raw = raw
+        self._own_codecs = own_codecs
         self._answers: dict[bytes, Answer] = {}
         self._order = [record.id for record in records]
-        self._left = {record.id: copy(record) for record in records}
+        self._left = {record.id: record for record in records}
+        self._changed: set[bytes] = set()
         self._aliases: dict[bytes, bytes] = {}
+        self._live: set[bytes] = set()
+        self._ended: dict[bytes, tuple[str, str | None]] = {}
 
     async def run(
         self, store_rows: Callable[[list[Record]], Awaitable[None]], *, check_ids: bool
@@ -72,13 +80,11 @@ class _Inserts:
         if check_ids:
             await self._check_ids()
         await self._check_batches()
+        await self._hold_parents()
         await self._take_keys()
         pairs, doomed = await self._find_parents()
         await self._grow_batches()
         rows = list(self._left.values())
-        for record in rows:
-            if record.extra is not None and record.extra.unique is not None:
-                record.extra = msgspec.structs.replace(record.extra, unique=None)
         await store_rows(rows)
         if pairs:
             await self._raw.execute(statement("depend"), *map(list, zip(*pairs, strict=True)))
@@ -86,9 +92,16 @@ class _Inserts:
             await self._raw.execute(statement("cancel_blocked"), [_text(record.id) for record in doomed])
             for record in doomed:
                 machine.cancel(record, record.inserted_at, "a job that it depends on failed")
-        for record in rows:
-            self._answers[record.id] = Answer(record)
+        for job_id in self._changed & self._left.keys():
+            self._answers[job_id] = Answer(self._left[job_id])
         return self._answers
+
+    def _mine(self, job_id: bytes) -> Record:
+        """Give a record that may be changed: a copy of what the caller gave."""
+        if job_id not in self._changed:
+            self._changed.add(job_id)
+            self._left[job_id] = copy(self._left[job_id])
+        return self._left[job_id]
 
     def _refuse(self, job_id: bytes, answer: Answer) -> None:
         del self._left[job_id]
@@ -133,13 +146,26 @@ class _Inserts:
                 losers.append(record)
         if not first:
             return
-        terms = [_terms(record) for record in first.values()]
-        rows = await self._raw.fetch(statement("take_keys"), *map(list, zip(*terms, strict=True)))
-        won = {UUID(row[0]).bytes for row in rows}
+        won = await self._try_keys(first)
         # Those that lost against a job stored before come first: in the order in which they were given.
         losers = [record for key, record in first.items() if key not in won] + losers
         if losers:
             await self._meet(losers, {key: first[key] for key in won})
+
+    async def _try_keys(self, first: dict[bytes, Record]) -> set[bytes]:
+        """Take those keys that are free; give them."""
+        terms = [_terms(record) for record in first.values()]
+        columns = list(map(list, zip(*terms, strict=True)))
+        if not self._own_codecs:
+            return {UUID(row[0]).bytes for row in await self._raw.fetch(statement("take_keys"), *columns)}
+        simple = not any(columns[2]) and not any(columns[3])
+        states, ends = ([], []) if simple else (columns[2], columns[3])
+        keys, ids = list(map(pg_id, first)), [pg_id(record.id) for record in first.values()]
+        if await self._raw.execute(statement("take_own_keys"), keys, ids, states, ends) == f"INSERT 0 {len(keys)}":
+            return set(first)
+        rows = await self._raw.fetch(statement("key_holders"), [_text(key) for key in first])
+        holders = {UUID(key).bytes: UUID(job_id).bytes for key, job_id in rows}
+        return {key for key, record in first.items() if holders.get(key) == record.id}
 
     async def _meet(self, losers: list[Record], won: dict[bytes, Record]) -> None:
         """Let each loser act on the job that has its key; one whose holder is gone takes it."""
@@ -152,11 +178,13 @@ class _Inserts:
         changed = set()
         for record in losers:
             key = _key(record)
-            policy = _extra(record).unique or Unique()
+            policy = _extra(record).unique or _SIMPLE
             if key in won:
                 # Both are new: the first one is the job, as the later one wants it.
                 holder = won[key]
-                _replace(holder, record, policy)
+                if policy.replace or policy.debounce is not None:
+                    holder = won[key] = self._mine(holder.id)
+                    _replace(holder, record, policy)
                 self._conflict(record, holder)
             elif holders[key] not in known:
                 await self._raw.execute(statement("retake_key"), *_terms(record))
@@ -180,55 +208,58 @@ class _Inserts:
 
     async def _find_parents(self) -> tuple[list[tuple[str, str]], list[Record]]:
         """Resolve what has ended; give `(parent, child)` of the rest, and those whose parents failed."""
-        waiting = [record for record in self._left.values() if record.extra is not None and record.extra.depends_on]
+        waiting = [r.id for r in self._left.values() if r.extra is not None and r.extra.depends_on]
         if not waiting:
             return [], []
         if self._aliases:
-            for record in waiting:
-                extra = _extra(record)
+            for job_id in waiting:
+                extra = _extra(self._left[job_id])
                 parents = tuple(dict.fromkeys(self._aliases.get(parent, parent) for parent in extra.depends_on))
-                record.extra = msgspec.structs.replace(extra, depends_on=parents)
-        wanted = {parent for record in waiting for parent in _extra(record).depends_on} - self._left.keys()
-        live, ended = await self._look_up(wanted)
-        pairs, doomed = [], []
-        for record in waiting:
-            extra = _extra(record)
+                self._mine(job_id).extra = msgspec.structs.replace(extra, depends_on=parents)
+            await self._look_up({parent for job_id in waiting for parent in _extra(self._left[job_id]).depends_on})
+        live, ended = self._live, self._ended
+        pairs: list[tuple[str, str]] = []
+        doomed: list[Record] = []
+        for job_id in waiting:
+            record, extra = self._left[job_id], _extra(self._left[job_id])
             missing = [p for p in extra.depends_on if p not in live and p not in ended and p not in self._left]
             if missing:
                 error = DependenciesNotFound(record.worker, list(map(_text, missing)))
-                self._refuse(record.id, Answer(error=error))
+                self._refuse(job_id, Answer(error=error))
                 if extra.unique_key is not None:
                     await self._raw.execute(statement("drop_keys"), [_text(extra.unique_key)])
                 continue
-            open_ = [parent for parent in extra.depends_on if parent not in ended]
-            pairs += [(_text(parent), _text(record.id)) for parent in open_]
             results = [
                 b'"%b":%b' % (_text(parent).encode(), result.encode())
                 for parent in extra.depends_on
                 if parent in ended and ended[parent][0] == "completed" and (result := ended[parent][1]) is not None
             ]
             if results:
-                record.extra = msgspec.structs.replace(extra, dependency_results=b",".join(results))
+                self._mine(job_id).extra = msgspec.structs.replace(extra, dependency_results=b",".join(results))
+            open_ = [parent for parent in extra.depends_on if parent not in ended]
             failed = any(parent in ended and ended[parent][0] != "completed" for parent in extra.depends_on)
             if failed and extra.on_dependency_failure == "discard":
-                doomed.append(record)
-                pairs = [pair for pair in pairs if pair[1] != _text(record.id)]
-            elif not open_:
-                machine.unblock(record, record.inserted_at)
+                doomed.append(self._mine(job_id))
+            elif open_:
+                pairs += [(_text(parent), _text(job_id)) for parent in open_]
+            else:
+                machine.unblock(self._mine(job_id), record.inserted_at)
         return pairs, doomed
 
-    async def _look_up(self, wanted: set[bytes]) -> tuple[set[bytes], dict[bytes, tuple[str, str | None]]]:
-        """Give which of these jobs are live, and how the others ended."""
-        live: set[bytes] = set()
-        ended: dict[bytes, tuple[str, str | None]] = {}
+    async def _hold_parents(self) -> None:
+        """Find out how the parents are; those that are live do not end before our commit."""
+        records = (record for record in self._left.values() if record.extra is not None)
+        await self._look_up({parent for record in records for parent in _extra(record).depends_on})
+
+    async def _look_up(self, wanted: set[bytes]) -> None:
+        wanted -= self._left.keys()
         for _ in range(2):  # a job may be put back while we look
-            rest = [_text(job_id) for job_id in wanted - live - ended.keys()]
+            rest = [_text(job_id) for job_id in wanted - self._live - self._ended.keys()]
             if rest:
-                live |= {UUID(row[0]).bytes for row in await self._raw.fetch(statement("hold_parents"), rest)}
-                rest = [_text(job_id) for job_id in wanted - live]
+                self._live |= {UUID(row[0]).bytes for row in await self._raw.fetch(statement("hold_parents"), rest)}
+                rest = [_text(job_id) for job_id in wanted - self._live]
                 rows = await self._raw.fetch(statement("ended_parents"), rest)
-                ended |= {UUID(job_id).bytes: (state, result) for job_id, state, result in rows}
-        return live, ended
+                self._ended |= {UUID(job_id).bytes: (state, result) for job_id, state, result in rows}
 
 
 def _extra(record: Record) -> Extra:
@@ -244,8 +275,8 @@ def _key(record: Record) -> bytes:
 
 def _terms(record: Record) -> tuple[str, str, str | None, int | None]:
     """Give key, job, states and end of what an insert asks for; no states for the usual ones."""
-    policy = _extra(record).unique or Unique()
-    usual = frozenset(policy.states) == frozenset(UNIQUE_STATES)
+    policy = _extra(record).unique or _SIMPLE
+    usual = policy.states is UNIQUE_STATES or frozenset(policy.states) == frozenset(UNIQUE_STATES)
     ends = None if policy.period is None else pg_time(record.inserted_at + int(policy.period * 1e6))[0]
     return _text(_key(record)), _text(record.id), None if usual else array_literal(policy.states), ends
 
