@@ -314,6 +314,7 @@ async def open_actor_system(
     name: str | None = "actors",
     preload: Sequence[str] = (),
     zygote: Zygote | None = None,
+    spares: int = 1,
     store: SnapshotSink | None = None,
 ) -> AsyncIterator[ActorSystem]:
     """Run an actor system round a block; leaving the block stops all actors, each within its `shutdown` seconds.
@@ -329,6 +330,7 @@ async def open_actor_system(
         name: of the supervisor, in events and trees.
         preload: modules that process actors need: imported once, before their processes are forked.
         zygote: the process that forks them; default is one of the system's own, started with the first process actor.
+        spares: processes kept waiting for the next process actor, once there was one; each has 5 MB of its own.
         store: who keeps snapshots; without one they last as long as the block (a node gives its own store).
 
     Raises:
@@ -348,6 +350,7 @@ async def open_actor_system(
         name=name,
         preload=preload,
         zygote=zygote,
+        spares=spares,
     ) as system:
         yield system
 
@@ -363,6 +366,7 @@ async def serve_system(
     name: str | None = "actors",
     preload: Sequence[str] = (),
     zygote: Zygote | None = None,
+    spares: int = 1,
 ) -> AsyncIterator[ActorSystem]:
     """Run a system that exists already round a block, as `open_actor_system` does; more than once if it must be."""
     system.closed = False
@@ -370,7 +374,7 @@ async def serve_system(
     async with trio.open_nursery() as outer:
         helpers = system.helpers = await outer.start(_hold_helpers)
         helpers.start_soon(system.deadlines.run, name="actor deadlines")
-        system._forker = Forker(helpers, zygote, preload)  # noqa: SLF001 its own half
+        system._forker = Forker(helpers, zygote, preload, spares)  # noqa: SLF001 its own half
         assert isinstance(system.snapshots, SnapshotWriter)
         helpers.start_soon(system.snapshots.run, name="actor snapshots")
         try:
