@@ -19,6 +19,7 @@ from kathikon_actors.jobs.durability import Durability
 from kathikon_actors.jobs.extra import Extra, OnFailure
 from kathikon_actors.jobs.history import whole_history
 from kathikon_actors.jobs.ids import as_uuid
+from kathikon_actors.jobs.inside import Inside
 from kathikon_actors.jobs.sealing import SEALED_KEY, CannotOpen, bound_id, unseal
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 
@@ -105,10 +106,11 @@ class Record(msgspec.Struct, gc=False, kw_only=True, array_like=True):
     durability: Durability = "commit"
 
 
-class Job:
+class Job(Inside):
     """A job as it was at one moment: a frozen view, cheap to make, decoded when looked at.
 
-    Inside a worker `report_progress` and `is_cancelled` speak with the node that runs the job.
+    Inside a worker `report_progress`, `is_cancelled`, `insert`, `insert_many` and `open_batch` speak with the node that
+    runs the job.
 
     Example:
         ```python

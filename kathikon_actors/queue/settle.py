@@ -46,6 +46,9 @@ def settle(record: Record, report: Report, now: int, node: str, pid: int, backof
         backoff: for a report that brings no delay of its own.
     """
     verdict = report.verdict
+    if verdict == "completed" and record.extra is not None and record.extra.opened:
+        machine.wait(record, now, report.result)
+        return
     if verdict == "completed":
         machine.complete(record, now, report.result, note=report.note)
         return
