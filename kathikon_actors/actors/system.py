@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import trio
 
 from kathikon_actors.actors.actor import Actor
-from kathikon_actors.actors.cell import Cell, current_cell, link_cells, nobody, unlink_cells
+from kathikon_actors.actors.cell import Cell, current_cell, link_cells, unlink_cells
 from kathikon_actors.actors.deadlines import Deadlines
+from kathikon_actors.actors.departed import Departed
 from kathikon_actors.actors.errors import ActorIgnored
 from kathikon_actors.actors.forker import Forker
 from kathikon_actors.actors.mailbox import Mailbox
@@ -278,13 +279,7 @@ class ActorSystem:
 
     def link(self, one: ActorRef[Any], other: ActorRef[Any]) -> None:
         """Link two actors."""
-        first, second = self.find(one), self.find(other)
-        if first is not None and second is not None:
-            link_cells(first, second)
-        elif first is not None:
-            first.signal(nobody(other.label), None, linked=True)
-        elif second is not None:
-            second.signal(nobody(one.label), None, linked=True)
+        link_cells(self.find(one) or Departed(self, one), self.find(other) or Departed(self, other))
 
     def unlink(self, one: ActorRef[Any], other: ActorRef[Any]) -> None:
         """Unlink two actors."""
