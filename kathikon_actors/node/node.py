@@ -40,7 +40,7 @@ from kathikon_actors.jobs.sealing import Keyring, known_keyrings
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.app import App
-from kathikon_actors.node.children import node_children
+from kathikon_actors.node.children import launch_zygote, node_children
 from kathikon_actors.node.chunks import CHUNK, Chunks
 from kathikon_actors.node.client import insert_on
 from kathikon_actors.node.composition import Composition
@@ -63,7 +63,8 @@ from kathikon_actors.store.postgres import PostgresStore
 from kathikon_actors.store.protocol import Counts, Store
 from kathikon_actors.store.rotating import SealedStore
 from kathikon_actors.store.urls import parse_store_url
-from kathikon_actors.telemetry.events import LimitDecision, NodeChanged
+from kathikon_actors.telemetry.events import BatchChanged, LimitDecision, NodeChanged
+from kathikon_actors.telemetry.tracing import traced
 from supervisors import ChildSpec, FailedToStart, Supervisor, TreeNode, open_supervisor
 
 __all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node", "open_nodes", "run_node"]
@@ -146,6 +147,9 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
             return False
         definition = None if worker is None else self._state.definitions.get(worker)
         return definition is None or definition.encrypt is not False
+
+    def _batch_told(self, batch_id: bytes, action: str) -> None:
+        self._state.bus.emit(BatchChanged(batch_id=as_uuid(batch_id), action=action))
 
     def _rotating(self) -> tuple[Keyring | None, SealedStore, CronStore]:
         store = self._state.store
@@ -319,6 +323,8 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         definition = state.definitions.get(new.worker)
         if definition is None:
             raise UnknownWorker(new.worker, state.definitions)
+        if state.app.tracing:
+            new = traced(new)
         record = build_record(new, definition, state.defaults, state.ids, state.clock())
         refusal = state.queues[record.queue].refusal(record.worker, is_async=definition.is_async or state.one_loop)
         if refusal is not None:
@@ -536,6 +542,8 @@ async def run_node(
     with known_keyrings(app.keyring), inside(state.system):
         async with open_loop(), telemetry_of(state):
             try:
+                if not state.one_loop:
+                    state.launched = launch_zygote(state)
                 async with open_supervisor(children, strategy="rest_for_one", name=f"node {name}") as tree:
                     node._tree = tree  # noqa: SLF001 its own half
                     state.doors.open()
@@ -555,6 +563,9 @@ async def run_node(
                         _open.remove(node)
             except FailedToStart as error:
                 raise _root_cause(error) from error
+            finally:
+                if state.launched is not None:
+                    await state.launched.aclose()
 
 
 async def _drain(node: Node, timeout: float) -> None:
