@@ -40,6 +40,8 @@ def _table() -> dict[type, ExitCode]:
         errors.UnknownOption: ExitCode.USAGE,
         errors.JobNotFound: ExitCode.NOT_FOUND,
         errors.UnknownQueue: ExitCode.NOT_FOUND,
+        errors.CronNotFound: ExitCode.NOT_FOUND,
+        errors.BatchNotFound: ExitCode.NOT_FOUND,
         errors.UnknownWorker: ExitCode.NOT_FOUND,
         errors.AlreadyExists: ExitCode.WRONG_STATE,
         errors.InvalidState: ExitCode.WRONG_STATE,
