@@ -74,7 +74,7 @@ class Broadcaster:
             except StoreUnavailable:
                 await state.link.reopened()
                 continue
-            with trio.move_on_after(POLL * random.uniform(0.8, 1.0)):  # noqa: S311 spreads the nodes
+            with trio.move_on_after(state.backstop(POLL) * random.uniform(0.8, 1.0)):  # noqa: S311 spreads the nodes
                 await self._announcements.wake.wait()
 
     def _wake_up(self) -> None:

@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import replace
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import trio
 
@@ -26,12 +26,13 @@ from kathikon_actors.node.mourning import Wake
 from kathikon_actors.node.pruner import Pruner
 from kathikon_actors.node.queue_keeper import QueueKeeper, load_queues
 from kathikon_actors.node.rescuer import Rescuer
-from kathikon_actors.node.scheduler import Scheduler
+from kathikon_actors.node.scheduler import LONGEST_SLEEP, Scheduler
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.processes.execution import Executables
 from kathikon_actors.processes.handle import Zygote
 from kathikon_actors.queue.crew import Crew
 from kathikon_actors.queue.gatekeeper import Gatekeeper
+from kathikon_actors.queue.one_loop import LoopZygote
 from kathikon_actors.queue.tree import queue_spec
 from kathikon_actors.store.border import border_of
 from kathikon_actors.store.embedded import EmbeddedServer
@@ -110,12 +111,12 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
     table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
     state.announcements = Announcements()
-    state.gatekeeper = Gatekeeper(state.queues, state.definitions, bus=state.bus)
+    state.gatekeeper = Gatekeeper(state.queues, state.definitions, state.monotonic, bus=state.bus)
     state.lease_lost = trio.Event()
     try:
         task_status.started()
         while not state.lease_lost.is_set():
-            with trio.move_on_after(EXPIRE_EVERY):
+            with trio.move_on_after(state.backstop(EXPIRE_EVERY)):
                 await state.lease_lost.wait()
             table.expire(trio.current_time())
         lost = state.the_membership()
@@ -276,6 +277,11 @@ async def _inside(state: NodeState, *, task_status: trio.TaskStatus[None] = trio
 
 async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the fork server."""
+    if state.one_loop:
+        stand_in = LoopZygote(_executables(state))
+        state.zygote = cast("Zygote", stand_in)
+        task_status.started(stand_in.pid)
+        await stand_in.serve()
     keys = () if state.app.keyring is None else state.app.keyring.raw
     zygote = state.zygote = await Zygote.start(
         list(state.definitions.values()), middleware=state.app.middleware, keys=keys
@@ -289,6 +295,11 @@ async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.
             await zygote.aclose()
 
 
+def _executables(state: NodeState) -> Executables:
+    """Make the workers ready to be called in the node's own loop."""
+    return Executables(dict(state.definitions), {}, state.app.middleware, state.app.keyring)
+
+
 def _crew(state: NodeState, name: str) -> Crew:
     crew = Crew(
         state.queues[name],
@@ -298,7 +309,9 @@ def _crew(state: NodeState, name: str) -> Crew:
         state.kind_of,
         state.backoff,
         bus=state.bus,
-        executables=lambda: Executables(dict(state.definitions), {}, state.app.middleware, state.app.keyring),
+        executables=lambda: _executables(state),
+        monotonic=state.monotonic,
+        takes_plain=state.one_loop,
     )
     crew.draining = state.draining
     crew.doors = state.doors
@@ -319,7 +332,7 @@ async def _mourners(state: NodeState, *, task_status: trio.TaskStatus[None] = tr
 
 async def _scheduler(state: NodeState, *, task_status: trio.TaskStatus[Scheduler] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the timer of due jobs."""
-    await Scheduler(state.the_table(), state.clock).run(task_status=task_status)
+    await Scheduler(state.the_table(), state.clock, state.backstop(LONGEST_SLEEP)).run(task_status=task_status)
 
 
 async def _crons(state: NodeState, *, task_status: trio.TaskStatus[CronClock] = trio.TASK_STATUS_IGNORED) -> None:

@@ -52,6 +52,7 @@ from kathikon_actors.store.protocol import Counts
 from kathikon_actors.store.psycopg_connection import PsycopgConnection, is_psycopg
 from kathikon_actors.store.rotating import PostgresSealed
 from kathikon_actors.store.urls import StoreUrl, parse_store_url
+from kathikon_actors.telemetry.tracing import check_tracing, traced
 
 __all__ = ["Client", "insert_on"]
 
@@ -101,6 +102,7 @@ class Client(Operations, StoreReports, Composition, Schedules, Rotation, Externa
         default_queue: of workers that name none.
         timezone: IANA name; of naive `schedule_at` times.
         encryption_keys: newest first, those of the app; see `App`.
+        tracing: make OpenTelemetry spans of inserts.
 
     Raises:
         BadConfiguration: `dsn` is none of these.
@@ -122,6 +124,7 @@ class Client(Operations, StoreReports, Composition, Schedules, Rotation, Externa
         default_queue: str = "default",
         timezone: str = "UTC",
         encryption_keys: Iterable[bytes | str] = (),
+        tracing: bool = False,
     ) -> None:
         self._url = parse_store_url(dsn)
         if self._url.kind == "memory":
@@ -129,6 +132,7 @@ class Client(Operations, StoreReports, Composition, Schedules, Rotation, Externa
         self._timeout = timeout
         keys = encryption_keys if isinstance(encryption_keys, bytes | str) else tuple(encryption_keys)
         self._keyring = Keyring(keys) if keys else None
+        self._tracing = check_tracing("Client", tracing)
         self._defaults = Defaults(_AnyQueue(), default_queue, timezone=ZoneInfo(timezone), keyring=self._keyring)
         self._ids = IdSource()
         self._remote = RemoteStore(self._run)
@@ -293,6 +297,8 @@ class Client(Operations, StoreReports, Composition, Schedules, Rotation, Externa
     def _build(self, new: object) -> Record:
         if not isinstance(new, NewJob):
             raise InvalidJob(repr(new)[:80], "job", "is not a job; give worker.new(...)")
+        if self._tracing:
+            new = traced(new)
         worker: WorkerDefaults | None = new.definition
         if worker is None:
             if not new.worker:

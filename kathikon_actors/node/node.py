@@ -63,10 +63,11 @@ from kathikon_actors.store.postgres import PostgresStore
 from kathikon_actors.store.protocol import Counts, Store
 from kathikon_actors.store.rotating import SealedStore
 from kathikon_actors.store.urls import parse_store_url
-from kathikon_actors.telemetry.events import LimitDecision, NodeChanged
+from kathikon_actors.telemetry.events import BatchChanged, LimitDecision, NodeChanged
+from kathikon_actors.telemetry.tracing import traced
 from supervisors import ChildSpec, FailedToStart, Supervisor, TreeNode, open_supervisor
 
-__all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node", "open_nodes"]
+__all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node", "open_nodes", "run_node"]
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +147,9 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
             return False
         definition = None if worker is None else self._state.definitions.get(worker)
         return definition is None or definition.encrypt is not False
+
+    def _batch_told(self, batch_id: bytes, action: str) -> None:
+        self._state.bus.emit(BatchChanged(batch_id=as_uuid(batch_id), action=action))
 
     def _rotating(self) -> tuple[Keyring | None, SealedStore, CronStore]:
         store = self._state.store
@@ -319,8 +323,10 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         definition = state.definitions.get(new.worker)
         if definition is None:
             raise UnknownWorker(new.worker, state.definitions)
+        if state.app.tracing:
+            new = traced(new)
         record = build_record(new, definition, state.defaults, state.ids, state.clock())
-        refusal = state.queues[record.queue].refusal(record.worker, is_async=definition.is_async)
+        refusal = state.queues[record.queue].refusal(record.worker, is_async=definition.is_async or state.one_loop)
         if refusal is not None:
             raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
         record.node = state.name
@@ -510,6 +516,20 @@ async def open_node(
     else:
         driver = PostgresStore(url.text)
     state = NodeState(app, definitions, driver, name, lease, snapshot_interval)
+    running: list[Node] = []
+    control = ControlSocket(url, name, lambda: running[0] if running else None)
+    children = [*node_children(state, server), ChildSpec("control", control.run)]
+    async with run_node(state, children, shutdown_timeout=shutdown_timeout, insert_timeout=insert_timeout) as node:
+        running.append(node)
+        yield node
+
+
+@asynccontextmanager
+async def run_node(
+    state: NodeState, children: Sequence[ChildSpec], *, shutdown_timeout: float, insert_timeout: float
+) -> AsyncIterator[Node]:
+    """Run a node whose parts and children are chosen already; see `open_node`."""
+    app, definitions, name = state.app, state.definitions, state.name
     state.declared_crons = declared_rows(
         list(app.crons.values()),
         definitions,
@@ -522,12 +542,8 @@ async def open_node(
     with known_keyrings(app.keyring), inside(state.system):
         async with open_loop(), telemetry_of(state):
             try:
-                running: list[Node] = []
-                control = ControlSocket(url, name, lambda: running[0] if running else None)
-                children = [*node_children(state, server), ChildSpec("control", control.run)]
                 async with open_supervisor(children, strategy="rest_for_one", name=f"node {name}") as tree:
                     node._tree = tree  # noqa: SLF001 its own half
-                    running.append(node)
                     state.doors.open()
                     _open.append(node)
                     report_supervisors(state.bus, tree)

@@ -65,10 +65,11 @@ class SyncClient(SyncComposition):
         default_queue: str = "default",
         timezone: str = "UTC",
         encryption_keys: Iterable[bytes | str] = (),
+        tracing: bool = False,
     ) -> None:
         keys = encryption_keys if isinstance(encryption_keys, bytes | str) else tuple(encryption_keys)
         self._make: Callable[[], Client] = lambda: Client(
-            dsn, timeout=timeout, default_queue=default_queue, timezone=timezone, encryption_keys=keys
+            dsn, timeout=timeout, default_queue=default_queue, timezone=timezone, encryption_keys=keys, tracing=tracing
         )
         self._make()  # a wrong address is told here, not at the first use
         self._lock = threading.Lock()

@@ -47,6 +47,8 @@ class Crew:
         paused: give nothing more until it is resumed.
         rescaled: the pool may lack processes; the producer looks.
         pool: the supervisor of the worker processes, while it runs.
+        monotonic: gives seconds; what runs is timed by it.
+        takes_plain: plain functions run in the node's own loop too.
         executables: makes the workers ready to be called, for a queue that runs them in the node's own loop.
         bus: what happens to the queue and its processes is told there.
         wake: lets the producer look again.
@@ -68,7 +70,11 @@ class Crew:
         *,
         bus: Bus | None = None,
         executables: Callable[[], Executables] = lambda: Executables({}, {}),
+        monotonic: Callable[[], float] = time.monotonic,
+        takes_plain: bool = False,
     ) -> None:
+        self.monotonic = monotonic
+        self.takes_plain = takes_plain
         self.queue = queue
         self.table = table
         self.node = node
@@ -168,7 +174,7 @@ class Crew:
         self.wake()
 
     def _revoke_waiting(self) -> None:
-        now = time.monotonic()
+        now = self.monotonic()
         for runner in self.runners:
             runner.revoke_waiting(now)
 

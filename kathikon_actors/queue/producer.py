@@ -6,7 +6,6 @@ anew, while the worker processes go on with what they have.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -106,7 +105,7 @@ class Producer:
     def _pump(self) -> bool:
         """Give jobs to whoever has room; tell whether there may be more to give at once."""
         crew = self._crew
-        at, now, given = crew.clock(), time.monotonic(), 0
+        at, now, given = crew.clock(), crew.monotonic(), 0
         for kind in ("plain", "async"):
             given += self._spread(kind, alone=True, at=at, now=now)
             given += self._spread(kind, alone=False, at=at, now=now)
