@@ -58,6 +58,9 @@ _LINKED: Final = (*USUAL_COLUMNS, *SPARSE)
 SMALL_BATCH: Final = 48
 """Up to so many new rows one statement is faster than COPY with its round trips."""
 
+USUAL_SMALL_BATCH: Final = 256
+"""The same for rows of few columns."""
+
 
 class Fence:
     """The row of one lane, attached to one connection: what an earlier one still had under way commits nothing."""
@@ -119,7 +122,7 @@ class CommitLane:
             free = [pg_id(job_id) for job_id in unowned]
             return await self.connection.run(self._insert_new, membership, batch, insert_columns(records), free)
         usual = all(map(was_usual, records))
-        if 0 < len(records) <= SMALL_BATCH and not unowned:
+        if 0 < len(records) <= (USUAL_SMALL_BATCH if usual else SMALL_BATCH) and not unowned:
             name, arrays = ("insert_usual", usual_inserts) if usual else ("insert_rows", insert_columns)
             await self.connection.run(self._insert_small, membership, batch, name, arrays(records))
             return set()
