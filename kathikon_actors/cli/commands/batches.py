@@ -26,9 +26,10 @@ def batches(session: Session, limit: int) -> None:
     found = run_async(_list, session, limit)
     output = session.output
     if output.json:
-        output.data([_plain(batch) for batch in found])
+        output.data([batch.to_dict() for batch in found])
     elif found:
-        output.table(_COLUMNS, [tuple(_text(getattr(batch, name, "")) for name in _COLUMNS) for batch in found])
+        rows = [batch.to_dict() for batch in found]
+        output.table(_COLUMNS, [["" if row[name] is None else row[name] for name in _COLUMNS] for row in rows])
     else:
         output.say("no batches")
 
@@ -36,17 +37,3 @@ def batches(session: Session, limit: int) -> None:
 async def _list(session: Session, limit: int) -> Sequence[Any]:
     async with open_client(session.url) as client:
         return await client.batches(limit=limit)
-
-
-def _plain(batch: Any) -> dict[str, Any]:
-    return {name: _text(getattr(batch, name)) for name in _fields(batch)}
-
-
-def _fields(batch: Any) -> tuple[str, ...]:
-    return tuple(type(batch).__dataclass_fields__)
-
-
-def _text(value: Any) -> Any:
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
