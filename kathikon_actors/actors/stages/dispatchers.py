@@ -79,7 +79,7 @@ class DemandDispatcher(Dispatcher):
 @dataclass
 class _Listener:
     consumer: Hashable
-    selector: Callable[[Any], bool] | None
+    selector: Callable[[Any], object] | None
     demand: int = 0
 
 
