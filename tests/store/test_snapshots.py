@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import asyncpg
 import pytest
 import trio
+import trio_asyncio
 
 from kathikon_actors import Snapshot, open_actor_system, open_snapshot_store
 from kathikon_actors.actors.snapshots.sink import MemorySnapshots, StoredSnapshot
@@ -29,6 +31,22 @@ async def test_the_last_two_snapshots_of_an_actor_are_kept_newest_first(store: S
     assert [(one.version, one.state, one.codec) for one in kept] == [(100, b"100", "msgpack"), (99, b"99", "msgpack")]
     assert all(abs(one.taken_at - now_us()) < 60_000_000 for one in kept)
     assert await store.snapshots.load(me, "other") == []
+
+
+async def test_no_third_row_stays_in_the_database(postgres_dsn: str) -> None:
+    """Of a hundred snapshots."""
+    async with open_snapshot_store(postgres_dsn, name="counters") as store:
+        for number in range(100):
+            await store.save("counter", state(str(number)))
+
+        async def rows() -> object:
+            connection = await asyncpg.connect(postgres_dsn)
+            try:
+                return await connection.fetchval("SELECT array_agg(version ORDER BY version) FROM kathikon.snapshots")
+            finally:
+                await connection.close()
+
+        assert await trio_asyncio.aio_as_trio(rows)() == [99, 100]
 
 
 async def test_snapshots_belong_to_a_node_and_outlive_its_lives(backend: Backend) -> None:
