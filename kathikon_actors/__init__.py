@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         BadConfiguration,
         BatchClosed,
         BatchNotFound,
+        ClaimLost,
         DependenciesNotFound,
         EmptyFilter,
         InvalidJob,
@@ -90,6 +91,8 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Retry, Snooze
     from kathikon_actors.jobs.record import Job
     from kathikon_actors.jobs.retention import Retention
+    from kathikon_actors.jobs.rotation import Rotated
+    from kathikon_actors.jobs.sealing import CannotOpen, generate_key
     from kathikon_actors.jobs.unique import Unique
     from kathikon_actors.jobs.worker import Worker, WorkerFunction, worker
     from kathikon_actors.jobs.workflow import Workflow
@@ -224,6 +227,7 @@ _HOMES = {
         "WorkflowCycle",
         "NoNode",
         "QueueTimeout",
+        "ClaimLost",
     ),
     "jobs.breaker": ("Breaker",),
     "jobs.limits": ("Limit", "Rate"),
@@ -238,6 +242,8 @@ _HOMES = {
     "jobs.new_job": ("NewJob",),
     "jobs.outcomes": ("Cancel", "Discard", "Fail", "Retry", "Snooze"),
     "jobs.record": ("Job",),
+    "jobs.rotation": ("Rotated",),
+    "jobs.sealing": ("CannotOpen", "generate_key"),
     "jobs.worker": ("Worker", "WorkerFunction", "worker"),
     "node.app": ("App", "Queue"),
     "node.client": ("Client",),
@@ -274,7 +280,9 @@ __all__ = [
     "CallTimeout",
     "CallingSelf",
     "Cancel",
+    "CannotOpen",
     "ChangedMany",
+    "ClaimLost",
     "Client",
     "Consumer",
     "ConsumerSupervisor",
@@ -336,6 +344,7 @@ __all__ = [
     "Report",
     "Retention",
     "Retry",
+    "Rotated",
     "Snapshot",
     "SnapshotEvent",
     "SnapshotLost",
@@ -373,6 +382,7 @@ __all__ = [
     "constant",
     "defer_reply",
     "exponential",
+    "generate_key",
     "linear",
     "open_actor_system",
     "open_node",

@@ -48,6 +48,7 @@ def _table() -> dict[type, ExitCode]:
         errors.QueueFull: ExitCode.WRONG_STATE,
         errors.NoNode: ExitCode.UNAVAILABLE,
         errors.QueuePaused: ExitCode.WRONG_STATE,
+        errors.ClaimLost: ExitCode.WRONG_STATE,
         errors.EmptyFilter: ExitCode.USAGE,
         errors.OwnedElsewhere: ExitCode.UNAVAILABLE,
         DirectoryInUse: ExitCode.WRONG_STATE,

@@ -16,6 +16,7 @@ from kathikon_actors.cli.commands.doctor import doctor
 from kathikon_actors.cli.commands.insert import insert
 from kathikon_actors.cli.commands.job import job
 from kathikon_actors.cli.commands.jobs import jobs
+from kathikon_actors.cli.commands.keys import keys
 from kathikon_actors.cli.commands.node import node
 from kathikon_actors.cli.commands.nodes import nodes
 from kathikon_actors.cli.commands.queues import queues
@@ -43,7 +44,7 @@ def kathikon() -> None:
     """
 
 
-for _command in (node, demo, check, insert, jobs, job, queues, tree, top, nodes, schema, doctor):
+for _command in (node, demo, check, insert, jobs, job, queues, tree, top, nodes, keys, schema, doctor):
     kathikon.add_command(_command)
 
 

@@ -77,6 +77,11 @@ class Circuit:
         self._probing = 0
         self._succeeded = 0
 
+    @property
+    def rest(self) -> float:
+        """Seconds in which nothing starts once it has opened."""
+        return self._declared.rest
+
     def room(self, now: float) -> int | None:
         """Give how many runs may start now; `None` for any number."""
         if self.state == "closed":

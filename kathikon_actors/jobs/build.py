@@ -19,6 +19,8 @@ from kathikon_actors.jobs.errors import InvalidJob, UnknownQueue
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Record, to_us
+from kathikon_actors.jobs.sealed_record import Encrypt, check_encrypt, seal_new
+from kathikon_actors.jobs.sealing import SEALED, SEALED_KEY, Keyring
 from kathikon_actors.jobs.unique import Unique
 from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, LARGEST, SMALLEST, is_tag
 
@@ -39,6 +41,7 @@ class Defaults:
         max_attempts: failed attempts until a job is discarded.
         timeout: seconds per attempt.
         timezone: of naive `schedule_at` times.
+        keyring: encrypts what jobs carry; `None` when the app has no keys.
         durability: when jobs are written.
         templates: by worker, what its jobs without options have in common; filled as they are met.
     """
@@ -48,6 +51,7 @@ class Defaults:
     max_attempts: int = 3
     timeout: float = DEFAULT_TIMEOUT
     timezone: ZoneInfo = _UTC
+    keyring: Keyring | None = None
     durability: Durability = "commit"
     templates: dict[WorkerDefaults, Record] = field(default_factory=dict, repr=False, compare=False)
 
@@ -95,6 +99,11 @@ class WorkerDefaults(Protocol):
         """Which of its jobs count as the same."""
         ...
 
+    @property
+    def encrypt(self) -> Encrypt:
+        """Whether they are encrypted."""
+        ...
+
 
 @dataclass(frozen=True)
 class NamedWorker:
@@ -108,6 +117,7 @@ class NamedWorker:
     tags: tuple[str, ...] = ()
     durability: Durability | None = None
     unique: Unique | None = None
+    encrypt: Encrypt = None
 
 
 def build_record(new: NewJob, definition: WorkerDefaults, defaults: Defaults, ids: IdSource, now: int) -> Record:
@@ -144,6 +154,12 @@ def build_record(new: NewJob, definition: WorkerDefaults, defaults: Defaults, id
         compose(record, new.given, definition.unique)
     if record.durability != "commit" and ("id" in new.given or is_composed(record)):
         _must_be_stored(record)
+    if defaults.keyring is not None or definition.encrypt is not None or "encrypt" in new.given:
+        given = new.given
+        encrypt = check_encrypt(record.worker, given["encrypt"]) if "encrypt" in given else definition.encrypt
+        seal_new(record, defaults.keyring, encrypt)
+    elif record.args.startswith(SEALED):
+        raise InvalidJob(record.worker, "args", f"have the key {SEALED_KEY!r}, which is taken")
     machine.inserted(record)
     return record
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
@@ -13,6 +14,8 @@ from kathikon_actors.jobs import json, machine
 from kathikon_actors.jobs.errors import BadConfiguration, KathikonError, did_you_mean
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Record, from_us
+from kathikon_actors.jobs.sealed_record import is_sealed, open_record, rebind
+from kathikon_actors.jobs.sealing import SEALED, Keyring, bound_id
 from kathikon_actors.jobs.ticks import Ticks, parse_ticks
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "check_name",
     "due_ticks",
     "job_of",
+    "mark_of",
     "template_of",
 ]
 
@@ -103,9 +107,11 @@ class Cron:
                     f'cron entry "{self.name}": its job has the option {option}, but the entry says when it runs'
                 )
 
-    def stored(self, template: str, *, declared: bool) -> StoredCron:
+    def stored(self, template: str, *, declared: bool, mark: str = "") -> StoredCron:
         """Give what the store keeps, with the job as `template_of` gives it."""
-        return StoredCron(self.name, self.expression, self.timezone, self.catch_up, template, declared=declared)
+        return StoredCron(
+            self.name, self.expression, self.timezone, self.catch_up, template, declared=declared, mark=mark
+        )
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,7 @@ class StoredCron:
         paused: it makes no jobs.
         revision: grows with every change by hand; a tick counts only under the revision that it was reckoned from.
         last_tick: microseconds since 1970: every tick until then is settled.
+        mark: of a declared one that is encrypted, and so never looks the same: what tells one template from another.
     """
 
     name: str
@@ -129,11 +136,12 @@ class StoredCron:
     paused: bool = False
     revision: int = 0
     last_tick: int = 0
+    mark: str = ""
 
     @property
     def declaration(self) -> str:
         """What tells one declaration from another."""
-        return f"{self.expression}\n{self.timezone}\n{self.catch_up}\n{self.template}"
+        return f"{self.expression}\n{self.timezone}\n{self.catch_up}\n{self.mark or self.template}"
 
     def ticks(self) -> Ticks:
         """Read its expression.
@@ -218,9 +226,22 @@ def due_ticks(ticks: Ticks, after: int, now: int, catch_up: str) -> tuple[list[i
     return [*kept, *fresh], len(missed) - len(kept)
 
 
-def template_of(record: Record) -> str:
-    """Give a job that was built and is not inserted as the text that the store keeps."""
-    return msgspec.json.encode(replace_times(record)).decode()
+def template_of(record: Record, keyring: Keyring | None = None) -> str:
+    """Give a job that was built and is not inserted as the text that the store keeps.
+
+    An encrypted one is sealed for no job; each tick seals it for its own.
+    """
+    template = replace_times(record)
+    rebind(template, keyring, bound_id(record), template.id)
+    return msgspec.json.encode(template).decode()
+
+
+def mark_of(record: Record, keyring: Keyring | None) -> str:
+    """Give what tells one encrypted template from another, and nothing else; empty for a plain one."""
+    if keyring is None or not is_sealed(record):
+        return ""
+    plain = replace_times(open_record(record, keyring))
+    return hashlib.blake2b(msgspec.json.encode(plain), key=keyring.raw[0], digest_size=16).hexdigest()
 
 
 def replace_times(record: Record) -> Record:
@@ -231,7 +252,9 @@ def replace_times(record: Record) -> Record:
     return plain
 
 
-def job_of(template: str, entry: str, tick: int | None, job_id: bytes, now: int) -> Record:
+def job_of(
+    template: str, entry: str, tick: int | None, job_id: bytes, now: int, keyring: Keyring | None = None
+) -> Record:
     """Make the job of one tick.
 
     Args:
@@ -240,15 +263,22 @@ def job_of(template: str, entry: str, tick: int | None, job_id: bytes, now: int)
         tick: microseconds since 1970, in the meta as `cron_tick`; `None` when it is run by hand.
         job_id: 16 bytes.
         now: microseconds since 1970.
+        keyring: for one that is encrypted.
 
     Raises:
         ValueError: the template cannot be read.
+        CannotOpen: it is encrypted, and the key is missing.
     """
     record = _decode(template)
+    rebind(record, keyring, record.id, job_id)
+    if record.meta.startswith(SEALED):
+        made: Record = msgspec.structs.replace(record, id=job_id, inserted_at=now, scheduled_at=now, state="available")
+        machine.inserted(made)
+        return made
     meta = {**json.decode(record.meta), "cron": entry}
     if tick is not None:
         meta["cron_tick"] = from_us(tick).isoformat()
-    made: Record = msgspec.structs.replace(
+    made = msgspec.structs.replace(
         record, id=job_id, inserted_at=now, scheduled_at=now, meta=json.encode(meta), state="available"
     )
     machine.inserted(made)

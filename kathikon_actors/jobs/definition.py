@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, get_type_hints
 from kathikon_actors.jobs.backoff import BackoffFunction
 from kathikon_actors.jobs.breaker import Breaker
 from kathikon_actors.jobs.durability import Durability, check_durability
-from kathikon_actors.jobs.errors import BadConfiguration
+from kathikon_actors.jobs.errors import BadConfiguration, InvalidJob
 from kathikon_actors.jobs.failures import FailureRules, check_discard_on, check_retry_on
 from kathikon_actors.jobs.limits import Limit, Rate, check_limit
 from kathikon_actors.jobs.middleware import Middleware, check_middleware
 from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.sealed_record import Encrypt, check_encrypt
 from kathikon_actors.jobs.unique import Unique
 
 if TYPE_CHECKING:
@@ -55,6 +56,13 @@ def _check_unique(worker: str, value: object) -> Unique | None:
     return value
 
 
+def _check_encrypt(worker: str, value: object) -> Encrypt:
+    try:
+        return check_encrypt(worker, value)
+    except InvalidJob as error:
+        raise BadConfiguration(f"worker {worker}: {error}") from None
+
+
 EXTRA_OPTIONS: Final[Mapping[str, tuple[Any, Callable[[str, Any], Any]]]] = types.MappingProxyType(
     {
         "retry_on": ((), check_retry_on),
@@ -62,6 +70,7 @@ EXTRA_OPTIONS: Final[Mapping[str, tuple[Any, Callable[[str, Any], Any]]]] = type
         "middleware": ((), _check_chain),
         "on_discard": (None, _check_on_discard),
         "unique": (None, _check_unique),
+        "encrypt": (None, _check_encrypt),
         "concurrency": (None, partial(check_limit, "concurrency")),
         "rate_limit": (None, partial(check_limit, "rate_limit")),
         "breaker": (None, partial(check_limit, "breaker")),
@@ -85,6 +94,7 @@ class WorkerDefinition:
         middleware: the worker's own chain.
         on_discard: called with the job when it was discarded by its own failure.
         unique: which of its jobs count as the same.
+        encrypt: whether its jobs are encrypted.
         concurrency: how many of its jobs run at the same time, on all nodes together.
         rate_limit: how many of them start in a time, on all nodes together.
         breaker: when it is given a rest.
@@ -96,6 +106,7 @@ class WorkerDefinition:
     middleware: tuple[Middleware, ...]
     on_discard: Callable[[Job], object] | None
     unique: Unique | None
+    encrypt: Encrypt
     concurrency: Limit | None
     rate_limit: Rate | None
     breaker: Breaker | None

@@ -11,6 +11,7 @@ __all__ = [
     "BadConfiguration",
     "BatchClosed",
     "BatchNotFound",
+    "ClaimLost",
     "DependenciesNotFound",
     "EmptyFilter",
     "InvalidJob",
@@ -185,6 +186,17 @@ class InvalidState(KathikonError):
             return
         after = f"legal after {old}: {', '.join(legal)}" if legal else f"{old} is final"
         super().__init__(f"job {job_id}: {old} -> {new} is not a legal change ({after})")
+
+
+class ClaimLost(KathikonError):
+    """A job is not this runner's any more: its lease ran out, or an operator took it away; nothing was changed."""
+
+    def __init__(self, job_id: object) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"job {job_id} is not claimed here (any more): its lease ran out, it was changed by hand, or another "
+            "client claimed it; stop working on it, and extend the lease in time"
+        )
 
 
 class EmptyFilter(KathikonError, ValueError):

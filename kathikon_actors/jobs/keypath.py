@@ -10,6 +10,7 @@ import msgspec
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.errors import BadConfiguration, did_you_mean
 from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.sealing import SEALED_KEY, CannotOpen, bound_id, unseal
 
 __all__ = ["LONGEST_KEY", "KeyPath", "partition_of"]
 
@@ -61,6 +62,11 @@ class KeyPath:
             value: Any = partition_of(record)
         else:
             value = json.decode(record.args if self._root == "args" else record.meta)
+            if SEALED_KEY in value:
+                try:
+                    value = unseal(value, bound_id(record), self._root)
+                except CannotOpen:
+                    return ""  # it will not run either
             for name in self._names:
                 value = value.get(name) if isinstance(value, dict) else None
         if value is None:

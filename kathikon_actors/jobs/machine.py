@@ -14,6 +14,7 @@ from kathikon_actors.jobs.errors import InvalidState
 from kathikon_actors.jobs.history import USUAL, whole_history
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.sealing import SEALED_TEXT
 from kathikon_actors.jobs.states import TERMINAL_STATES, State, check_transition
 
 __all__ = [
@@ -320,7 +321,7 @@ def _add_error(record: Record, error: bytes) -> None:
 def _shorten(text: str, limit: int) -> str:
     # Lone surrogates (from undecodable bytes) cannot be written as UTF-8.
     text = text.encode("utf-8", "backslashreplace").decode()
-    if len(text) <= limit:
+    if len(text) <= limit or text.startswith(SEALED_TEXT):  # what is sealed was cut before
         return text
     half = limit // 2
     return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"

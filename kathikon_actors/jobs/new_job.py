@@ -21,6 +21,7 @@ INSERT_OPTIONS = (
     "tags",
     "meta",
     "result",
+    "encrypt",
     "id",
     "durability",
     "unique",
@@ -67,6 +68,7 @@ class NewJob:
         Args:
             **options: `queue`, `priority` (higher first), `max_attempts`, `timeout` (seconds), `schedule_in`
                 (seconds), `schedule_at` (datetime), `tags`, `meta`, `result` (`"store"` or `"discard"`), `id`,
+                `encrypt` (`True`, `False`, `"meta"`: the meta too),
                 `unique` (a `Unique`), `depends_on` (jobs or ids), `on_dependency_failure` (`"discard"` or `"run"`),
                 `batch` (an open batch or its id), `partition_key` (of a fair queue), `durability` (`"commit"`,
                 `"snapshot"` or `"memory"`).

@@ -44,6 +44,9 @@ class Queue:
         fair: the partitions (`partition_key` of the insert) take turns, one job each; within a partition the best comes
             first. Jobs without a key share one partition.
         rate_limit: how many of its jobs start in a time, on all nodes together.
+        broadcast: each node that runs the queue and lives within `broadcast_window` seconds (default 3600) of the
+            insert runs each job once, with attempts of its own. The inserted job is completed when it is announced;
+            the nodes' own jobs have it as their `parent_id`.
         max_depth: jobs that have not ended, from 1; default: no limit. Each node counts those that it holds and those
             that wait in the store for any node, as it saw them last.
         on_full: what becomes of an insert above `max_depth`. `"refuse"` (default): it fails with `QueueFull`, nothing
@@ -68,6 +71,8 @@ class Queue:
     max_in_memory: int = 100_000
     fair: bool = False
     rate_limit: Rate | None = None
+    broadcast: bool = False
+    broadcast_window: float = 3600.0
     max_depth: int | None = None
     on_full: OnFull = "refuse"
     isolation: Isolation = "process"
@@ -90,6 +95,7 @@ class Queue:
             raise BadConfiguration(f'queue "{self.name}": fair is {self.fair!r}; give True or False')
         check_queue_rate(self.name, self.rate_limit)
         self._check_depth()
+        self._check_broadcast()
         self._check_isolation()
 
     def _check_isolation(self) -> None:
@@ -113,6 +119,15 @@ class Queue:
             raise self._problem("max_jobs_per_process", f'none with isolation="{self.isolation}": {why}')
         if self.isolation == "task" and self.max_memory is not None:
             raise self._problem("max_memory", 'none with isolation="task": its jobs share the node\'s memory')
+
+    def _check_broadcast(self) -> None:
+        if not isinstance(self.broadcast, bool):
+            raise self._problem("broadcast", "True or False")
+        window = self.broadcast_window
+        if isinstance(window, bool) or not isinstance(window, int | float) or not 1 <= window <= 30 * 86_400:
+            raise self._problem("broadcast_window", "seconds from 1, at most 30 days")
+        if self.broadcast and self.max_depth is not None:
+            raise self._problem("max_depth", "none with broadcast=True: every node has jobs of its own")
 
     def _check_depth(self) -> None:
         legal = get_args(OnFull)

@@ -19,6 +19,8 @@ from kathikon_actors.jobs.durability import Durability
 from kathikon_actors.jobs.extra import Extra, OnFailure
 from kathikon_actors.jobs.history import whole_history
 from kathikon_actors.jobs.ids import as_uuid
+from kathikon_actors.jobs.inside import Inside
+from kathikon_actors.jobs.sealing import SEALED_KEY, CannotOpen, bound_id, unseal
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 
 __all__ = ["ErrorEntry", "HistoryEntry", "Job", "Record", "from_us", "to_us"]
@@ -104,10 +106,11 @@ class Record(msgspec.Struct, gc=False, kw_only=True, array_like=True):
     durability: Durability = "commit"
 
 
-class Job:
+class Job(Inside):
     """A job as it was at one moment: a frozen view, cheap to make, decoded when looked at.
 
-    Inside a worker `report_progress` and `is_cancelled` speak with the node that runs the job.
+    Inside a worker `report_progress`, `is_cancelled`, `insert`, `insert_many` and `open_batch` speak with the node that
+    runs the job.
 
     Example:
         ```python
@@ -170,13 +173,13 @@ class Job:
     @property
     def args(self) -> dict[str, Any]:
         """The arguments by name, as JSON values."""
-        value: dict[str, Any] = json.decode(self._record.args)
+        value: dict[str, Any] = self._opened("args", self._record.args)
         return value
 
     @property
     def meta(self) -> dict[str, Any]:
         """The caller's own notes: a JSON object."""
-        value: dict[str, Any] = json.decode(self._record.meta)
+        value: dict[str, Any] = self._opened("meta", self._record.meta)
         return value
 
     @property
@@ -250,6 +253,8 @@ class Job:
         entries: list[ErrorEntry] = json.decode(b"[" + self._record.errors + b"]")
         for entry in entries:
             entry["at"] = from_us(entry["at"])  # type: ignore[arg-type]
+            entry["message"] = unseal(entry["message"], bound_id(self._record), "message")
+            entry["traceback"] = unseal(entry["traceback"], bound_id(self._record), "traceback")
         return entries
 
     @property
@@ -263,7 +268,7 @@ class Job:
     @property
     def result(self) -> Any:
         """The value that `perform` returned, `None` before it did."""
-        return None if self._record.result is None else json.decode(self._record.result)
+        return None if self._record.result is None else self._opened("result", self._record.result)
 
     @property
     def progress(self) -> int:
@@ -315,7 +320,8 @@ class Job:
     def dependency_results(self) -> dict[UUID, Any]:
         """The results of those that completed, by their ids."""
         results: dict[str, Any] = json.decode(b"{" + (self._record.extra or _PLAIN).dependency_results + b"}")
-        return {UUID(parent): result for parent, result in results.items()}
+        parents = {UUID(parent): result for parent, result in results.items()}
+        return {parent: unseal(result, parent.bytes, "result") for parent, result in parents.items()}
 
     @property
     def batch_id(self) -> UUID | None:
@@ -367,7 +373,19 @@ class Job:
             "unique_key", "partition_key", "depends_on", "on_dependency_failure", "dependency_results", "batch_id",
             "parent_id",
         )  # fmt: skip
-        return {name: _plain(getattr(self, name)) for name in names}
+        return {name: self._shown(name) for name in names}
+
+    def _shown(self, name: str) -> Any:
+        try:
+            return _plain(getattr(self, name))
+        except CannotOpen:
+            return {"encrypted": True}
+
+    def _opened(self, field: str, raw: bytes) -> Any:
+        value = json.decode(raw)
+        if type(value) is dict and SEALED_KEY in value:
+            return unseal(value, bound_id(self._record), field)
+        return value
 
     def _finished(self, state: State) -> dt.datetime | None:
         record = self._record

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
 
-__all__ = ["CURRENT", "JobRuntime", "SideChannel", "of"]
+__all__ = ["CURRENT", "JobRuntime", "SideChannel", "What", "of"]
+
+What = Literal["insert", "insert_many", "open_batch", "close_batch"]
+"""What a job may ask of its node."""
+
+T = TypeVar("T")
 
 
 class SideChannel(Protocol):
@@ -51,6 +56,10 @@ class JobRuntime(Protocol):
     @property
     def is_async(self) -> bool:
         """Whether the job may await."""
+        ...
+
+    def ask(self, what: What, body: bytes, decode: Callable[[bytes], T]) -> Any:
+        """Ask the node, and give what `decode` makes of the answer; in an async worker an awaitable of it."""
         ...
 
     def report_progress(self, percent: int) -> None:

@@ -24,6 +24,7 @@ from kathikon_actors.jobs.limits import Limit, Rate
 from kathikon_actors.jobs.middleware import Middleware
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.sealed_record import Encrypt
 from kathikon_actors.jobs.unique import Unique
 
 __all__ = [
@@ -109,6 +110,7 @@ def worker(
     middleware: Iterable[Middleware] = (),
     on_discard: Callable[[Job], object] | None = None,
     unique: Unique | None = None,
+    encrypt: Encrypt = None,
     concurrency: Limit | None = None,
     rate_limit: Rate | None = None,
     breaker: Breaker | None = None,
@@ -129,7 +131,8 @@ def worker(function: Callable[..., Any] | None = None, /, **options: Any) -> Any
             once), `middleware` (see `kathikon_actors.jobs.middleware`), `on_discard(job)` (called in a worker process
             when the job was discarded by its own failure; what it raises is logged and changes nothing),
             `unique` (which of its jobs count as the same), `concurrency` (a `Limit`), `rate_limit` (a `Rate`),
-            `breaker` (a `Breaker`), `durability` (`"commit"`, `"snapshot"` or `"memory"`, default: the app's).
+            `breaker` (a `Breaker`), `durability` (`"commit"`, `"snapshot"` or `"memory"`, default: the app's),
+            `encrypt` (its arguments, `"meta"`: its meta too; default: when the app has `encryption_keys`).
 
     Raises:
         UnknownOption: naming the nearest option.
@@ -189,6 +192,7 @@ class Worker:
     priority: ClassVar[int] = 0
     tags: ClassVar[Iterable[str]] = ()
     unique: ClassVar[Unique | None] = None
+    encrypt: ClassVar[Encrypt] = None
     retry_on: ClassVar[RetryOn] = ()
     discard_on: ClassVar[DiscardOn] = ()
     middleware: ClassVar[Iterable[Middleware]] = ()

@@ -13,7 +13,9 @@ from kathikon_actors.jobs.errors import BadConfiguration, UnknownQueue
 from kathikon_actors.jobs.middleware import Middleware, check_middleware
 from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.jobs.retention import Retention
+from kathikon_actors.jobs.sealing import Keyring
 from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, WorkerDefinition, definition_of, registered
+from kathikon_actors.telemetry.tracing import check_tracing, trace_job
 
 if TYPE_CHECKING:
     from kathikon_actors.telemetry.subscription import Handler
@@ -34,6 +36,9 @@ class App:
         children: your own `ChildSpec`s, run in the node's supervision tree beside the queues.
         telemetry: handlers of events, called in a thread from the node's start to its end: `LogLines()`, `Metrics()`
             or any function of one event.
+        tracing: make OpenTelemetry spans of inserts and runs; see `kathikon_actors.telemetry.tracing`.
+        encryption_keys: newest first; with them arguments, results and errors of jobs are encrypted, unless worker or
+            call say `encrypt=False`. See `generate_key`.
         default_queue: of workers that name none; `"default"` when there is such a queue, else the first one.
         max_attempts: failed attempts until a job is discarded, default 3.
         timeout: seconds per attempt, default 300.
@@ -60,6 +65,8 @@ class App:
         middleware: Iterable[Middleware] = (),
         children: Sequence[ChildSpec] = (),
         telemetry: Sequence[Handler] = (),
+        tracing: bool = False,
+        encryption_keys: Iterable[bytes | str] = (),
         default_queue: str | None = None,
         max_attempts: int = 3,
         timeout: float = DEFAULT_TIMEOUT,
@@ -91,7 +98,12 @@ class App:
             if cron.name in self.crons:
                 raise BadConfiguration(f'two cron entries are named "{cron.name}"; rename one of them')
             self.crons[cron.name] = cron
+        keys = tuple(encryption_keys) if not isinstance(encryption_keys, bytes | str) else encryption_keys
+        self.keyring = Keyring(keys) if keys else None
         self.middleware = check_middleware("App", middleware)
+        self.tracing = check_tracing("App", tracing)
+        if self.tracing:
+            self.middleware = (trace_job, *self.middleware)
         if not isinstance(retention, Retention):
             raise BadConfiguration(f"App: retention is {retention!r}; give Retention(archive_after=..., ...)")
         self.retention = retention
@@ -107,6 +119,7 @@ class App:
             max_attempts=max_attempts,
             timeout=float(timeout),
             timezone=_zone(timezone),
+            keyring=self.keyring,
             durability=check_durability("App", durability) or "commit",
         )
 

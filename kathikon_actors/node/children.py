@@ -7,16 +7,18 @@ import math
 import time
 from dataclasses import replace
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import trio
 
 from kathikon_actors import faults
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
 from kathikon_actors.node.actors import run_actors
+from kathikon_actors.node.broadcaster import Announcements, Broadcaster
 from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
 from kathikon_actors.node.cron_clock import CronClock
+from kathikon_actors.node.inside import Inside
 from kathikon_actors.node.intake import Intake
 from kathikon_actors.node.limiter import Limiter
 from kathikon_actors.node.manage import take_up_doubtful
@@ -24,12 +26,13 @@ from kathikon_actors.node.mourning import Wake
 from kathikon_actors.node.pruner import Pruner
 from kathikon_actors.node.queue_keeper import QueueKeeper, load_queues
 from kathikon_actors.node.rescuer import Rescuer
-from kathikon_actors.node.scheduler import Scheduler
+from kathikon_actors.node.scheduler import LONGEST_SLEEP, Scheduler
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.processes.execution import Executables
 from kathikon_actors.processes.handle import Zygote
 from kathikon_actors.queue.crew import Crew
 from kathikon_actors.queue.gatekeeper import Gatekeeper
+from kathikon_actors.queue.one_loop import LoopZygote
 from kathikon_actors.queue.tree import queue_spec
 from kathikon_actors.store.border import border_of
 from kathikon_actors.store.embedded import EmbeddedServer
@@ -70,6 +73,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
     ]
     children = [
         supervisor_spec("store", store, strategy="rest_for_one"),
+        ChildSpec("inside", _inside, args=(state,)),
         ChildSpec("zygote", _zygote, args=(state,)),
         _queues_spec(state),
         ChildSpec("mourners", _mourners, args=(state,)),
@@ -89,6 +93,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
         ChildSpec("commands", _commands, args=(state,)),
         ChildSpec("leadership", state.leadership.run, args=(state,)),
         ChildSpec("limiter", _limiter, args=(state,)),
+        ChildSpec("broadcaster", _broadcaster, args=(state,)),
         ChildSpec("crons", _crons, args=(state,)),
     ]
     children.append(ChildSpec("actors", run_actors, args=(state,), type="supervisor", shutdown=math.inf))
@@ -105,12 +110,13 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
     table.on_ended = state.figures.committed
     table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
-    state.gatekeeper = Gatekeeper(state.queues, state.definitions)
+    state.announcements = Announcements()
+    state.gatekeeper = Gatekeeper(state.queues, state.definitions, state.monotonic, bus=state.bus)
     state.lease_lost = trio.Event()
     try:
         task_status.started()
         while not state.lease_lost.is_set():
-            with trio.move_on_after(EXPIRE_EVERY):
+            with trio.move_on_after(state.backstop(EXPIRE_EVERY)):
                 await state.lease_lost.wait()
             table.expire(trio.current_time())
         lost = state.the_membership()
@@ -264,9 +270,22 @@ async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = 
     await journal.run(task_status=task_status)
 
 
+async def _inside(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Serve what running jobs ask."""
+    await Inside(state).run(task_status=task_status)
+
+
 async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the fork server."""
-    zygote = state.zygote = await Zygote.start(list(state.definitions.values()), middleware=state.app.middleware)
+    if state.one_loop:
+        stand_in = LoopZygote(_executables(state))
+        state.zygote = cast("Zygote", stand_in)
+        task_status.started(stand_in.pid)
+        await stand_in.serve()
+    keys = () if state.app.keyring is None else state.app.keyring.raw
+    zygote = state.zygote = await Zygote.start(
+        list(state.definitions.values()), middleware=state.app.middleware, keys=keys
+    )
     zygote.hold(state.held_until)
     try:
         task_status.started(zygote.pid)
@@ -274,6 +293,11 @@ async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.
     finally:
         with trio.CancelScope(shield=True):
             await zygote.aclose()
+
+
+def _executables(state: NodeState) -> Executables:
+    """Make the workers ready to be called in the node's own loop."""
+    return Executables(dict(state.definitions), {}, state.app.middleware, state.app.keyring)
 
 
 def _crew(state: NodeState, name: str) -> Crew:
@@ -285,11 +309,15 @@ def _crew(state: NodeState, name: str) -> Crew:
         state.kind_of,
         state.backoff,
         bus=state.bus,
-        executables=lambda: Executables(dict(state.definitions), {}, state.app.middleware),
+        executables=lambda: _executables(state),
+        monotonic=state.monotonic,
+        takes_plain=state.one_loop,
     )
     crew.draining = state.draining
     crew.doors = state.doors
     crew.paused = name in state.paused
+    if state.queues[name].broadcast:
+        crew.announce = state.announcements.offer
     if state.gatekeeper is not None and state.gatekeeper.concerns(name):
         crew.gatekeeper = state.gatekeeper
     state.crews[name] = crew
@@ -304,7 +332,7 @@ async def _mourners(state: NodeState, *, task_status: trio.TaskStatus[None] = tr
 
 async def _scheduler(state: NodeState, *, task_status: trio.TaskStatus[Scheduler] = trio.TASK_STATUS_IGNORED) -> None:
     """Run the timer of due jobs."""
-    await Scheduler(state.the_table(), state.clock).run(task_status=task_status)
+    await Scheduler(state.the_table(), state.clock, state.backstop(LONGEST_SLEEP)).run(task_status=task_status)
 
 
 async def _crons(state: NodeState, *, task_status: trio.TaskStatus[CronClock] = trio.TASK_STATUS_IGNORED) -> None:
@@ -317,6 +345,16 @@ async def _claimer(state: NodeState, *, task_status: trio.TaskStatus[Claimer] = 
     assert state.intake is not None
     try:
         await Claimer(state, state.intake).run(task_status=task_status)
+    except LeaseLost:
+        await _start_again(state)
+
+
+async def _broadcaster(
+    state: NodeState, *, task_status: trio.TaskStatus[Broadcaster] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Announce the jobs of broadcast queues, and take this node's own."""
+    try:
+        await Broadcaster(state).run(task_status=task_status)
     except LeaseLost:
         await _start_again(state)
 

@@ -187,5 +187,5 @@ class Claimer:
                 border.outside = await self._state.store.limits.waiting(name, border.depth)
             if unowned.due_in is not None:
                 border.note_due(clock + int(unowned.due_in * 1e6))
-        self._next_look = trio.current_time() + POLL * random.uniform(0.8, 1.0)  # noqa: S311 spreads the nodes
+        self._next_look = trio.current_time() + self._state.backstop(POLL) * random.uniform(0.8, 1.0)  # noqa: S311 spreads the nodes
         self._wake_producers()

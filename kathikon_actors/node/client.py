@@ -30,15 +30,18 @@ from kathikon_actors.jobs.errors import (
 from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
+from kathikon_actors.jobs.sealing import Keyring, known_keyrings
 from kathikon_actors.jobs.states import TERMINAL_STATES, Action
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.asking import ask_owner
 from kathikon_actors.node.composition import Composition
 from kathikon_actors.node.crons import Crons, Schedules
+from kathikon_actors.node.external import ExternalRuns
 from kathikon_actors.node.listing import InsertedMany, job_of, new_jobs
 from kathikon_actors.node.operations import Operations
 from kathikon_actors.node.remote import RemoteStore
 from kathikon_actors.node.reporting import StoreReports
+from kathikon_actors.node.rotation import Rotation
 from kathikon_actors.store.batches import PostgresBatches
 from kathikon_actors.store.crons import PostgresCrons
 from kathikon_actors.store.graph import BatchStore
@@ -46,7 +49,10 @@ from kathikon_actors.store.managing import change_row
 from kathikon_actors.store.migrations import migrate
 from kathikon_actors.store.outside import count_rows, get_row, insert_composed_rows, insert_rows
 from kathikon_actors.store.protocol import Counts
+from kathikon_actors.store.psycopg_connection import PsycopgConnection, is_psycopg
+from kathikon_actors.store.rotating import PostgresSealed
 from kathikon_actors.store.urls import StoreUrl, parse_store_url
+from kathikon_actors.telemetry.tracing import check_tracing, traced
 
 __all__ = ["Client", "insert_on"]
 
@@ -84,7 +90,7 @@ class _AnyQueue:
         return 0
 
 
-class Client(Operations, StoreReports, Composition, Schedules):
+class Client(Operations, StoreReports, Composition, Schedules, Rotation, ExternalRuns):
     """Inserts, looks at and changes jobs from a program without a node, on trio or on asyncio.
 
     What it inserts belongs to nobody until a node that runs the queue claims it. It opens its connections when the
@@ -95,6 +101,8 @@ class Client(Operations, StoreReports, Composition, Schedules):
         timeout: seconds until a server that does not answer counts as gone.
         default_queue: of workers that name none.
         timezone: IANA name; of naive `schedule_at` times.
+        encryption_keys: newest first, those of the app; see `App`.
+        tracing: make OpenTelemetry spans of inserts.
 
     Raises:
         BadConfiguration: `dsn` is none of these.
@@ -109,15 +117,26 @@ class Client(Operations, StoreReports, Composition, Schedules):
     """
 
     def __init__(
-        self, dsn: str, *, timeout: float = 30.0, default_queue: str = "default", timezone: str = "UTC"
+        self,
+        dsn: str,
+        *,
+        timeout: float = 30.0,
+        default_queue: str = "default",
+        timezone: str = "UTC",
+        encryption_keys: Iterable[bytes | str] = (),
+        tracing: bool = False,
     ) -> None:
         self._url = parse_store_url(dsn)
         if self._url.kind == "memory":
             raise BadConfiguration('a client needs a store that other processes reach; give "postgresql://..."')
         self._timeout = timeout
-        self._defaults = Defaults(_AnyQueue(), default_queue, timezone=ZoneInfo(timezone))
+        keys = encryption_keys if isinstance(encryption_keys, bytes | str) else tuple(encryption_keys)
+        self._keyring = Keyring(keys) if keys else None
+        self._tracing = check_tracing("Client", tracing)
+        self._defaults = Defaults(_AnyQueue(), default_queue, timezone=ZoneInfo(timezone), keyring=self._keyring)
         self._ids = IdSource()
         self._remote = RemoteStore(self._run)
+        self._claims = {}
         self._stack = AsyncExitStack()
         self._pool: _Pool | None = None
         self._on_trio = False
@@ -140,6 +159,7 @@ class Client(Operations, StoreReports, Composition, Schedules):
                 pool = AsyncioPool(url, self._timeout, CONNECTIONS)
             stack.push_async_callback(pool.close)
             await pool.run(migrate)
+            stack.enter_context(known_keyrings(self._keyring))
             self._stack = stack.pop_all()
         self._pool = pool
         return self
@@ -151,10 +171,16 @@ class Client(Operations, StoreReports, Composition, Schedules):
         # It may run on asyncio, where there is no scope to shield; the pool bounds its own closing.
         return await self._stack.__aexit__(kind, error, traceback)  # noqa: ASYNC102
 
+    def _encrypts(self, worker: str | None) -> bool:  # noqa: ARG002 workers are not known here
+        return self._keyring is not None
+
+    def _rotating(self) -> tuple[Keyring | None, PostgresSealed, PostgresCrons]:
+        return self._keyring, PostgresSealed(self._run), PostgresCrons(self._run)
+
     @property
     def crons(self) -> Crons:
         """The cron entries of the store; see `Node.crons`."""
-        return Crons(lambda: PostgresCrons(self._run), self._build, self._ids_and_now)
+        return Crons(lambda: PostgresCrons(self._run), self._build, self._ids_and_now, self._keyring)
 
     # -- inserting ----------------------------------------------------------------------------------------------
 
@@ -167,8 +193,8 @@ class Client(Operations, StoreReports, Composition, Schedules):
             job: `worker.new(...)`; a worker with `args`, which are bound to it; or a worker's name with `args`, whose
                 code is elsewhere: `args` are taken as they are and `queue` must be given.
             args: arguments by name.
-            connection: your own asyncpg connection: the insert is a part of its transaction, visible and claimed only
-                after its commit and gone on rollback.
+            connection: your own connection, of asyncpg or (on asyncio) of psycopg 3: the insert is a part of its
+                transaction, visible and claimed only after its commit and gone on rollback.
             **options: insert options, over those of the `NewJob`.
 
         Raises:
@@ -271,6 +297,8 @@ class Client(Operations, StoreReports, Composition, Schedules):
     def _build(self, new: object) -> Record:
         if not isinstance(new, NewJob):
             raise InvalidJob(repr(new)[:80], "job", "is not a job; give worker.new(...)")
+        if self._tracing:
+            new = traced(new)
         worker: WorkerDefaults | None = new.definition
         if worker is None:
             if not new.worker:
@@ -374,14 +402,23 @@ class Client(Operations, StoreReports, Composition, Schedules):
         """
         return await self._change("cancel", job_id)
 
-    async def discard(self, job_id: UUID | str) -> Job:
+    async def discard(self, job_id: UUID | str | Job, reason: object = "by its runner") -> Job:
         """Give a job up as a dead letter; as `cancel` otherwise.
+
+        A `Job` that `claim` gave to this client ends like this, with `reason` as its error.
+
+        Raises:
+            ClaimLost: it was claimed, and is not this client's any more.
 
         Example:
             ```python
             assert (await client.discard(job.id)).state == "discarded"
             ```
         """
+        if isinstance(job_id, Job):
+            if self._has_claimed(job_id):
+                return await self._discard_claimed(job_id, reason)
+            job_id = job_id.id
         return await self._change("discard", job_id)
 
     async def retry(self, job_id: UUID | str, delay: float = 0) -> Job:
@@ -478,13 +515,15 @@ class Client(Operations, StoreReports, Composition, Schedules):
 
 
 async def insert_on(connection: Any, record: Record, *, on_trio: bool) -> Job:
-    """Insert as a part of the transaction of the caller's own asyncpg connection.
+    """Insert as a part of the transaction of the caller's own connection, of asyncpg or psycopg 3.
 
     Raises:
         AlreadyExists: the id is taken.
     """
-    if not hasattr(connection, "fetchrow") or not hasattr(connection, "transaction"):
-        raise TypeError(f"connection is {connection!r}; give your own asyncpg connection")
+    if is_psycopg(connection):
+        connection, on_trio = PsycopgConnection(connection), False
+    elif not hasattr(connection, "fetchrow") or not hasattr(connection, "transaction"):
+        raise TypeError(f"connection is {connection!r}; give your own connection of asyncpg or psycopg 3")
     work: Callable[..., Awaitable[Any]] = insert_composed_rows if is_composed(record) else insert_rows
     if on_trio:
         import trio_asyncio  # type: ignore[import-untyped]

@@ -58,7 +58,7 @@ class Commands:
                 except StoreUnavailable:
                     await self._state.link.reopened()
                     continue
-                with trio.move_on_after(LOOK_AGAIN if self._left else POLL):
+                with trio.move_on_after(LOOK_AGAIN if self._left else self._state.backstop(POLL)):
                     await self._wake.wait()
 
     def _wake_up(self) -> None:

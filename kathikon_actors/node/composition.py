@@ -13,6 +13,7 @@ from kathikon_actors.jobs.errors import BatchNotFound, InvalidJob, WaitTimeout
 from kathikon_actors.jobs.ids import IdSource, as_uuid
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.sealed_record import is_sealed
 from kathikon_actors.jobs.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Composition", "OpenBatch"]
 
-POLL = 0.1
-"""Seconds between two looks at a batch that is waited for."""
+POLL = (0.005, 0.2)
+"""Seconds between two looks at a batch that is waited for: the first, and the longest."""
 
 
 class OpenBatch:
@@ -48,7 +49,7 @@ class OpenBatch:
 
     async def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> InsertedMany:
         """Append any number of jobs, by chunks; as `insert_many` of a node otherwise."""
-        return await self._owner.insert_many(_children(jobs, self.id))
+        return await self._owner.insert_children(jobs, self.id)
 
     async def close(self) -> BatchStatus:
         """Take no more children: from now on the batch ends when they all have. Harmless when it is closed."""
@@ -91,6 +92,10 @@ class Composition:
         """See `Node` and `Client`."""
         raise NotImplementedError
 
+    async def insert_children(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], batch_id: UUID) -> InsertedMany:
+        """See `OpenBatch.insert_many`."""
+        return await self.insert_many(_children(jobs, batch_id))
+
     @asynccontextmanager
     async def open_batch(
         self, batch: Batch | None = None, *, within: OpenBatch | UUID | str | None = None
@@ -116,14 +121,28 @@ class Composition:
                 await batch.insert_many(render.new(page) for page in range(1000))
             ```
         """
-        spec = Batch() if batch is None else batch
-        record = self._new_batch(spec, outer=_raw(within))
-        await self._batch_store().open(record)
-        opened = OpenBatch(self, record.id)
+        opened = OpenBatch(self, (await self.new_batch(batch, within=within)).bytes)
         try:
             yield opened
         finally:
             await opened.close()
+
+    async def new_batch(self, batch: Batch | None = None, *, within: OpenBatch | UUID | str | None = None) -> UUID:
+        """Open a batch that has no block, for programs that append in several places; `close_batch` closes it.
+
+        Args, errors: see `open_batch`.
+
+        Example:
+            ```python
+            batch_id = await node.new_batch(Batch(on_complete=report.new()))
+            await node.insert(render.new(1), batch=batch_id)
+            await node.close_batch(batch_id)
+            ```
+        """
+        record = self._new_batch(Batch() if batch is None else batch, outer=_raw(within))
+        await self._batch_store().open(record)
+        self._batch_told(record.id, "opened")
+        return as_uuid(record.id)
 
     async def batch(self, batch_id: UUID | str) -> BatchStatus:
         """Give a batch as it is committed now.
@@ -187,7 +206,9 @@ class Composition:
             await node.close_batch(batch.id)
             ```
         """
-        return BatchStatus.of(await self._batch_store().seal(_raw(batch_id) or b""))
+        record = await self._batch_store().seal(_raw(batch_id) or b"")
+        self._batch_told(record.id, "sealed")
+        return BatchStatus.of(record)
 
     async def retry_failed(self, batch_id: UUID | str) -> int:
         """Run the cancelled and discarded children of a batch again; give how many.
@@ -224,14 +245,16 @@ class Composition:
             ```
         """
         left = timeout
+        pause, longest = POLL
         while True:
             status = await self.batch(batch_id)
             if status.is_resolved:
                 return status
             if left <= 0:
                 raise WaitTimeout(f"of batch {batch_id}", timeout, status.state)
-            await self._sleep(min(POLL, left))
-            left -= POLL
+            await self._sleep(min(pause, left))
+            left -= pause
+            pause = min(1.5 * pause, longest)
 
     async def prune_batches(self, older_than: float, limit: int = 10_000) -> int:
         """Delete batches that were resolved longer ago than `older_than` seconds; give how many.
@@ -247,6 +270,9 @@ class Composition:
         """
         _, now = self._ids_and_now()
         return await self._batch_store().prune(now - int(older_than * 1e6), limit)
+
+    def _batch_told(self, batch_id: bytes, action: str) -> None:
+        """Tell of a batch, where there is somebody to tell."""
 
     def _new_batch(self, batch: Batch, *, outer: bytes | None = None, parent: bytes | None = None) -> BatchRecord:
         """Give a new batch as it is stored, its callbacks checked."""
@@ -264,7 +290,14 @@ class Composition:
         )
 
     def _callback(self, job: NewJob | None) -> bytes | None:
-        return None if job is None else Callback.of(self._build(job)).encode()
+        if job is None:
+            return None
+        record = self._build(job)
+        if is_sealed(record):
+            raise InvalidJob(
+                job.worker, "encrypt", "is not possible for a batch's callback; give it .options(encrypt=False)"
+            )
+        return Callback.of(record).encode()
 
     async def workflow(self, flow: Workflow) -> dict[str, Job]:
         """Insert all steps of a workflow in one transaction; give the jobs by their names.

@@ -26,6 +26,9 @@ __all__ = ["CronClock"]
 
 logger = logging.getLogger(__name__)
 
+IN_ONE_LOOP: Final = 60.0
+"""Seconds between two looks under a virtual clock, where each one is a step."""
+
 LOOK: Final = 1.0
 """Seconds between two looks at whether an entry was changed."""
 
@@ -77,7 +80,7 @@ class CronClock:
         if version != self._version:
             await self._load()
             self._version = version
-        until = trio.current_time() + LOOK
+        until = trio.current_time() + (IN_ONE_LOOP if state.one_loop else LOOK)
         while state.leadership.leads and not state.draining:
             await self._fire_due()
             if self._stale:
@@ -153,8 +156,8 @@ class CronClock:
                 self._stale = True
 
     def _firing(self, row: StoredCron, ticks: list[int], now: int) -> Firing:
-        ids = self._state.ids
-        jobs = tuple(job_of(row.template, row.name, tick, ids.next(now), now) for tick in ticks)
+        ids, keyring = self._state.ids, self._state.app.keyring
+        jobs = tuple(job_of(row.template, row.name, tick, ids.next(now), now, keyring) for tick in ticks)
         return Firing(row.name, row.revision, row.last_tick, now, jobs)
 
     async def _settle(self, firings: list[Firing]) -> set[str]:

@@ -15,6 +15,7 @@ from kathikon_actors.jobs.cron import (
     CronNotFound,
     StoredCron,
     job_of,
+    mark_of,
     template_of,
 )
 from kathikon_actors.jobs.errors import BadConfiguration, InvalidJob, KathikonError, UnknownWorker
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.definition import WorkerDefinition
     from kathikon_actors.jobs.ids import IdSource
     from kathikon_actors.jobs.record import Record
+    from kathikon_actors.jobs.sealing import Keyring
     from kathikon_actors.store.cron_store import CronStore
 
 __all__ = ["Crons", "Schedules", "SyncCrons", "declared_rows"]
@@ -36,7 +38,10 @@ _NO_JOB = NewJob("", {})
 
 
 def declared_rows(
-    crons: Sequence[Cron], definitions: Mapping[str, WorkerDefinition], build: Callable[[NewJob], Record]
+    crons: Sequence[Cron],
+    definitions: Mapping[str, WorkerDefinition],
+    build: Callable[[NewJob], Record],
+    keyring: Keyring | None,
 ) -> list[StoredCron]:
     """Give what the store keeps of the entries that an app declares.
 
@@ -48,7 +53,9 @@ def declared_rows(
         try:
             if cron.job.worker not in definitions:
                 raise UnknownWorker(cron.job.worker, definitions)
-            rows.append(cron.stored(template_of(build(cron.job)), declared=True))
+            record = build(cron.job)
+            mark = mark_of(record, keyring)
+            rows.append(cron.stored(template_of(record, keyring), declared=True, mark=mark))
         except KathikonError as error:
             raise BadConfiguration(f'cron entry "{cron.name}": {error}') from None
     return rows
@@ -65,7 +72,9 @@ class Crons:
         store: Callable[[], CronStore],
         build: Callable[[NewJob], Record],
         ids_and_now: Callable[[], tuple[IdSource, int]],
+        keyring: Keyring | None = None,
     ) -> None:
+        self._keyring = keyring
         self._store = store
         self._build = build
         self._ids_and_now = ids_and_now
@@ -102,7 +111,7 @@ class Crons:
             await node.crons.add(Cron("hourly", "@hourly", sweep.new()))
             ```
         """
-        row = cron.stored(template_of(self._build(cron.job)), declared=False)
+        row = cron.stored(template_of(self._build(cron.job), self._keyring), declared=False)
         if not await self._store().add_cron(row, self._ids_and_now()[1]):
             raise CronExists(cron.name)
         return await self.get(cron.name)
@@ -136,7 +145,7 @@ class Crons:
             row.timezone if timezone is None else timezone,
             "last" if catch_up is None else catch_up,
         )
-        template = None if job is None else template_of(self._build(job))
+        template = None if job is None else template_of(self._build(job), self._keyring)
         change = CronChange(self._ids_and_now()[1], expression, timezone, catch_up, template)
         return await self._change(name, change)
 
@@ -179,7 +188,7 @@ class Crons:
         """
         row = await self._row(name)
         ids, now = self._ids_and_now()
-        record = job_of(row.template, name, None, ids.next(now), now)
+        record = job_of(row.template, name, None, ids.next(now), now, self._keyring)
         await self._store().insert_job(record)
         return Job(record)
 

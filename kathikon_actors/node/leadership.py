@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from kathikon_actors.jobs.errors import StoreUnavailable
+from kathikon_actors.telemetry.events import NodeChanged
 
 if TYPE_CHECKING:
     from kathikon_actors.node.state import NodeState
@@ -48,6 +49,7 @@ class Leadership:
         self.term = 0
         self._until = -math.inf
         self._leads = trio.Event()
+        self._led = False
 
     @property
     def leads(self) -> bool:
@@ -65,7 +67,7 @@ class Leadership:
     async def run(self, state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Try to lead, and go on leading, until cancelled; then let another node lead at once."""
         membership = state.the_membership()
-        lease = min(LEADER_LEASE, state.lease)
+        lease = min(state.backstop(LEADER_LEASE), state.lease)
         task_status.started()
         try:
             while True:
@@ -75,7 +77,11 @@ class Leadership:
                 except StoreUnavailable:
                     await state.link.reopened()
                     continue
+                led = self._led
                 self._note(term, begun + lease * 0.9)
+                if (term is not None) != led:
+                    self._led = term is not None
+                    state.bus.emit(NodeChanged(action="leading" if self._led else "following"))
                 await trio.sleep(lease / 3 * random.uniform(0.7, 1.0))  # noqa: S311 spreads the nodes
         finally:
             led, self._until = self.leads, -math.inf

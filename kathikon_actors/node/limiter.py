@@ -6,7 +6,6 @@ It holds nothing: when it crashes its successor asks for everything that is held
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -90,9 +89,9 @@ class Limiter:
             return
         tokens = [TokenBid(gate.name, gate.key, gate.capacity, *gate.bid()) for gate in token_gates]
         slots = [SlotBid(gate.name, gate.key, gate.pacing, wanted, int(HORIZON * NS)) for gate, wanted in wishes]
-        begun = time.monotonic()
+        begun = keeper.clock()
         granted = await self._state.store.limits.bid(self._state.the_membership(), tokens, slots)
-        now = time.monotonic()
+        now = keeper.clock()
         for token_gate, token_bid, (held, share) in zip(token_gates, tokens, granted.tokens, strict=True):
             token_gate.granted(held, share, token_bid.wanted, now)
         for (rate_gate, wanted), found in zip(wishes, granted.slots, strict=True):

@@ -4,43 +4,31 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from copy import copy
-from dataclasses import dataclass, field
 from uuid import UUID
 
 from kathikon_actors.jobs.composing import Answer
-from kathikon_actors.jobs.errors import KathikonError
 from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.ids import raw_id
+from kathikon_actors.jobs.inserted import InsertedMany
 from kathikon_actors.jobs.new_job import NewJob
-from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.store.protocol import MAX_PAGE, Page
 
-__all__ = ["InsertedMany", "job_of", "new_jobs", "page_of"]
-
-
-@dataclass(frozen=True)
-class InsertedMany:
-    """What `insert_many` stored.
-
-    Attributes:
-        inserted: how many.
-        ids: of those, in input order.
-        errors: `(index in the whole input, error)` of those that were refused.
-        conflicts: `(index in the whole input, id)` of those that met a unique job, with the id of that one.
-    """
-
-    inserted: int
-    ids: list[UUID]
-    errors: list[tuple[int, KathikonError | TypeError]]
-    conflicts: list[tuple[int, UUID]] = field(default_factory=list)
+__all__ = ["InsertedMany", "decided", "job_of", "new_jobs", "page_of"]
 
 
 def job_of(answer: Answer) -> Job:
     """Give the job of a composed insert, or raise why it was refused."""
+    record, conflict = decided(answer)
+    return Job(copy(record), conflict=conflict)
+
+
+def decided(answer: Answer) -> tuple[Record, bool]:
+    """Give the job of a composed insert and whether it is another one, or raise why it was refused."""
     if answer.error is not None:
         raise answer.error
     assert answer.record is not None
-    return Job(copy(answer.record), conflict=answer.conflict)
+    return answer.record, answer.conflict
 
 
 def page_of(wanted: Filter, after: UUID | str | None, newest_first: bool, limit: int) -> Page:

@@ -7,7 +7,6 @@ to the other while this happens, in both directions, so each function looks agai
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import copy
@@ -201,7 +200,7 @@ def _change_remembered(table: Table, record: Record, change: Change) -> Record:
 async def _stop(state: NodeState, table: Table, record: Record, change: Change) -> Record | None:
     """Stop an executing job where it runs."""
     why: Ending = "discard" if change.action == "discard" else "cancel"
-    now = time.monotonic()
+    now = state.monotonic()
     # Every executing record is in the hands of one worker process; without one it is on its way back.
     if not any(crew.stop_job(record.id, why, now) for crew in state.crews.values()):
         return None

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 import trio
 
 from kathikon_actors.actors.system import ActorSystem
 from kathikon_actors.actors.systems import inside
+from kathikon_actors.jobs.batch import Batch
 from kathikon_actors.jobs.build import build_record
 from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.errors import (
@@ -29,10 +31,12 @@ from kathikon_actors.jobs.errors import (
     UnknownWorker,
     WaitTimeout,
 )
+from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.retention import Retention
+from kathikon_actors.jobs.sealing import Keyring, known_keyrings
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.app import App
@@ -42,24 +46,28 @@ from kathikon_actors.node.client import insert_on
 from kathikon_actors.node.composition import Composition
 from kathikon_actors.node.control import ControlSocket
 from kathikon_actors.node.crons import Crons, Schedules, declared_rows
-from kathikon_actors.node.listing import InsertedMany, job_of, new_jobs
+from kathikon_actors.node.listing import InsertedMany, decided, new_jobs
 from kathikon_actors.node.manage import JobActions
 from kathikon_actors.node.operations import Operations
 from kathikon_actors.node.reporting import NodeReports
+from kathikon_actors.node.rotation import Rotation
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.node.telemetry import Telemetry, report_supervisors, telemetry_of
 from kathikon_actors.store.connection import open_loop
+from kathikon_actors.store.cron_store import CronStore
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.graph import BatchStore
 from kathikon_actors.store.journal import SNAPSHOT_INTERVAL
 from kathikon_actors.store.memory import MemoryStore
 from kathikon_actors.store.postgres import PostgresStore
 from kathikon_actors.store.protocol import Counts, Store
+from kathikon_actors.store.rotating import SealedStore
 from kathikon_actors.store.urls import parse_store_url
-from kathikon_actors.telemetry.events import NodeChanged
+from kathikon_actors.telemetry.events import BatchChanged, LimitDecision, NodeChanged
+from kathikon_actors.telemetry.tracing import traced
 from supervisors import ChildSpec, FailedToStart, Supervisor, TreeNode, open_supervisor
 
-__all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node", "open_nodes"]
+__all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node", "open_nodes", "run_node"]
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +98,7 @@ class NodeStatistics:
     degraded: tuple[str, ...] = ()
 
 
-class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedules):
+class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedules, Rotation):
     """A running node. Made by `open_node`."""
 
     _tree: Supervisor
@@ -132,7 +140,20 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
             await node.crons.pause("nightly")
             ```
         """
-        return Crons(lambda: self._state.store.crons, self._build, self._ids_and_now)
+        return Crons(lambda: self._state.store.crons, self._build, self._ids_and_now, self._state.app.keyring)
+
+    def _encrypts(self, worker: str | None) -> bool:
+        if self._state.app.keyring is None:
+            return False
+        definition = None if worker is None else self._state.definitions.get(worker)
+        return definition is None or definition.encrypt is not False
+
+    def _batch_told(self, batch_id: bytes, action: str) -> None:
+        self._state.bus.emit(BatchChanged(batch_id=as_uuid(batch_id), action=action))
+
+    def _rotating(self) -> tuple[Keyring | None, SealedStore, CronStore]:
+        store = self._state.store
+        return self._state.app.keyring, store.sealed, store.crons
 
     def _operator(self) -> Store:
         return self._state.store
@@ -191,17 +212,22 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
             record.node = None
             return await insert_on(connection, record, on_trio=True)
         given_id = "id" in options or (isinstance(job, NewJob) and "id" in job.given)
+        stored, conflict = await self.insert_record(record, given_id=given_id)
+        return Job(stored, conflict=conflict) if conflict else Job.of(stored)
+
+    async def insert_record(self, record: Record, *, given_id: bool) -> tuple[Record, bool]:
+        """Insert what `build` has made; give the job, and whether it is a unique one that was there already."""
         table = self._state.the_table()
         if record.durability != "commit" and table.admit(record):
             await trio.lowlevel.checkpoint()
-            return Job.of(record)
+            return record, False
         insert = await table.submit([record], may_conflict=given_id, timeout=self._insert_timeout)
         existing = await table.committed(insert)
         if insert.answers:
-            return job_of(insert.answers[record.id])
+            return decided(insert.answers[record.id])
         if existing:
             raise AlreadyExists(as_uuid(record.id))
-        return Job.of(record)
+        return record, False
 
     async def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> InsertedMany:
         """Insert any number of jobs in input order, by chunks of 1,000, each committed as one.
@@ -213,10 +239,30 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
             NodeStopping: the node takes no more work; chunks before are stored.
             StoreUnavailable: a chunk was not committed in time; chunks before are stored.
         """
+        return await self.insert_records(jobs, self._build)
+
+    async def insert_children(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], batch_id: UUID) -> InsertedMany:
+        """See `OpenBatch.insert_many`."""
+        plain = Extra(batch_id=batch_id.bytes)
+
+        def build(new: object, coming: Sequence[Record]) -> Record:
+            record = self._build(new, coming)
+            extra = record.extra
+            record.extra = plain if extra is None else msgspec.structs.replace(extra, batch_id=plain.batch_id)
+            if record.durability != "commit":
+                record.durability = "commit"
+            return record
+
+        return await self.insert_records(jobs, build)
+
+    async def insert_records(
+        self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], build: Callable[[object, Sequence[Record]], Record]
+    ) -> InsertedMany:
+        """As `insert_many`, with jobs built by `build`."""
         chunks = Chunks(self._state, self._insert_timeout)
         async for new in new_jobs(jobs):
             try:
-                chunks.add(self._build(new, chunks.records), given_id="id" in new.given)
+                chunks.add(build(new, chunks.records), given_id="id" in new.given)
             except (NodeStopping, StoreUnavailable):
                 raise
             except (KathikonError, TypeError) as error:
@@ -252,17 +298,35 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
             raise InvalidJob(definition.name, f"args[{bad[0]!r}]", "has a key that is not a string")
         return NewJob(definition.name, definition.bind((), args or {}), definition, options)
 
+    async def open_batch_of(self, parent: bytes, batch: Batch) -> bytes:
+        """Open a batch for a job that runs here, and that ends with it; give its id."""
+        record = self._new_batch(batch, parent=parent)
+        await self._state.store.batches.open(record)
+        return record.id
+
     def _build(self, new: object, coming: Sequence[Record] = ()) -> Record:
         state = self._state
         if state.draining:
             raise NodeStopping(f'node "{state.name}" is stopping and takes no more jobs')
+        return self.build(new, coming)
+
+    def build(self, new: object, coming: Sequence[Record] = ()) -> Record:
+        """Give the record of a job that is to be inserted, also while the node stops: what runs may go on.
+
+        Args:
+            new: a `NewJob`.
+            coming: what is to be inserted with it, and is not counted in the queue's depth yet.
+        """
+        state = self._state
         if not isinstance(new, NewJob):
             raise InvalidJob(repr(new)[:80], "job", "is not a job; give worker.new(...)")
         definition = state.definitions.get(new.worker)
         if definition is None:
             raise UnknownWorker(new.worker, state.definitions)
+        if state.app.tracing:
+            new = traced(new)
         record = build_record(new, definition, state.defaults, state.ids, state.clock())
-        refusal = state.queues[record.queue].refusal(record.worker, is_async=definition.is_async)
+        refusal = state.queues[record.queue].refusal(record.worker, is_async=definition.is_async or state.one_loop)
         if refusal is not None:
             raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
         record.node = state.name
@@ -270,6 +334,9 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         if border is not None and border.depth is not None:
             depth = border.full_with(record.queue, coming)
             if depth is not None:
+                state.bus.emit(
+                    LimitDecision(queue=record.queue, limit="depth", decision="refused", worker=record.worker)
+                )
                 raise QueueFull(record.queue, depth, border.depth)
         return record
 
@@ -449,23 +516,34 @@ async def open_node(
     else:
         driver = PostgresStore(url.text)
     state = NodeState(app, definitions, driver, name, lease, snapshot_interval)
+    running: list[Node] = []
+    control = ControlSocket(url, name, lambda: running[0] if running else None)
+    children = [*node_children(state, server), ChildSpec("control", control.run)]
+    async with run_node(state, children, shutdown_timeout=shutdown_timeout, insert_timeout=insert_timeout) as node:
+        running.append(node)
+        yield node
+
+
+@asynccontextmanager
+async def run_node(
+    state: NodeState, children: Sequence[ChildSpec], *, shutdown_timeout: float, insert_timeout: float
+) -> AsyncIterator[Node]:
+    """Run a node whose parts and children are chosen already; see `open_node`."""
+    app, definitions, name = state.app, state.definitions, state.name
     state.declared_crons = declared_rows(
         list(app.crons.values()),
         definitions,
         lambda new: build_record(new, definitions[new.worker], app.defaults, state.ids, 0),
+        app.keyring,
     )
     for handler in app.telemetry:
         state.bus.subscribe(handler)
-    node = Node(state, insert_timeout)
-    with inside(state.system):
+    node = state.node = Node(state, insert_timeout)
+    with known_keyrings(app.keyring), inside(state.system):
         async with open_loop(), telemetry_of(state):
             try:
-                running: list[Node] = []
-                control = ControlSocket(url, name, lambda: running[0] if running else None)
-                children = [*node_children(state, server), ChildSpec("control", control.run)]
                 async with open_supervisor(children, strategy="rest_for_one", name=f"node {name}") as tree:
                     node._tree = tree  # noqa: SLF001 its own half
-                    running.append(node)
                     state.doors.open()
                     _open.append(node)
                     report_supervisors(state.bus, tree)

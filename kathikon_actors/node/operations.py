@@ -100,6 +100,23 @@ class Operations:
     async def _sleep(self, seconds: float) -> None:
         raise NotImplementedError
 
+    def _encrypts(self, worker: str | None) -> bool:  # noqa: ARG002 for those who know their workers
+        """Whether arguments of this worker (`None`: of any) are encrypted, as far as is known here."""
+        return False
+
+    def _checked(self, wanted: Filter) -> Filter:
+        """Refuse to look into arguments that are encrypted.
+
+        Raises:
+            ValueError: saying why, and what to do instead.
+        """
+        if wanted.args_needs and self._encrypts(wanted.worker):
+            raise ValueError(
+                "jobs cannot be filtered by args that are encrypted: the store does not know what they hold; filter by "
+                "worker, queue, state, tags or meta, or name a worker with encrypt=False"
+            )
+        return wanted
+
     def _retention(self) -> Retention:
         """Give that of the app."""
         return Retention()
@@ -166,7 +183,7 @@ class Operations:
                 inserted_before=inserted_before,
                 inserted_after=inserted_after,
             )
-        page = page_of(wanted, after, newest_first, limit)
+        page = page_of(self._checked(wanted), after, newest_first, limit)
         return [Job(record) for record in await self._operator().find(page)]
 
     async def count_by(self, wanted: Filter | None = None, *, all: bool = False, **conditions: Any) -> int:  # noqa: A002
@@ -187,7 +204,7 @@ class Operations:
             assert await node.count_by(worker="charge_customer", state="discarded") == 0
             ```
         """
-        return await self._operator().count_meeting(_meant("count_by", wanted, all, conditions))
+        return await self._operator().count_meeting(self._checked(_meant("count_by", wanted, all, conditions)))
 
     async def cancel_by(
         self,
@@ -282,7 +299,7 @@ class Operations:
             await node.purge_by(state="completed", inserted_before=last_year)
             ```
         """
-        meant = _meant("purge_by", wanted, all, conditions)
+        meant = self._checked(_meant("purge_by", wanted, all, conditions))
         states = wanted_states(meant, "purge")
         store = self._operator()
         errors: list[tuple[UUID, KathikonError]] = []
@@ -310,7 +327,7 @@ class Operations:
         conditions: dict[str, Any],
         delay: float = 0.0,
     ) -> ChangedMany:
-        meant = _meant(call, wanted, all, conditions)
+        meant = self._checked(_meant(call, wanted, all, conditions))
         change = Change(action, self._ids_and_now()[1], delay)
         return await self._outcome(await self._operator().request(meant, change), change)
 

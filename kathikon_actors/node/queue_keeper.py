@@ -68,7 +68,7 @@ async def load_queues(state: NodeState) -> None:
         StoreUnavailable: the store did not answer.
     """
     settings = await state.store.queue_settings()
-    wanted = wanted_queues(state.app.queues, settings)
+    wanted = wanted_queues(state.declared_queues, settings)
     state.paused = {name for name, setting in settings.items() if setting.paused}
     state.queues.clear()
     state.queues.update(wanted)
@@ -110,7 +110,7 @@ class QueueKeeper:
                     except StoreUnavailable:
                         await self._state.link.reopened()
                         continue
-                    with trio.move_on_after(POLL):
+                    with trio.move_on_after(self._state.backstop(POLL)):
                         await self._wake.wait()
         finally:
             self._nursery = None
@@ -131,7 +131,7 @@ class QueueKeeper:
             settings = await state.store.queue_settings()
             if state.draining:
                 return
-            wanted = wanted_queues(state.app.queues, settings)
+            wanted = wanted_queues(state.declared_queues, settings)
             self._pause({name for name, setting in settings.items() if setting.paused})
             for name in state.queues.keys() - wanted.keys():
                 self._begin_to_remove(name)

@@ -43,7 +43,7 @@ class Rescuer:
             except StoreUnavailable:
                 await state.link.reopened()
                 continue
-            pause = min(state.lease / 3, LONGEST)
+            pause = min(state.lease / 3, state.backstop(LONGEST))
             await trio.sleep(pause * random.uniform(0.7, 1.0))  # noqa: S311 spreads the nodes
 
     async def _round(self) -> None:

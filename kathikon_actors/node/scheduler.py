@@ -28,9 +28,16 @@ class Scheduler:
     Args:
         table: where the records are.
         clock: gives microseconds since 1970.
+        longest_sleep: seconds.
     """
 
-    def __init__(self, table: Table, clock: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+    def __init__(
+        self,
+        table: Table,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+        longest_sleep: float = LONGEST_SLEEP,
+    ) -> None:
+        self._longest_sleep = longest_sleep
         self._table = table
         self._clock = clock
         self._heap: list[tuple[int, bytes, int, Record]] = []
@@ -82,4 +89,4 @@ class Scheduler:
             # Also when we die here: what is available already is nobody's to find but the producer's.
             if due:
                 self._table.route(due)
-        return min(LONGEST_SLEEP, max(0.0, (heap[0][0] - now) / 1e6)) if heap else float("inf")
+        return min(self._longest_sleep, max(0.0, (heap[0][0] - now) / 1e6)) if heap else float("inf")

@@ -6,7 +6,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -16,12 +16,15 @@ from kathikon_actors.actors.system import ActorSystem
 from kathikon_actors.jobs.backoff import default_backoff, usable_delay
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.ids import IdSource
+from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.jobs.worker import WorkerDefinition
 from kathikon_actors.node.actors import JobDoors, NodeSnapshots
+from kathikon_actors.node.broadcaster import Announcements
 from kathikon_actors.node.figures import Figures
 from kathikon_actors.node.leadership import Leadership
 from kathikon_actors.node.link import Link
 from kathikon_actors.store.journal import SNAPSHOT_INTERVAL
+from kathikon_actors.store.memory_data import wall_clock
 from kathikon_actors.telemetry.bus import Bus
 from kathikon_actors.telemetry.jobs import JobWatch
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from kathikon_actors.node.app import App
     from kathikon_actors.node.intake import Intake
     from kathikon_actors.node.mourning import Wake
+    from kathikon_actors.node.node import Node
     from kathikon_actors.node.queue_keeper import QueueKeeper
     from kathikon_actors.processes.handle import Zygote
     from kathikon_actors.queue.crew import Crew
@@ -53,6 +57,9 @@ class NodeState:
     """The running parts of one node.
 
     Attributes:
+        clock: gives microseconds since 1970, UTC; `monotonic` seconds that only grow.
+        one_loop: nothing runs in a process of its own: for tests under a virtual clock.
+        declared_queues: those of the app.
         queues: those that run here, as operators have scaled them; the same object for the node's whole life.
         defaults: of the app, with these queues.
         paused: names of queues of which nothing is started.
@@ -71,7 +78,9 @@ class NodeState:
         system: the node's actors; `doors` lead there from worker processes.
         started_before: the store was open once: from then on a cut is waited out, not reported as a failed start.
         draining: nothing new is taken or started.
+        node: what the program holds, once it does.
         gatekeeper: of the node's limits; made with the table.
+        announcements: jobs of broadcast queues on their way to the child `broadcaster`.
         held_until: seconds of `time.monotonic`: the lease, as this node knows it.
         doubtful: ids of rows that the store may have given to this node, its answer was lost.
         lease_lost: set when the store refused our epoch: everything that stands on it starts again.
@@ -86,9 +95,19 @@ class NodeState:
         name: str,
         lease: float,
         snapshot_interval: float = SNAPSHOT_INTERVAL,
+        *,
+        clock: Callable[[], int] = wall_clock,
+        monotonic: Callable[[], float] = time.monotonic,
+        one_loop: bool = False,
     ) -> None:
         self.app = app
-        self.queues = dict(app.queues)
+        self.clock = clock
+        self.monotonic = monotonic
+        self.one_loop = one_loop
+        self.declared_queues: Mapping[str, Queue] = app.queues
+        if one_loop:
+            self.declared_queues = {name: _in_loop(queue) for name, queue in app.queues.items()}
+        self.queues = dict(self.declared_queues)
         self.defaults = replace(app.defaults, queues=self.queues)
         self.paused: set[str] = set()
         self.queue_tree: Supervisor | None = None
@@ -116,10 +135,12 @@ class NodeState:
         self.crews: dict[str, Crew] = {}
         self.started_before = False
         self.draining = False
+        self.node: Node | None = None
         self.lease_lost = trio.Event()
         self.joined_before = False
         self.doubtful: set[bytes] = set()
         self.gatekeeper: Gatekeeper | None = None
+        self.announcements = Announcements()
         self.held_until = math.inf
 
     def hold_from(self, begun: float) -> None:
@@ -133,15 +154,17 @@ class NodeState:
         if self.zygote is not None:
             self.zygote.hold(self.held_until)
 
-    @staticmethod
-    def clock() -> int:
-        """Give the time: microseconds since 1970, UTC."""
-        return time.time_ns() // 1000
-
     def kind_of(self, worker: str) -> Kind:
         """Tell which kind of process a worker runs in; a name nobody knows is reported by a plain one."""
         definition = self.definitions.get(worker)
         return "async" if definition is not None and definition.is_async else "plain"
+
+    def backstop(self, seconds: float) -> float:
+        """Give the seconds between two looks after what may have been missed.
+
+        In one loop nothing happens elsewhere, and under its virtual clock each look is a step of hours.
+        """
+        return seconds * 3600 if self.one_loop else seconds
 
     @property
     def mourned(self) -> bool:
@@ -190,3 +213,7 @@ class NodeState:
         """Give the fork server; children that need it start after it."""
         assert self.zygote is not None
         return self.zygote
+
+
+def _in_loop(queue: Queue) -> Queue:
+    return replace(queue, isolation="task", processes=1, max_memory=None, max_jobs_per_process=None)

@@ -16,6 +16,7 @@ from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.jobs.record import ErrorEntry, HistoryEntry, Job
 from kathikon_actors.jobs.retention import Retention
+from kathikon_actors.jobs.rotation import Rotated
 from kathikon_actors.jobs.states import State
 from kathikon_actors.node.client import Client
 from kathikon_actors.node.crons import SyncCrons
@@ -24,8 +25,10 @@ from kathikon_actors.node.listing import InsertedMany
 from kathikon_actors.node.operations import ChangedMany
 from kathikon_actors.node.queue_operations import QueueStatus
 from kathikon_actors.node.report import Health, Report
+from kathikon_actors.node.sync_composition import SyncComposition
 from kathikon_actors.store.figures import KnownNode
 from kathikon_actors.store.protocol import Counts
+from kathikon_actors.store.psycopg_connection import drive, is_psycopg
 from kathikon_actors.store.retaining import Pruned
 
 __all__ = ["SyncClient"]
@@ -33,12 +36,12 @@ __all__ = ["SyncClient"]
 T = TypeVar("T")
 
 
-class SyncClient:
+class SyncClient(SyncComposition):
     """`Client` without `await`: the same names, arguments and errors. Safe to share between threads.
 
     It connects when it is first used, and again in a process that was forked from the one that made it. Its own
     thread runs an asyncio loop, so it works in whatever thread calls. Inserts that are part of a transaction of
-    yours need an async connection: use `Client` for those.
+    yours take a psycopg 3 connection.
 
     Args:
         dsn: see `Client`, and so the others.
@@ -55,10 +58,18 @@ class SyncClient:
     """
 
     def __init__(
-        self, dsn: str, *, timeout: float = 30.0, default_queue: str = "default", timezone: str = "UTC"
+        self,
+        dsn: str,
+        *,
+        timeout: float = 30.0,
+        default_queue: str = "default",
+        timezone: str = "UTC",
+        encryption_keys: Iterable[bytes | str] = (),
+        tracing: bool = False,
     ) -> None:
+        keys = encryption_keys if isinstance(encryption_keys, bytes | str) else tuple(encryption_keys)
         self._make: Callable[[], Client] = lambda: Client(
-            dsn, timeout=timeout, default_queue=default_queue, timezone=timezone
+            dsn, timeout=timeout, default_queue=default_queue, timezone=timezone, encryption_keys=keys, tracing=tracing
         )
         self._make()  # a wrong address is told here, not at the first use
         self._lock = threading.Lock()
@@ -93,13 +104,24 @@ class SyncClient:
         """The cron entries of the store; see `Node.crons`."""
         return SyncCrons(self._open().crons, self._call)
 
+    def rotate_keys(self) -> Rotated:
+        """See `Client.rotate_keys`."""
+        return self._call(self._open().rotate_keys())
+
     def schedule(self, job: object, args: Mapping[str, Any] | None = None, **how: Any) -> Job | CronEntry:
         """See `Client.schedule`."""
         return self._call(self._open().schedule(job, args, **how))
 
-    def insert(self, job: object, args: Mapping[str, Any] | None = None, **options: Any) -> Job:
-        """See `Client.insert`."""
-        return self._call(self._open().insert(job, args, **options))
+    def insert(
+        self, job: object, args: Mapping[str, Any] | None = None, *, connection: object = None, **options: Any
+    ) -> Job:
+        """See `Client.insert`. `connection` is your own plain psycopg 3 connection, used in your own thread."""
+        client = self._open()
+        if connection is None:
+            return self._call(client.insert(job, args, **options))
+        if not is_psycopg(connection):
+            raise TypeError(f"connection is {connection!r}; give a psycopg 3 connection, or use Client with asyncpg")
+        return drive(client.insert(job, args, connection=connection, **options))
 
     def insert_many(self, jobs: Iterable[NewJob]) -> InsertedMany:
         """See `Client.insert_many`."""
@@ -217,9 +239,29 @@ class SyncClient:
         """See `Client.cancel`."""
         return self._call(self._open().cancel(job_id))
 
-    def discard(self, job_id: UUID | str) -> Job:
+    def discard(self, job_id: UUID | str | Job, reason: object = "by its runner") -> Job:
         """See `Client.discard`."""
-        return self._call(self._open().discard(job_id))
+        return self._call(self._open().discard(job_id, reason))
+
+    def claim(self, queue: str, limit: int = 1, lease: float = 30.0) -> Sequence[Job]:
+        """See `Client.claim`."""
+        return self._call(self._open().claim(queue, limit, lease))
+
+    def extend(self, job: Job, lease: float = 30.0) -> None:
+        """See `Client.extend`."""
+        self._call(self._open().extend(job, lease))
+
+    def complete(self, job: Job, result: Any = None) -> Job:
+        """See `Client.complete`."""
+        return self._call(self._open().complete(job, result))
+
+    def fail(self, job: Job, reason: object, delay: float | None = None) -> Job:
+        """See `Client.fail`."""
+        return self._call(self._open().fail(job, reason, delay))
+
+    def snooze(self, job: Job, seconds: float) -> Job:
+        """See `Client.snooze`."""
+        return self._call(self._open().snooze(job, seconds))
 
     def retry(self, job_id: UUID | str, delay: float = 0) -> Job:
         """See `Client.retry`."""

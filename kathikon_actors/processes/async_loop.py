@@ -26,6 +26,7 @@ from kathikon_actors.processes.messages import (
     FromWorker,
     Interrupt,
     Mourn,
+    Reply,
     Report,
     Run,
     SabotagedRun,
@@ -115,6 +116,10 @@ class _AsyncLoop:
             self._interrupt(message)
         elif isinstance(message, ActorFrame):
             self._take_frame(message.data)
+        elif isinstance(message, Reply):
+            asker = self._running.get(message.seq)
+            if asker is not None:
+                asker.hear(message)
         elif isinstance(message, Stop):
             self._stopping = True
             while self._queued:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from time import monotonic_ns
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 
 from kathikon_actors.jobs.record import Job, Record
-from kathikon_actors.jobs.runtime import CURRENT, SideChannel
+from kathikon_actors.jobs.runtime import CURRENT, SideChannel, What
+from kathikon_actors.jobs.sealing import SEALED, CannotOpen
+from kathikon_actors.jobs.wire import error_from_wire
 from kathikon_actors.processes.channel import ProgressThrottle
 from kathikon_actors.processes.execution import (
     Executable,
@@ -20,11 +23,26 @@ from kathikon_actors.processes.execution import (
     report_interrupted,
     report_value,
 )
-from kathikon_actors.processes.messages import FromWorker, Report, Why
+from kathikon_actors.processes.messages import Ask, FromWorker, Reply, Report, Why
+from kathikon_actors.processes.sealed_run import open_for, report_unopened, seal_report
 
 __all__ = ["AsyncRun"]
 
+T = TypeVar("T")
+
+_numbers = count(1)
+
 add_own_file(__file__)
+
+
+class _Asked:
+    """One question to the node."""
+
+    __slots__ = ("event", "reply")
+
+    def __init__(self) -> None:
+        self.event = trio.Event()
+        self.reply: Reply | None = None
 
 
 class AsyncRun:
@@ -41,7 +59,7 @@ class AsyncRun:
         why: it was asked to stop, and for this.
     """
 
-    __slots__ = ("_put", "_scope", "_throttle", "job_id", "record", "seq", "side", "started", "why")
+    __slots__ = ("_asked", "_put", "_scope", "_throttle", "job_id", "record", "seq", "side", "started", "why")
 
     is_async = True
 
@@ -51,6 +69,7 @@ class AsyncRun:
         self._put = put
         self._throttle: ProgressThrottle | None = None
         self._scope = trio.CancelScope()
+        self._asked: dict[int, _Asked] = {}
         self.seq = seq
         self.job_id = record.id
         self.record: Record | None = record
@@ -67,6 +86,28 @@ class AsyncRun:
     def is_cancelled(self) -> bool:
         """Whether the node asked this job to stop because somebody cancelled it."""
         return self.why == "cancel"
+
+    async def ask(self, what: What, body: bytes, decode: Callable[[bytes], T]) -> T:
+        """Ask the node and wait for its answer; cancelled, what was asked may happen all the same."""
+        number = next(_numbers)
+        asked = self._asked[number] = _Asked()
+        try:
+            self._put(Ask(self.seq, number, what, body))
+            await asked.event.wait()
+        finally:
+            del self._asked[number]
+        reply = asked.reply
+        assert reply is not None
+        if reply.error is not None:
+            raise error_from_wire(reply.error)
+        return decode(reply.body)
+
+    def hear(self, reply: Reply) -> None:
+        """The node answers."""
+        asked = self._asked.get(reply.number)
+        if asked is not None:
+            asked.reply = reply
+            asked.event.set()
 
     def interrupt(self, why: Why) -> None:
         """Cancel it."""
@@ -85,6 +126,19 @@ class AsyncRun:
             executable: the worker.
             returned: called as soon as its code has ended, with what it raised.
         """
+        if record.args.startswith(SEALED):
+            try:
+                plain = open_for(executable, record)
+            except CannotOpen as error:
+                returned(None)
+                return report_unopened(self.seq, error)
+            self.record = plain
+            return seal_report(await self._perform(plain, executable, returned), record, executable)
+        return await self._perform(record, executable, returned)
+
+    async def _perform(
+        self, record: Record, executable: Executable, returned: Callable[[BaseException | None], None]
+    ) -> Report:
         args = bind(record)
         failure: BaseException | None = None
         value: object = None

@@ -51,6 +51,7 @@ class Hello(msgspec.Struct, array_like=True):
         trio: some worker is async: have trio loaded before forking.
         middleware: the app's chain, which runs around every worker.
         modules: what programs need, to be imported before forking too.
+        keys: for jobs that are encrypted, newest first.
     """
 
     parent: int
@@ -60,6 +61,10 @@ class Hello(msgspec.Struct, array_like=True):
     start_method: StartMethod
     middleware: list[WorkerRef] = msgspec.field(default_factory=list)
     modules: list[str] = msgspec.field(default_factory=list)
+    keys: list[bytes] = msgspec.field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"<Hello of {self.parent}: {len(self.workers)} workers, {len(self.keys)} keys>"
 
 
 class Fork(msgspec.Struct, array_like=True, tag="fork"):

@@ -15,6 +15,7 @@ from kathikon_actors.jobs.backoff import BackoffFunction, usable_delay
 from kathikon_actors.jobs.middleware import Chain, Middleware
 from kathikon_actors.jobs.outcomes import Cancel, Discard, Fail, Outcome, Retry, Snooze
 from kathikon_actors.jobs.record import Job, Record
+from kathikon_actors.jobs.sealing import Keyring
 from kathikon_actors.jobs.worker import WorkerDefinition
 from kathikon_actors.processes.messages import Report, Why
 
@@ -35,16 +36,18 @@ class Executable:
 
     Attributes:
         call: takes the job first when `takes_job`, then the arguments by name.
+        keyring: opens and seals the jobs that are encrypted.
         awaits: whether `call` gives a coroutine.
         last_ns: how long the last run took; the plain loop sends waiting reports before a run that may be long.
     """
 
-    __slots__ = ("awaits", "call", "definition", "last_ns", "takes_job")
+    __slots__ = ("awaits", "call", "definition", "keyring", "last_ns", "takes_job")
 
     def __init__(self, definition: WorkerDefinition, middleware: tuple[Middleware, ...] = ()) -> None:
         self.definition = definition
         self.takes_job = definition.takes_job
         self.awaits = definition.is_async
+        self.keyring: Keyring | None = None
         self.last_ns = 2**62
         self.call: Callable[..., Any] = definition.target
         if definition.owner is not None:
@@ -86,9 +89,12 @@ class Executables:
         definitions: dict[str, WorkerDefinition],
         failed: dict[str, str],
         middleware: tuple[Middleware, ...] = (),
+        keyring: Keyring | None = None,
     ) -> None:
         self.by_name = {name: Executable(definition, middleware) for name, definition in definitions.items()}
         self.mourners = {name: _mourner(d) for name, d in definitions.items() if d.on_discard is not None}
+        for executable in (*self.by_name.values(), *self.mourners.values()):
+            executable.keyring = keyring
         self._failed = failed
 
     def report_unknown(self, seq: int, record: Record) -> Report:

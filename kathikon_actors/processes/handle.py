@@ -91,6 +91,7 @@ class Zygote:
         preload: bool = True,
         start_method: StartMethod = "fork",
         middleware: Sequence[Middleware] = (),
+        keys: Sequence[bytes] = (),
         modules: Sequence[str] = (),
     ) -> Zygote:
         """Start it and wait until it takes requests.
@@ -101,6 +102,7 @@ class Zygote:
                 starts threads this is given up, and `note` says so.
             start_method: `fork`, or `spawn`: each worker is a fresh interpreter.
             middleware: the app's chain, which runs around every worker.
+            keys: for jobs that are encrypted, newest first.
             modules: what programs need, imported before forking too.
 
         Raises:
@@ -113,7 +115,8 @@ class Zygote:
         except BadConfiguration as error:
             raise ZygoteFailed(str(error)) from error
         has_async = any(definition.is_async or definition.mourns_async for definition in definitions)
-        hello = Hello(os.getpid(), refs, preload, has_async or bool(modules), start_method, chain, list(modules))
+        with_trio = has_async or bool(modules)
+        hello = Hello(os.getpid(), refs, preload, with_trio, start_method, chain, list(modules), list(keys))
         zygote = cls._launch(hello)
         try:
             answer = await zygote._greeting()  # noqa: SLF001 our own

@@ -7,14 +7,18 @@ from typing import Literal
 import msgspec
 
 from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.runtime import What
+from kathikon_actors.jobs.wire import WireError
 
 __all__ = [
     "ActorFrame",
+    "Ask",
     "FaultOrder",
     "FromWorker",
     "Interrupt",
     "Mourn",
     "Progress",
+    "Reply",
     "Report",
     "Run",
     "SabotagedRun",
@@ -77,7 +81,16 @@ class ActorFrame(msgspec.Struct, array_like=True, tag="actors", gc=False):
     data: bytes
 
 
-ToWorker = Run | SabotagedRun | Mourn | Interrupt | Stop | ActorFrame
+class Reply(msgspec.Struct, array_like=True, tag="reply", gc=False):
+    """The answer to an `Ask`: what it gave, as msgpack, or why nothing came of it."""
+
+    seq: int
+    number: int
+    body: bytes
+    error: WireError | None = None
+
+
+ToWorker = Run | SabotagedRun | Mourn | Interrupt | Stop | ActorFrame | Reply
 
 
 class Report(msgspec.Struct, array_like=True, tag="report", gc=False):
@@ -110,4 +123,13 @@ class Progress(msgspec.Struct, array_like=True, tag="progress", gc=False):
     percent: int
 
 
-FromWorker = Report | Progress | ActorFrame
+class Ask(msgspec.Struct, array_like=True, tag="ask", gc=False):
+    """A running job wants something of its node; `number` names it among those of its run. Answered by a `Reply`."""
+
+    seq: int
+    number: int
+    what: What
+    body: bytes
+
+
+FromWorker = Report | Progress | ActorFrame | Ask

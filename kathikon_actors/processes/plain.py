@@ -19,11 +19,13 @@ from contextvars import copy_context
 from functools import partial
 from time import monotonic, monotonic_ns
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.record import Job, Record
-from kathikon_actors.jobs.runtime import CURRENT, SideChannel
+from kathikon_actors.jobs.runtime import CURRENT, SideChannel, What
+from kathikon_actors.jobs.sealing import SEALED, CannotOpen
+from kathikon_actors.jobs.wire import error_from_wire
 from kathikon_actors.processes.channel import ProgressThrottle, leave_forked_child, send_all
 from kathikon_actors.processes.execution import (
     Executable,
@@ -38,9 +40,11 @@ from kathikon_actors.processes.execution import (
 from kathikon_actors.processes.frames import FrameDecoder, encode_frames
 from kathikon_actors.processes.messages import (
     ActorFrame,
+    Ask,
     FromWorker,
     Mourn,
     Progress,
+    Reply,
     Report,
     Run,
     SabotagedRun,
@@ -49,9 +53,12 @@ from kathikon_actors.processes.messages import (
     Why,
 )
 from kathikon_actors.processes.sabotage import sabotaged
+from kathikon_actors.processes.sealed_run import open_for, report_unopened, seal_report
 from kathikon_actors.processes.shared import ENDED, LAST_RUNS, REVOKED_FROM, SharedPage
 
 __all__ = ["PlainLoop"]
+
+T = TypeVar("T")
 
 _FLUSH_NS = 1_000_000
 _READ = 262_144
@@ -88,6 +95,8 @@ class PlainLoop:
         self._decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
         self._arrived: list[ToWorker] = []
         self._frames: list[bytes] = []
+        self._replies: dict[int, Reply] = {}
+        self._asked = 0
         self._waiting: list[FromWorker] = []
         self._lock = threading.Lock()
         self._flushed = 0
@@ -176,6 +185,22 @@ class PlainLoop:
         frames, self._frames = self._frames, []
         return frames
 
+    def ask(self, what: What, body: bytes, decode: Callable[[bytes], T]) -> T:
+        """Ask the node and wait for its answer; interrupted, what was asked may happen all the same."""
+        self._asked += 1
+        number = self._asked
+        self._replies.clear()  # of questions whose run was interrupted
+        self._out_of_reach(lambda: self._put_now(Ask(self._seq, number, what, body)))
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        while number not in self._replies:
+            poll.poll(_LONGEST_POLL * 1000)  # where the handler may raise
+            self._out_of_reach(self._read_beside)
+        reply = self._replies.pop(number)
+        if reply.error is not None:
+            raise error_from_wire(reply.error)
+        return decode(reply.body)
+
     def listen(self, take: Callable[[bytes], object], run: Callable[[], Awaitable[None]]) -> None:  # noqa: ARG002
         """See `SideChannel.listen`.
 
@@ -192,6 +217,8 @@ class PlainLoop:
         for message in self._decoder.feed(data):
             if type(message) is ActorFrame:
                 self._frames.append(message.data)
+            elif type(message) is Reply:
+                self._replies[message.number] = message
             else:
                 self._arrived.append(message)
 
@@ -214,6 +241,14 @@ class PlainLoop:
             return
         if self._waiting and executable.last_ns > _FLUSH_NS:
             self._flush()
+        sealed = record.args.startswith(SEALED)
+        if sealed:
+            try:
+                record = open_for(executable, record)
+            except CannotOpen as error:
+                words[slot] = 0
+                self._waiting.append(report_unopened(seq, error))
+                return
         self.job_id = record.id
         self.record = record
         self._seq = seq
@@ -249,6 +284,8 @@ class PlainLoop:
             report = report_bad_args(seq, record)
         else:
             report = report_error(seq, seconds, record, executable, failure)
+        if sealed:
+            report = seal_report(report, record, executable)
         failure = None  # its traceback holds this frame
         words[ENDED + seq % LAST_RUNS] = seq * 2 + (report.result == b"null" and report.note is None)
         words[slot] = 0
@@ -287,7 +324,7 @@ class PlainLoop:
         if armed and self._pending == armed:
             self._give_way()
 
-    def _put_now(self, message: ActorFrame) -> None:
+    def _put_now(self, message: ActorFrame | Ask) -> None:
         self._frames.clear()  # answers to those who did not wait for them
         encode_frames([message])  # one that is too large raises before it is among the reports
         self._waiting.append(message)

@@ -130,6 +130,8 @@ class _Zygote:
             for ref in self._hello.workers:
                 self._loaded[ref.name] = load_definition(ref)
             load_middleware(self._hello.middleware)
+            if self._hello.keys:
+                importlib.import_module("cryptography.hazmat.primitives.ciphers.aead")
         except BaseException as error:  # a module may raise anything, SystemExit too
             return NotPreloaded("import", "".join(traceback.format_exception(error)))
         if thread_count() > 1:

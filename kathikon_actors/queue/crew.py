@@ -9,6 +9,7 @@ from typing import Protocol
 
 from kathikon_actors.actors.job_door import JobDoor
 from kathikon_actors.jobs.queue import Queue
+from kathikon_actors.jobs.record import Record
 from kathikon_actors.processes.execution import Executables
 from kathikon_actors.processes.worker_process import WorkerProcess
 from kathikon_actors.queue.gatekeeper import Gatekeeper
@@ -46,9 +47,12 @@ class Crew:
         paused: give nothing more until it is resumed.
         rescaled: the pool may lack processes; the producer looks.
         pool: the supervisor of the worker processes, while it runs.
+        monotonic: gives seconds; what runs is timed by it.
+        takes_plain: plain functions run in the node's own loop too.
         executables: makes the workers ready to be called, for a queue that runs them in the node's own loop.
         bus: what happens to the queue and its processes is told there.
         wake: lets the producer look again.
+        announce: of a broadcast queue: takes jobs that are to be announced to all nodes, and leaves the others.
         gatekeeper: of the node, when any job of the queue may be limited.
         doors: make the way from the jobs of a process to the node's actors, and close it.
         ready: how many jobs wait in the producer's heap; `None` while there is no producer.
@@ -66,7 +70,11 @@ class Crew:
         *,
         bus: Bus | None = None,
         executables: Callable[[], Executables] = lambda: Executables({}, {}),
+        monotonic: Callable[[], float] = time.monotonic,
+        takes_plain: bool = False,
     ) -> None:
+        self.monotonic = monotonic
+        self.takes_plain = takes_plain
         self.queue = queue
         self.table = table
         self.node = node
@@ -84,6 +92,7 @@ class Crew:
         self.pool: DynamicSupervisor | None = None
         self.wake: Callable[[], None] = _nobody
         self.ready: Callable[[], int] | None = None
+        self.announce: Callable[[Record], bool] | None = None
         self.gatekeeper: Gatekeeper | None = None
         self.doors: Doors | None = None
         self.failing: set[object] = set()
@@ -165,7 +174,7 @@ class Crew:
         self.wake()
 
     def _revoke_waiting(self) -> None:
-        now = time.monotonic()
+        now = self.monotonic()
         for runner in self.runners:
             runner.revoke_waiting(now)
 

@@ -6,12 +6,14 @@ table, when the node joins anew and holds nothing.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
 
 from kathikon_actors.queue.gates import CircuitGate, Gate, RateGate, TokenGate
+from kathikon_actors.telemetry.events import LimitDecision
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.breaker import Breaker
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.queue import Queue
     from kathikon_actors.jobs.record import Record
     from kathikon_actors.jobs.worker import WorkerDefinition
+    from kathikon_actors.telemetry.bus import Bus
 
 __all__ = ["Family", "Gatekeeper"]
+
+logger = logging.getLogger(__name__)
 
 LINGER: Final = 1.0
 """Seconds that a node keeps what it does not use."""
@@ -40,12 +45,16 @@ class Family:
         name: in the store.
         path: what tells keys apart; `None` for one gate for all.
         make: makes the gate of a key.
+        worker: whose limit it is; `None` for a queue's.
     """
 
-    __slots__ = ("_make", "_path", "gates", "name")
+    __slots__ = ("_make", "_path", "gates", "name", "worker")
 
-    def __init__(self, name: str, path: KeyPath | None, make: Callable[[str, str, float], Gate]) -> None:
+    def __init__(
+        self, name: str, path: KeyPath | None, make: Callable[[str, str, float], Gate], worker: str | None = None
+    ) -> None:
         self.name = name
+        self.worker = worker
         self._path = path
         self._make = make
         self.gates: dict[str, Gate] = {}
@@ -56,6 +65,7 @@ class Family:
         gate = self.gates.get(key)
         if gate is None:
             gate = self.gates[key] = self._make(self.name, key, now)
+            gate.worker = self.worker
         return gate
 
 
@@ -66,6 +76,7 @@ class Gatekeeper:
         queues: that the node runs; others may come and go.
         workers: of the app.
         clock: monotonic seconds.
+        bus: what limits decide is told there.
 
     Attributes:
         valid_until: monotonic seconds: after that the node's lease may have ended, and others may have what it holds.
@@ -77,10 +88,12 @@ class Gatekeeper:
         queues: Mapping[str, Queue],
         workers: Mapping[str, WorkerDefinition],
         clock: Callable[[], float] = time.monotonic,
+        bus: Bus | None = None,
     ) -> None:
         self.clock = clock
         self.valid_until = float("inf")
         self.wake: Callable[[], None] = _nobody
+        self._bus = bus
         self._declared = queues
         self._queues: dict[str, tuple[Family, ...]] = {}
         self._workers = {name: families for name, worker in workers.items() if (families := _of_worker(worker))}
@@ -128,6 +141,8 @@ class Gatekeeper:
             ticket = gate.take(now)
             if gate.wants:
                 self._want(gate)
+            if ticket:
+                self._tell_circuit(gate, record.queue)
             if gate.counts_runs:
                 if runs is None:
                     runs = self._running[record.id] = []
@@ -149,8 +164,31 @@ class Gatekeeper:
         for record in records:
             for gate, ticket in running.pop(record.id, ()):
                 gate.end(record, now, ticket=ticket)
+                self._tell_circuit(gate, record.queue)
                 if gate.wants:
                     self._want(gate)
+
+    def tell(self, gate: Gate, queue: str, decision: str, jobs: int = 1, seconds: float | None = None) -> None:
+        """Tell what a gate decided about jobs of a queue."""
+        if self._bus is not None and self._bus.wants(LimitDecision):
+            self._bus.emit(
+                LimitDecision(
+                    queue=queue,
+                    limit=gate.kind,
+                    decision=decision,
+                    worker=gate.worker,
+                    key=gate.key or None,
+                    jobs=jobs,
+                    seconds=seconds,
+                )
+            )
+
+    def _tell_circuit(self, gate: Gate, queue: str) -> None:
+        if isinstance(gate, CircuitGate) and gate.told != gate.circuit.state:
+            gate.told = state = gate.circuit.state
+            logger.info("the circuit breaker of %s is %s", gate.name, state)
+            words = {"open": "opened", "half open": "half_open", "closed": "closed"}
+            self.tell(gate, queue, words[state], 0, gate.circuit.rest if state == "open" else None)
 
     # -- the store ----------------------------------------------------------------------------------------------
 
@@ -257,6 +295,8 @@ def _of_worker(worker: WorkerDefinition) -> tuple[Family, ...]:
         families.append(_concurrency(f"worker {worker.name}", worker.concurrency))
     if worker.rate_limit is not None:
         families.append(_rate(f"worker {worker.name} rate", worker.rate_limit))
+    for family in families:
+        family.worker = worker.name
     return tuple(families)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from kathikon_actors.jobs.breaker import Breaker, Circuit
+from kathikon_actors.jobs.breaker import Breaker, Circuit, CircuitState
 from kathikon_actors.jobs.gcra import NS, Pacing, Slots
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Gate:
 
     Attributes:
         name: of the limit, in the store.
+        worker: whose limit it is; `None` for a queue's.
+        kind: `concurrency`, `rate` or `breaker`.
         key: empty when the limit is one for all jobs.
         heaps: producers' heaps in which jobs wait for it.
         woken: jobs that were sent back to their heap because there is room, and that have not come here since.
@@ -48,11 +50,14 @@ class Gate:
 
     counts_runs: ClassVar[bool] = True
 
-    __slots__ = ("heaps", "key", "name", "touched", "wants", "woken")
+    kind: ClassVar[str] = ""
+
+    __slots__ = ("heaps", "key", "name", "touched", "wants", "woken", "worker")
 
     def __init__(self, name: str, key: str, now: float) -> None:
         self.name = name
         self.key = key
+        self.worker: str | None = None
         self.heaps: dict[LimitedHeap, None] = {}
         self.woken = 0
         self.wants = False
@@ -106,6 +111,8 @@ class TokenGate(Gate):
         used: by runs.
         registered: the store knows that this node wants some: it may be given tokens at any time.
     """
+
+    kind = "concurrency"
 
     __slots__ = ("_fresh", "_known", "capacity", "held", "registered", "share", "used")
 
@@ -180,6 +187,7 @@ class RateGate(Gate):
     """
 
     counts_runs = False
+    kind = "rate"
 
     __slots__ = ("_asked", "_hungry", "_taken", "again", "batches", "pacing")
 
@@ -327,13 +335,20 @@ class _Batch:
 
 
 class CircuitGate(Gate):
-    """The circuit breaker of a worker."""
+    """The circuit breaker of a worker.
 
-    __slots__ = ("circuit",)
+    Attributes:
+        told: its state as it was last told.
+    """
+
+    kind = "breaker"
+
+    __slots__ = ("circuit", "told")
 
     def __init__(self, name: str, now: float, declared: Breaker) -> None:
         super().__init__(name, "", now)
         self.circuit = Circuit(declared)
+        self.told: CircuitState = "closed"
 
     def room(self, now: float) -> int:
         """See `Gate`."""

@@ -19,7 +19,7 @@ from kathikon_actors.processes.async_run import AsyncRun
 from kathikon_actors.processes.channel import leave_forked_child
 from kathikon_actors.processes.control import Kind
 from kathikon_actors.processes.execution import Executable, Executables
-from kathikon_actors.processes.messages import FromWorker, Report, Run, Why
+from kathikon_actors.processes.messages import FromWorker, Reply, Report, Run, Why
 from kathikon_actors.queue.patience import TICK
 from kathikon_actors.queue.runner import Runner
 
@@ -31,6 +31,9 @@ __all__ = ["InLoop", "serve_in_loop"]
 
 logger = logging.getLogger(__name__)
 
+SLOW_TICK = 1.0
+"""Seconds between two looks at what runs under a virtual clock, where each look is a step."""
+
 
 class InLoop:
     """Runs async jobs as tasks of a nursery.
@@ -39,6 +42,8 @@ class InLoop:
         nursery: where they run.
         executables: the workers by name.
         slots: gives how many may run at once, which may change.
+        monotonic: gives seconds; timeouts follow it.
+        takes_plain: plain functions run here too, and block the loop while they do: for tests.
 
     Attributes:
         pid: of the node itself.
@@ -46,8 +51,19 @@ class InLoop:
 
     kind: Kind = "async"
 
-    def __init__(self, nursery: trio.Nursery, executables: Executables, slots: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        executables: Executables,
+        slots: Callable[[], int],
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        takes_plain: bool = False,
+    ) -> None:
         self.pid = os.getpid()
+        self._monotonic = monotonic
+        self._takes_plain = takes_plain
+        self._begun: dict[int, float] = {}
         self._nursery = nursery
         self._executables = executables
         self._slots = slots
@@ -56,6 +72,7 @@ class InLoop:
         self._given_up: set[int] = set()
         self._said: list[FromWorker] = []
         self._news = trio.Event()
+        self._busy = trio.Event()
 
     def __repr__(self) -> str:
         return f"<InLoop {self.pid}: {len(self._runs)} run, {len(self._given_up)} were given up>"
@@ -65,19 +82,26 @@ class InLoop:
         """How many runs it executes at once; what does not end though it was given up keeps its place."""
         return self._slots() - len(self._given_up)
 
-    def send(self, messages: Sequence[Run]) -> None:
-        """Start runs; each is a task."""
+    def send(self, messages: Sequence[Run | Reply]) -> None:
+        """Start runs, each as a task, and hand out answers."""
         for message in messages:
+            if isinstance(message, Reply):
+                asker = self._runs.get(message.seq)
+                if asker is not None:
+                    asker.hear(message)
+                continue
             seq, record = message.seq, message.record
             executable = self._executables.by_name.get(record.worker)
             if executable is None:
                 self._say(self._executables.report_unknown(seq, record))
-            elif not executable.definition.is_async:
+            elif not (executable.definition.is_async or self._takes_plain):
                 problem = f"worker {record.worker} is a plain function, and its queue runs async ones in the node"
                 self._say(Report(seq, "failed", 0.0, kind="isolation", message=problem))
             else:
                 picture = copy(record)  # the node's own goes on changing; what the job sees of it does not
                 run = self._runs[seq] = AsyncRun(seq, picture, self._say)
+                self._begun[seq] = self._monotonic()
+                self._busy.set()
                 self._nursery.start_soon(self._perform, run, picture, executable, name=record.worker)
 
     async def receive(self) -> list[FromWorker]:
@@ -91,9 +115,15 @@ class InLoop:
         said, self._said = self._said, []
         return said
 
+    async def busy(self) -> None:
+        """Wait until something runs."""
+        while not self._runs:
+            self._busy = trio.Event()
+            await self._busy.wait()
+
     def running(self) -> list[tuple[int, int]]:
         """Give `(seq, started ns)` of what is being executed."""
-        return [(seq, run.started) for seq, run in self._runs.items()]
+        return [(seq, int(self._begun[seq] * 1e9)) for seq in self._runs]
 
     def last_ended(self) -> dict[int, bool]:
         """No report is ever lost here."""
@@ -110,6 +140,7 @@ class InLoop:
         """Give up the run that was asked to stop first: nobody can end it, its job is settled without it."""
         for seq in self._asked:
             run = self._runs.pop(seq)
+            del self._begun[seq]
             del self._asked[seq]
             self._given_up.add(seq)
             logger.error(
@@ -136,7 +167,7 @@ class InLoop:
             self._news.set()  # there is room again
             logger.warning("job %s, which was given up, has ended after all", run.job_id.hex())
         else:
-            del self._runs[run.seq]
+            del self._runs[run.seq], self._begun[run.seq]
             self._asked.pop(run.seq, None)
             self._say(report)
 
@@ -156,7 +187,9 @@ async def serve_in_loop(crew: Crew, *, task_status: trio.TaskStatus[None] = trio
     runner: Runner | None = None
     try:
         async with trio.open_nursery() as nursery:
-            place = InLoop(nursery, executables, lambda: crew.queue.concurrency)
+            place = InLoop(
+                nursery, executables, lambda: crew.queue.concurrency, crew.monotonic, takes_plain=crew.takes_plain
+            )
             runner = Runner(
                 place,
                 crew.table,
@@ -168,7 +201,7 @@ async def serve_in_loop(crew: Crew, *, task_status: trio.TaskStatus[None] = trio
                 on_ended=None if crew.gatekeeper is None else crew.gatekeeper.ended,
             )
             crew.join(runner)
-            nursery.start_soon(_watch, runner)
+            nursery.start_soon(_watch, place, runner, crew)
             task_status.started()
             while True:
                 runner.hear(await place.receive())
@@ -181,8 +214,10 @@ async def serve_in_loop(crew: Crew, *, task_status: trio.TaskStatus[None] = trio
             crew.leave(runner)
 
 
-async def _watch(runner: Runner) -> None:
+async def _watch(place: InLoop, runner: Runner, crew: Crew) -> None:
+    tick = SLOW_TICK if crew.takes_plain else TICK
     while True:
-        await trio.sleep(TICK)
+        await place.busy()
+        await trio.sleep(tick)
         if not runner.idle:
-            runner.watch(time.monotonic())
+            runner.watch(crew.monotonic())

@@ -159,6 +159,7 @@ class LimitedHeap:
             parked = self._parked.get(gate)
             if parked is None:
                 continue
+            released = 0
             for _ in range(min(gate.room(now) - gate.woken, AT_ONCE)):
                 record = parked.pop()
                 if record is None:
@@ -166,7 +167,10 @@ class LimitedHeap:
                 if self._records.get(record.id) is record:
                     self._woken[record.id] = (gate, record)
                     gate.woken += 1
+                    released += 1
                     self._base.push(record)
+            if released:
+                self._gatekeeper.tell(gate, self._queue, "released", released)
             if not len(parked):
                 del self._parked[gate]
                 del gate.heaps[self]
@@ -187,3 +191,4 @@ class LimitedHeap:
             gate.heaps[self] = None
         parked.push(record)
         self._gatekeeper.refused(gate, now)
+        self._gatekeeper.tell(gate, self._queue, "held")

@@ -6,7 +6,6 @@ anew, while the worker processes go on with what they have.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -92,7 +91,9 @@ class Producer:
 
     def push(self, records: list[Record]) -> None:
         """Take available jobs; they are dispatched when the producer's task runs next."""
-        kind_of, quarantine = self._crew.kind_of, self._crew.quarantine
+        kind_of, quarantine, announce = self._crew.kind_of, self._crew.quarantine, self._crew.announce
+        if announce is not None:
+            records = [record for record in records if not announce(record)]
         for record in records:
             heaps = self._alone if record.id in quarantine else self._heaps
             heaps[kind_of(record.worker)].push(record)
@@ -104,7 +105,7 @@ class Producer:
     def _pump(self) -> bool:
         """Give jobs to whoever has room; tell whether there may be more to give at once."""
         crew = self._crew
-        at, now, given = crew.clock(), time.monotonic(), 0
+        at, now, given = crew.clock(), crew.monotonic(), 0
         for kind in ("plain", "async"):
             given += self._spread(kind, alone=True, at=at, now=now)
             given += self._spread(kind, alone=False, at=at, now=now)

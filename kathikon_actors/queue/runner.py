@@ -13,9 +13,10 @@ from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.processes.exits import WorkerDied
-from kathikon_actors.processes.messages import ActorFrame, FromWorker, Progress, Report, Run
+from kathikon_actors.processes.messages import ActorFrame, Ask, FromWorker, Progress, Report, Run
 from kathikon_actors.processes.sabotage import run_of
 from kathikon_actors.processes.shared import SETTLE
+from kathikon_actors.queue.asked import hand_on
 from kathikon_actors.queue.death import Death
 from kathikon_actors.queue.given import FAILED, Given
 from kathikon_actors.queue.pace import AHEAD, MAX_AHEAD, Pace
@@ -163,6 +164,9 @@ class Runner:
         back: list[Record] = []
         mourners = self._table.mourners
         for message in messages:
+            if isinstance(message, Ask):
+                hand_on(message, self._given, self._table, self.process)
+                continue
             if isinstance(message, Progress):
                 given = self._given.get(message.seq)
                 if given is not None:

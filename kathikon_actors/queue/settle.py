@@ -7,6 +7,7 @@ from typing import Literal, assert_never
 
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.sealing import SEALED_TEXT
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.processes.messages import Report
 
@@ -45,6 +46,9 @@ def settle(record: Record, report: Report, now: int, node: str, pid: int, backof
         backoff: for a report that brings no delay of its own.
     """
     verdict = report.verdict
+    if verdict == "completed" and record.extra is not None and record.extra.opened:
+        machine.wait(record, now, report.result)
+        return
     if verdict == "completed":
         machine.complete(record, now, report.result, note=report.note)
         return
@@ -52,6 +56,7 @@ def settle(record: Record, report: Report, now: int, node: str, pid: int, backof
         machine.snooze(record, now, report.delay or 0.0)
         return
     message = report.message or ""
+    reason = None if message.startswith(SEALED_TEXT) else message  # the history is no place for what is sealed
     error = machine.quote_error(now, record.attempt, report.kind or verdict, message, report.traceback, node, pid)
     match verdict:
         case "failed":
@@ -60,9 +65,9 @@ def settle(record: Record, report: Report, now: int, node: str, pid: int, backof
                 delay = backoff(record.worker, record.attempt, AttemptLost(message))
             machine.fail(record, now, error, delay)
         case "discarded":
-            machine.discard(record, now, message, error=error)
+            machine.discard(record, now, reason, error=error)
         case "cancelled":
-            machine.cancel(record, now, message, error=error)
+            machine.cancel(record, now, reason, error=error)
         case "interrupted" | "returned":
             raise AssertionError(f"{verdict} is for the runner to judge")
         case _:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from kathikon_actors.processes.control import Kind
-from kathikon_actors.processes.messages import Run, Why
+from kathikon_actors.processes.messages import Reply, Run, Why
 
 __all__ = ["Workplace"]
 
@@ -29,8 +29,8 @@ class Workplace(Protocol):
         """How many runs it executes at once."""
         ...
 
-    def send(self, messages: Sequence[Run]) -> None:
-        """Give it runs."""
+    def send(self, messages: Sequence[Run | Reply]) -> None:
+        """Give it runs, and answers to what they ask."""
 
     def running(self) -> list[tuple[int, int]]:
         """Give `(seq, started ns)` of what is being executed, or was at its end."""

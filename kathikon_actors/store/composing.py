@@ -1,7 +1,7 @@
 """Inserts that a database has to decide on: unique keys, dependencies, batches; one transaction, on any connection.
 
 Everything travels as text and plain numbers, since a caller's own connection may have whatever codecs. The order in
-which rows are locked is the same everywhere (batches, keys in their order, parents by id), so that nobody waits in a
+which rows are locked is the same everywhere (batches, parents by id, keys in their order), so that nobody waits in a
 circle.
 """
 
@@ -51,7 +51,8 @@ async def insert_composed(
         check_ids: some ids may be taken already.
 
     Returns:
-        An answer for each record; a record whose id and `inserted_at` are stored already is that very one.
+        An answer for each record that is not stored as it was given; one whose id and `inserted_at` are stored already
+        is that very one.
     """
     return await _Inserts(raw, records).run(store_rows, check_ids=check_ids)
 
@@ -63,8 +64,11 @@ class _Inserts:
         self._raw = raw
         self._answers: dict[bytes, Answer] = {}
         self._order = [record.id for record in records]
-        self._left = {record.id: copy(record) for record in records}
+        self._left = {record.id: record for record in records}
+        self._changed: set[bytes] = set()
         self._aliases: dict[bytes, bytes] = {}
+        self._live: set[bytes] = set()
+        self._ended: dict[bytes, tuple[str, str | None]] = {}
 
     async def run(
         self, store_rows: Callable[[list[Record]], Awaitable[None]], *, check_ids: bool
@@ -72,13 +76,11 @@ class _Inserts:
         if check_ids:
             await self._check_ids()
         await self._check_batches()
+        await self._hold_parents()
         await self._take_keys()
         pairs, doomed = await self._find_parents()
         await self._grow_batches()
         rows = list(self._left.values())
-        for record in rows:
-            if record.extra is not None and record.extra.unique is not None:
-                record.extra = msgspec.structs.replace(record.extra, unique=None)
         await store_rows(rows)
         if pairs:
             await self._raw.execute(statement("depend"), *map(list, zip(*pairs, strict=True)))
@@ -86,9 +88,16 @@ class _Inserts:
             await self._raw.execute(statement("cancel_blocked"), [_text(record.id) for record in doomed])
             for record in doomed:
                 machine.cancel(record, record.inserted_at, "a job that it depends on failed")
-        for record in rows:
-            self._answers[record.id] = Answer(record)
+        for job_id in self._changed & self._left.keys():
+            self._answers[job_id] = Answer(self._left[job_id])
         return self._answers
+
+    def _mine(self, job_id: bytes) -> Record:
+        """Give a record that may be changed: a copy of what the caller gave."""
+        if job_id not in self._changed:
+            self._changed.add(job_id)
+            self._left[job_id] = copy(self._left[job_id])
+        return self._left[job_id]
 
     def _refuse(self, job_id: bytes, answer: Answer) -> None:
         del self._left[job_id]
@@ -156,7 +165,9 @@ class _Inserts:
             if key in won:
                 # Both are new: the first one is the job, as the later one wants it.
                 holder = won[key]
-                _replace(holder, record, policy)
+                if policy.replace or policy.debounce is not None:
+                    holder = won[key] = self._mine(holder.id)
+                    _replace(holder, record, policy)
                 self._conflict(record, holder)
             elif holders[key] not in known:
                 await self._raw.execute(statement("retake_key"), *_terms(record))
@@ -180,55 +191,58 @@ class _Inserts:
 
     async def _find_parents(self) -> tuple[list[tuple[str, str]], list[Record]]:
         """Resolve what has ended; give `(parent, child)` of the rest, and those whose parents failed."""
-        waiting = [record for record in self._left.values() if record.extra is not None and record.extra.depends_on]
+        waiting = [r.id for r in self._left.values() if r.extra is not None and r.extra.depends_on]
         if not waiting:
             return [], []
         if self._aliases:
-            for record in waiting:
-                extra = _extra(record)
+            for job_id in waiting:
+                extra = _extra(self._left[job_id])
                 parents = tuple(dict.fromkeys(self._aliases.get(parent, parent) for parent in extra.depends_on))
-                record.extra = msgspec.structs.replace(extra, depends_on=parents)
-        wanted = {parent for record in waiting for parent in _extra(record).depends_on} - self._left.keys()
-        live, ended = await self._look_up(wanted)
-        pairs, doomed = [], []
-        for record in waiting:
-            extra = _extra(record)
+                self._mine(job_id).extra = msgspec.structs.replace(extra, depends_on=parents)
+            await self._look_up({parent for job_id in waiting for parent in _extra(self._left[job_id]).depends_on})
+        live, ended = self._live, self._ended
+        pairs: list[tuple[str, str]] = []
+        doomed: list[Record] = []
+        for job_id in waiting:
+            record, extra = self._left[job_id], _extra(self._left[job_id])
             missing = [p for p in extra.depends_on if p not in live and p not in ended and p not in self._left]
             if missing:
                 error = DependenciesNotFound(record.worker, list(map(_text, missing)))
-                self._refuse(record.id, Answer(error=error))
+                self._refuse(job_id, Answer(error=error))
                 if extra.unique_key is not None:
                     await self._raw.execute(statement("drop_keys"), [_text(extra.unique_key)])
                 continue
-            open_ = [parent for parent in extra.depends_on if parent not in ended]
-            pairs += [(_text(parent), _text(record.id)) for parent in open_]
             results = [
                 b'"%b":%b' % (_text(parent).encode(), result.encode())
                 for parent in extra.depends_on
                 if parent in ended and ended[parent][0] == "completed" and (result := ended[parent][1]) is not None
             ]
             if results:
-                record.extra = msgspec.structs.replace(extra, dependency_results=b",".join(results))
+                self._mine(job_id).extra = msgspec.structs.replace(extra, dependency_results=b",".join(results))
+            open_ = [parent for parent in extra.depends_on if parent not in ended]
             failed = any(parent in ended and ended[parent][0] != "completed" for parent in extra.depends_on)
             if failed and extra.on_dependency_failure == "discard":
-                doomed.append(record)
-                pairs = [pair for pair in pairs if pair[1] != _text(record.id)]
-            elif not open_:
-                machine.unblock(record, record.inserted_at)
+                doomed.append(self._mine(job_id))
+            elif open_:
+                pairs += [(_text(parent), _text(job_id)) for parent in open_]
+            else:
+                machine.unblock(self._mine(job_id), record.inserted_at)
         return pairs, doomed
 
-    async def _look_up(self, wanted: set[bytes]) -> tuple[set[bytes], dict[bytes, tuple[str, str | None]]]:
-        """Give which of these jobs are live, and how the others ended."""
-        live: set[bytes] = set()
-        ended: dict[bytes, tuple[str, str | None]] = {}
+    async def _hold_parents(self) -> None:
+        """Find out how the parents are; those that are live do not end before our commit."""
+        records = (record for record in self._left.values() if record.extra is not None)
+        await self._look_up({parent for record in records for parent in _extra(record).depends_on})
+
+    async def _look_up(self, wanted: set[bytes]) -> None:
+        wanted -= self._left.keys()
         for _ in range(2):  # a job may be put back while we look
-            rest = [_text(job_id) for job_id in wanted - live - ended.keys()]
+            rest = [_text(job_id) for job_id in wanted - self._live - self._ended.keys()]
             if rest:
-                live |= {UUID(row[0]).bytes for row in await self._raw.fetch(statement("hold_parents"), rest)}
-                rest = [_text(job_id) for job_id in wanted - live]
+                self._live |= {UUID(row[0]).bytes for row in await self._raw.fetch(statement("hold_parents"), rest)}
+                rest = [_text(job_id) for job_id in wanted - self._live]
                 rows = await self._raw.fetch(statement("ended_parents"), rest)
-                ended |= {UUID(job_id).bytes: (state, result) for job_id, state, result in rows}
-        return live, ended
+                self._ended |= {UUID(job_id).bytes: (state, result) for job_id, state, result in rows}
 
 
 def _extra(record: Record) -> Extra:

@@ -91,7 +91,8 @@ class GraphStore(Protocol):
     ) -> dict[bytes, Answer]:
         """As `commit_inserts`, for a batch in which some inserts may meet a unique job, wait, or be refused.
 
-        An id that exists is answered with `AlreadyExists`; a job that waits for others is to be among `unowned`.
+        There is an answer for each that is not stored as it was given, and there may be for others. An id that exists
+        is answered with `AlreadyExists`; a job that waits for others is to be among `unowned`.
 
         Raises:
             LeaseLost: nothing was stored.

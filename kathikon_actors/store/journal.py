@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
+import msgspec
 import trio
 
 from kathikon_actors import faults
@@ -236,14 +237,19 @@ class _Inserts:
             self._membership, batch.number, records, may_conflict=careful, unowned=unowned
         )
         for insert in batch.entries:
-            if insert.composed:
-                insert.answers = {record.id: answers[record.id] for record in insert.records}
+            if insert.composed and answers:
+                insert.answers = {r.id: answers[r.id] for r in insert.records if r.id in answers}
         for record in records:
-            stored = answers[record.id].record
-            if record.extra is not None and stored is not None and stored.id == record.id:
+            extra = record.extra
+            if extra is None:
+                continue
+            answer = answers.get(record.id)
+            if answer is not None and answer.record is not None and not answer.conflict:
                 # As the store has decided: it waits no more, or its like has overwritten it.
                 for name in _DECIDED:
-                    setattr(record, name, getattr(stored, name))
+                    setattr(record, name, getattr(answer.record, name))
+            elif extra.unique is not None:
+                record.extra = msgspec.structs.replace(extra, unique=None)
         return {job_id for job_id, answer in answers.items() if answer.record is None or answer.conflict}
 
     async def was_committed(self, batch: Batch[Insert]) -> bool:

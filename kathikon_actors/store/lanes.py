@@ -8,7 +8,6 @@ they find afterwards is final. Small batches are one statement and one round tri
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -36,6 +35,8 @@ from kathikon_actors.store.statements import statement
 from kathikon_actors.store.usual import (
     USUAL_COLUMNS,
     ends_usually,
+    is_usual,
+    linked_rows,
     usual_ends,
     usual_inserts,
     usual_rows,
@@ -52,6 +53,7 @@ _CLAIMS: Final = 2
 _LIMITS: Final = 3
 _COPY_COLUMNS: Final = ("owner", *COLUMNS)
 _WIDE_COLUMNS: Final = (*_COPY_COLUMNS, *SPARSE)
+_LINKED: Final = (*USUAL_COLUMNS, *SPARSE)
 
 SMALL_BATCH: Final = 48
 """Up to so many new rows one statement is faster than COPY with its round trips."""
@@ -148,12 +150,11 @@ class CommitLane:
         unowned: Collection[bytes] = (),
     ) -> dict[bytes, Answer]:
         """See `Store.commit_composed`."""
-        rows = [copy(record) for record in records]  # they go on changing meanwhile
         try:
-            return await self.connection.run(self._insert_composed, membership, batch, rows, unowned, may_conflict)
+            return await self.connection.run(self._insert_composed, membership, batch, records, unowned, may_conflict)
         except AlreadyExists:
             # Somebody was faster with an id; now it is there to be seen.
-            return await self.connection.run(self._insert_composed, membership, batch, rows, unowned, True)
+            return await self.connection.run(self._insert_composed, membership, batch, records, unowned, True)
 
     async def write_outcomes(
         self, membership: Membership, batch: int, records: Sequence[Record]
@@ -244,20 +245,19 @@ class CommitLane:
         raw: Raw,
         membership: Membership,
         batch: int,
-        records: list[Record],
+        records: Sequence[Record],
         unowned: Collection[bytes],
         check_ids: bool,
     ) -> dict[bytes, Answer]:
         left: set[str] = set()
 
         async def store_rows(stored: list[Record]) -> None:
-            make_rows = copy_rows if all(map(is_plain, stored)) else wide_rows
+            columns, make_rows = (_LINKED, linked_rows) if all(map(is_usual, stored)) else (_WIDE_COLUMNS, wide_rows)
             rows = make_rows(membership.node_id, stored)
             for number, record in enumerate(stored):
                 if record.id in unowned:
                     rows[number] = (None, *rows[number][1:])
                     left.add(record.queue)
-            columns = _COPY_COLUMNS if make_rows is copy_rows else _WIDE_COLUMNS
             await raw.copy_records_to_table("jobs", schema_name="kathikon", columns=columns, records=rows)
 
         await self._begin(raw, membership, batch)
@@ -287,6 +287,10 @@ class CommitLane:
             await self._begin(raw, membership, batch)
         if aftermath is not None:
             await aftermath.before(raw)
+        ends = [columns[0] for name, columns in steps if name != "change_rows"]
+        if len(ends) > 1:
+            # In one order, before anything that an end is followed by: who inserts dependants locks them so, too.
+            await raw.execute(statement("hold_rows"), [job_id for ids in ends for job_id in ids])
         for table, fresh in rows.items():
             if fresh:
                 await raw.copy_records_to_table(table, schema_name="kathikon", columns=_WIDE_COLUMNS, records=fresh)

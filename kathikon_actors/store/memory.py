@@ -31,6 +31,8 @@ from kathikon_actors.store.memory_data import MemoryData, MemoryNode, stored, wa
 from kathikon_actors.store.memory_figures import MemoryFigures
 from kathikon_actors.store.memory_queues import MemoryQueues
 from kathikon_actors.store.memory_retention import MemoryRetention
+from kathikon_actors.store.memory_sealed import MemorySealed
+from kathikon_actors.store.memorybroadcasts import MemoryBroadcasts
 from kathikon_actors.store.memorylimits import MemoryLimits
 from kathikon_actors.store.protocol import (
     CLAIMABLE_STATES,
@@ -68,6 +70,7 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
     def __init__(self, data: MemoryData | None = None) -> None:
         self.data = MemoryData() if data is None else data
         self._open = False
+        self.broadcasts = MemoryBroadcasts(self.data, self._begin, self._member)
         self.limits = MemoryLimits(self.data, self._begin, self._member)
         self.snapshots = MemorySnapshotStore(self.data, self._begin)
 
@@ -257,7 +260,7 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
         owned = self.data.owned[self._member(membership).node_id]
         left = set()
         for job_id in ids:
-            record = owned.pop(job_id, None)
+            record = owned.pop(job_id, None) if job_id not in self.data.broadcasts.jobs else None
             if record is not None:
                 record.node = None
                 self.data.owned[None][job_id] = record
@@ -304,8 +307,10 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
         row = self.data.nodes[dead.node]
         if row.epoch != dead.epoch:
             return []
-        rows = self.data.owned[row.node_id]
-        page = heapq.nsmallest(limit, (job_id for job_id in rows if after is None or job_id > after))
+        rows, kept = self.data.owned[row.node_id], self.data.broadcasts.jobs
+        page = heapq.nsmallest(
+            limit, (job_id for job_id in rows if job_id not in kept and (after is None or job_id > after))
+        )
         taken = []
         for job_id in page:
             record = rows.pop(job_id)
@@ -326,6 +331,11 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
         changed = self.data.apply(job_id, change, membership=membership, queues=queues)
         self._hand_out()
         return changed
+
+    @property
+    def sealed(self) -> MemorySealed:
+        """See `Store.sealed`."""
+        return MemorySealed(self._all, self._begin)
 
     @property
     def crons(self) -> MemoryCrons:

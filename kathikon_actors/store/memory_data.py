@@ -17,6 +17,7 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.store.memory_crons import CronData
 from kathikon_actors.store.memory_graph import MemoryGraph
+from kathikon_actors.store.memorybroadcasts import BroadcastData
 from kathikon_actors.store.memorylimits import LimitData
 from kathikon_actors.store.protocol import Changed
 
@@ -68,6 +69,7 @@ class MemoryData:
         live: every row that is not finished, by id.
         finished: by id.
         owned: the live rows by their owner's node_id, with `None` for those that anybody may claim.
+        broadcasts: what was announced to all nodes.
         limits: what nodes hold of limits that they share.
         listeners: told of queues in which rows were left unowned, by the store that listens.
         commands: what operators want of jobs that a node owns, by number.
@@ -89,6 +91,7 @@ class MemoryData:
     live: dict[bytes, Record] = field(default_factory=dict)
     finished: dict[bytes, Record] = field(default_factory=dict)
     owned: dict[int | None, dict[bytes, Record]] = field(default_factory=lambda: {None: {}})
+    broadcasts: BroadcastData = field(default_factory=BroadcastData)
     limits: LimitData = field(default_factory=LimitData)
     listeners: dict[MemoryStore, Callable[[frozenset[str]], None]] = field(default_factory=dict)
     commands: dict[int, MemoryCommand] = field(default_factory=dict)

@@ -70,6 +70,7 @@ async def _insert_composed_rows(raw: Raw, records: Sequence[Record], whole: bool
         taken.update(await _insert_rows(raw, rows))
 
     answers = await insert_composed(raw, records, store_rows, check_ids=True)
+    answers = {record.id: Answer(record) for record in records} | answers
     answers |= {job_id: Answer(error=AlreadyExists(as_uuid(job_id))) for job_id in taken}
     refused = [answer.error for answer in answers.values() if answer.error is not None]
     if whole and refused:

@@ -15,6 +15,7 @@ from kathikon_actors.jobs.errors import BadConfiguration, StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store import lanes, names
 from kathikon_actors.store.batches import PostgresBatches
+from kathikon_actors.store.broadcasting import PostgresBroadcasts
 from kathikon_actors.store.connection import BY_INDEX, ONE_PLAN, Connection, Pool
 from kathikon_actors.store.crons import PostgresCrons
 from kathikon_actors.store.granting import PostgresLimits
@@ -27,6 +28,7 @@ from kathikon_actors.store.outside import count_rows, find_rows, get_row, insert
 from kathikon_actors.store.protocol import Changed, Counts, DeadNode, Lane, Membership, Page, Unowned
 from kathikon_actors.store.reading import claim_rows, load_rows, look_at_rows, release_rows
 from kathikon_actors.store.rescue import fence_dead, take_over_rows
+from kathikon_actors.store.rotating import PostgresSealed
 from kathikon_actors.store.rows import pg_id
 from kathikon_actors.store.snapshots import PostgresSnapshotStore
 from kathikon_actors.store.urls import parse_store_url
@@ -76,6 +78,7 @@ class PostgresStore(PostgresOperations):
         self._fence = lanes.claims_fence()
         self._ear = Ear(Connection(parsed, timeout), self._own_backends)
         self._readers = Pool(parsed, timeout, _READERS)
+        self.broadcasts = PostgresBroadcasts(self._claims, self._fence, self._check_open)
         self.limits = PostgresLimits(Connection(parsed, timeout, BY_INDEX), self._ear, self._check_open)
         self.snapshots = PostgresSnapshotStore(Pool(parsed, timeout, 1), self._check_open)
 
@@ -114,6 +117,12 @@ class PostgresStore(PostgresOperations):
         """See `Store.leave`."""
         self._check_open()
         await self._names.leave(membership)
+
+    @property
+    def sealed(self) -> PostgresSealed:
+        """See `Store.sealed`."""
+        self._check_open()
+        return PostgresSealed(self._readers.run)
 
     @property
     def crons(self) -> PostgresCrons:

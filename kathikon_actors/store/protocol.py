@@ -15,6 +15,7 @@ from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
+from kathikon_actors.store.broadcasts import BroadcastStore
 from kathikon_actors.store.commands import CommandStore
 from kathikon_actors.store.cron_store import CronStore
 from kathikon_actors.store.figures import FigureStore
@@ -23,6 +24,7 @@ from kathikon_actors.store.leading import LeaderStore
 from kathikon_actors.store.limits import LimitStore
 from kathikon_actors.store.queue_store import QueueStore
 from kathikon_actors.store.retaining import RetentionStore
+from kathikon_actors.store.rotating import SealedStore
 from kathikon_actors.store.snapshots import SnapshotStore
 
 __all__ = [
@@ -148,6 +150,11 @@ class Store(GraphStore, LeaderStore, CommandStore, QueueStore, RetentionStore, F
     """What the user gave, without secrets: for errors and the tree."""
 
     @property
+    def broadcasts(self) -> BroadcastStore:
+        """What was announced to all nodes."""
+        ...
+
+    @property
     def limits(self) -> LimitStore:
         """Where limits that hold across the cluster are kept."""
         ...
@@ -155,6 +162,11 @@ class Store(GraphStore, LeaderStore, CommandStore, QueueStore, RetentionStore, F
     @property
     def snapshots(self) -> SnapshotStore:
         """Where the snapshots of actors are kept."""
+        ...
+
+    @property
+    def sealed(self) -> SealedStore:
+        """What a rotation of keys goes through."""
         ...
 
     @property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from kathikon_actors.store.external import give_back_expired
 from kathikon_actors.store.statements import statement
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ async def tidy(raw: Raw) -> None:
     await raw.execute(statement("add_up_counts"))
     await raw.execute(statement("forget_commands"))
     await raw.execute(statement("forget_figures"))
+    await give_back_expired(raw, time.time_ns() // 1000)
 
 
 async def promote(raw: Raw) -> int:

@@ -32,6 +32,7 @@ __all__ = [
     "pg_id",
     "pg_time",
     "pg_us",
+    "sparse_row",
     "unowned_columns",
     "us_of",
     "whole_row",
@@ -119,15 +120,16 @@ def is_plain(record: Record) -> bool:
 
 def wide_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, ...]]:
     """Give rows for COPY with every column: `owner`, `COLUMNS`, `SPARSE`."""
-    return [(*row, *_sparse(record)) for row, record in zip(copy_rows(owner, records), records, strict=True)]
+    return [(*row, *sparse_row(record)) for row, record in zip(copy_rows(owner, records), records, strict=True)]
 
 
 def whole_row(owner: int | None, record: Record) -> tuple[Any, ...]:
     """Give one row with every column: `owner`, `COLUMNS`, `SPARSE`."""
-    return (*copy_rows(owner, [record])[0], *_sparse(record))
+    return (*copy_rows(owner, [record])[0], *sparse_row(record))
 
 
-def _sparse(record: Record) -> tuple[Any, ...]:
+def sparse_row(record: Record) -> tuple[Any, ...]:
+    """Give one row of `SPARSE`."""
     extra = record.extra
     links = (_id(record.rerun_of), _id(record.original_id))
     if extra is None:
@@ -149,7 +151,7 @@ def _sparse_columns(records: Sequence[Record]) -> Columns:
     """Give `SPARSE` as arrays, empty ones when all jobs are plain; lists of ids as array literals."""
     if all(map(is_plain, records)):
         return tuple([] for _ in SPARSE)
-    columns = list(map(list, zip(*map(_sparse, records), strict=True)))
+    columns = list(map(list, zip(*map(sparse_row, records), strict=True)))
     place = SPARSE.index("depends_on")
     columns[place] = [None if ids is None else array_literal(map(str, ids)) for ids in columns[place]]
     return tuple(columns)

@@ -19,6 +19,7 @@ from kathikon_actors.jobs.composing import is_composed
 from kathikon_actors.jobs.errors import QueueFull, StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import DUE_STATES, TERMINAL_STATES
+from kathikon_actors.processes.messages import Ask, Reply
 from kathikon_actors.store.border import Border
 from kathikon_actors.store.lane_queue import Insert, LaneQueue
 from kathikon_actors.store.mourners import Mourners
@@ -56,6 +57,7 @@ class Table:
         in_doubt: such a change was begun and nothing is known of its end.
         on_stored: told of new jobs once they are committed; `on_progress` of jobs that tell how far they are.
         on_ended: told of jobs that ended, and of attempts that failed, once that is committed.
+        on_ask: serves what a running job asks, and calls the function that it is given with the answer.
         mourners: call `on_discard` of jobs that are about to be discarded by their own failure.
     """
 
@@ -69,6 +71,7 @@ class Table:
         self.on_progress: Callable[[Record], None] | None = None
         self.on_ended: Callable[[list[Record]], None] | None = None
         self.mourners: Mourners | None = None
+        self.on_ask: Callable[[Record, Ask, Callable[[Reply], None]], None] | None = None
         self.closed = False
         self.inserts: LaneQueue[Insert] = LaneQueue(lambda insert: len(insert.records))
         self.outcomes: LaneQueue[Record] = LaneQueue()

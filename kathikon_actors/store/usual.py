@@ -10,9 +10,18 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.store.rows import Y2K, Columns, pg_id
+from kathikon_actors.store.rows import Y2K, Columns, pg_id, sparse_row
 
-__all__ = ["USUAL_COLUMNS", "ends_usually", "usual_ends", "usual_inserts", "usual_rows", "was_usual"]
+__all__ = [
+    "USUAL_COLUMNS",
+    "ends_usually",
+    "is_usual",
+    "linked_rows",
+    "usual_ends",
+    "usual_inserts",
+    "usual_rows",
+    "was_usual",
+]
 
 USUAL_COLUMNS: Final = (
     "owner", "inserted_at", "scheduled_at", "timeout", "priority", "max_attempts", "id", "queue", "worker", "args",
@@ -22,6 +31,11 @@ USUAL_COLUMNS: Final = (
 
 def was_usual(record: Record) -> bool:
     """Tell whether a new record has nothing beside `USUAL_COLUMNS`."""
+    return record.extra is None and record.rerun_of is None and is_usual(record)
+
+
+def is_usual(record: Record) -> bool:
+    """Tell whether a new record has nothing beside `USUAL_COLUMNS` and `SPARSE`."""
     return (
         not record.history
         and record.state == "available"
@@ -29,8 +43,6 @@ def was_usual(record: Record) -> bool:
         and record.meta == b"{}"
         and not record.tags
         and record.keep_result
-        and record.extra is None
-        and record.rerun_of is None
         and not record.orphaned
     )
 
@@ -53,6 +65,11 @@ def usual_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, 
         )
         for r in records
     ]
+
+
+def linked_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, ...]]:
+    """Give rows for COPY: `USUAL_COLUMNS`, `SPARSE`."""
+    return [(*row, *sparse_row(record)) for row, record in zip(usual_rows(owner, records), records, strict=True)]
 
 
 def usual_inserts(records: Sequence[Record]) -> Columns:

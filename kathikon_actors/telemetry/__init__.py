@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         SupervisorReport,
         WorkerProcessChanged,
     )
+    from kathikon_actors.telemetry.lines import JobContext, JsonLines, LogLines, TextLines, configure_logging
+    from kathikon_actors.telemetry.prometheus import Metrics
     from kathikon_actors.telemetry.subscription import EventStream, Subscription
 
 _HOMES = {
@@ -47,6 +49,8 @@ _HOMES = {
         "SupervisorReport",
         "WorkerProcessChanged",
     ),
+    "lines": ("JobContext", "JsonLines", "LogLines", "TextLines", "configure_logging"),
+    "prometheus": ("Metrics",),
     "subscription": ("EventStream", "Subscription"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -58,9 +62,13 @@ __all__ = [
     "CronSkipped",
     "Event",
     "EventStream",
+    "JobContext",
     "JobProgress",
     "JobTransition",
+    "JsonLines",
     "LimitDecision",
+    "LogLines",
+    "Metrics",
     "NodeChanged",
     "QueueChanged",
     "Recovered",
@@ -70,7 +78,9 @@ __all__ = [
     "StoreReopened",
     "Subscription",
     "SupervisorReport",
+    "TextLines",
     "WorkerProcessChanged",
+    "configure_logging",
 ]
 
 

@@ -139,7 +139,7 @@ class BatchChanged(Event, frozen=True, kw_only=True):
     """A batch went on.
 
     Attributes:
-        action: `opened`, `sealed`, `succeeded`, `failed`, `reopened`, `pruned`.
+        action: `opened`, `sealed`. How it ends is told by its callback's job.
         total: children so far; `failed` and `done` of those.
     """
 

@@ -5,6 +5,8 @@ from kathikon_actors.testing.audit import AuditFailed, Verdict, audit
 from kathikon_actors.testing.chaos import Chaos, Strike
 from kathikon_actors.testing.enqueued import all_enqueued, assert_enqueued, refute_enqueued
 from kathikon_actors.testing.fault import POINTS, Fault, fault
+from kathikon_actors.testing.node import Mode, drain, open_test_node
+from kathikon_actors.testing.perform import perform_job
 from kathikon_actors.testing.victims import UnknownVictim
 
 __all__ = [
@@ -12,6 +14,7 @@ __all__ = [
     "AuditFailed",
     "Chaos",
     "Fault",
+    "Mode",
     "Strike",
     "UnknownFaultPoint",
     "UnknownVictim",
@@ -19,6 +22,9 @@ __all__ = [
     "all_enqueued",
     "assert_enqueued",
     "audit",
+    "drain",
     "fault",
+    "open_test_node",
+    "perform_job",
     "refute_enqueued",
 ]

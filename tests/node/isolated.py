@@ -25,10 +25,15 @@ def where() -> int:
     return os.getpid()
 
 
-@worker
+@worker(backoff=constant(0.001))
 async def where_async() -> int:
     await trio.sleep(0.002)
     return os.getpid()
+
+
+@worker(backoff=constant(0.001))
+def brief() -> None:
+    time.sleep(0.002)
 
 
 @worker
@@ -220,8 +225,8 @@ def spin(how: str) -> None:
 
 
 WORKERS = [
-    where, where_async, leak, leak_async, hog, hog_async, nap, die, misbehave, mark_and_close, big_result, print_much,
-    spin,
+    where, where_async, brief, leak, leak_async, hog, hog_async, nap, die, misbehave, mark_and_close, big_result,
+    print_much, spin,
 ]  # fmt: skip
 
 app = App(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from kathikon_actors import App, Breaker, Limit, Queue, Rate, constant, worker
+from kathikon_actors import App, Breaker, Job, Limit, Queue, Rate, constant, worker
 
 
 def mark(path: str, what: str, name: str) -> None:
@@ -136,3 +136,17 @@ def most_within(starts: list[float], seconds: float) -> int:
             first += 1
         most = max(most, last - first + 1)
     return most
+
+
+@worker(backoff=constant(0.05), max_attempts=5)
+def everywhere(job: Job, path: str, name: str, ill: str = "") -> str | None:
+    """Leave a line with the node's name; fail once on the node `ill`."""
+    mark(path, "start", f"{name}/{job.node}/{job.attempt}")
+    if job.node == ill and job.attempt < 2:
+        raise ValueError("ill")
+    return job.node
+
+
+broadcast_app = App(
+    queues=[Queue("all", broadcast=True), Queue("soon", broadcast=True, broadcast_window=1.0)], workers=[everywhere]
+)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import random
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from uuid import UUID
 
 import pytest
+import trio
 
 from kathikon_actors import App, Job, Node, Queue, open_node
 from kathikon_actors.telemetry.events import QueueChanged
@@ -95,6 +100,33 @@ async def test_of_many_async_jobs_only_the_one_that_takes_too_much_is_blamed(nod
     done = await node.wait(bad.id, timeout=WAIT)
     assert (done.state, done.attempt, done.errors[0]["kind"]) == ("discarded", 1, "memory")
     assert unharmed(await ended(node, naps.ids))
+
+
+@pytest.mark.parametrize("queue", ["three", "fresh"])
+async def test_attempts_are_honest_while_processes_are_replaced_and_killed_at_random(node: Node, queue: str) -> None:
+    """Two hundred jobs, a kill every few milliseconds: each completes once, each counted attempt has its error."""
+    seed = random.randrange(10**9)
+    print("seed", seed)
+    chance = random.Random(seed)
+    many = await node.insert_many(
+        (isolated.brief if chance.random() < 0.5 else isolated.where_async).new().options(queue=queue, max_attempts=50)
+        for _ in range(200)
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(kill_at_random, node, queue, chance)
+        done = await ended(node, many.ids)
+        nursery.cancel_scope.cancel()
+    assert all(job.state == "completed" and job.attempt == 1 + len(job.errors) for job in done)
+    assert {error["kind"] for job in done for error in job.errors} <= {"crash"}
+
+
+async def kill_at_random(node: Node, queue: str, chance: random.Random) -> None:
+    while True:
+        await trio.sleep(chance.random() * 0.02)
+        pids = node.worker_pids()[queue]
+        if pids:
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(list(pids)), signal.SIGKILL)
 
 
 async def test_a_queue_whose_processes_keep_dying_is_degraded_and_comes_back() -> None:

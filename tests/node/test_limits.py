@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from kathikon_actors import Node, open_node
+from kathikon_actors.telemetry import LimitDecision
 from tests.node import limited
 from tests.node.limited import most_at_once, most_within, starts_of
 from tests.support.waiting import eventually, lines_of
@@ -154,6 +155,26 @@ async def test_a_worker_that_fails_is_given_a_rest_and_tried_again(node: Node, m
     await eventually(all_ended, "all have ended", WAIT)
     starts = starts_of(lines_of(Path(marks)))
     assert max(b - a for a, b in pairwise(starts)) >= 0.4, "there was a rest"
+
+
+async def test_what_limits_decide_is_told(node: Node, marks: str, tmp_path: Path) -> None:
+    """Held and released by a limit with its worker; a breaker that opens, with the seconds of its rest."""
+    told: list[LimitDecision] = []
+    node.subscribe(told.append, LimitDecision)  # type: ignore[arg-type]
+    await node.insert_many(limited.three.new(marks, str(n), 0.01) for n in range(12))
+    await ended(node, 12)
+    await node.insert_many(limited.fragile.new(marks, f"x{n}", str(tmp_path / "well")) for n in range(6))
+
+    def all_told() -> bool:
+        seen = {(event.limit, event.decision, event.worker) for event in told}
+        return seen >= {
+            ("concurrency", "held", "three"),
+            ("concurrency", "released", "three"),
+            ("breaker", "opened", "fragile"),
+        }
+
+    await eventually(all_told, "limits and breaker are told of")
+    assert next(event.seconds for event in told if event.decision == "opened") == 0.5
 
 
 @pytest.mark.parametrize("child", ["limiter", "queues", "producer"])

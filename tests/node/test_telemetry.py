@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 import trio
 
-from kathikon_actors import App, BadConfiguration, Node, Queue, open_node
+from kathikon_actors import App, BadConfiguration, Batch, Limit, Node, Queue, open_node, worker
 from kathikon_actors.jobs import machine
 from kathikon_actors.telemetry import (
+    BatchChanged,
     Event,
     JobTransition,
+    LimitDecision,
     NodeChanged,
     Recovered,
     StoreFlushed,
@@ -104,7 +106,8 @@ async def test_handlers_of_the_app_hear_the_whole_life_of_the_node_and_what_it_r
     app = App([Queue("default")], workers=[workers.add], telemetry=[heard.append])
     async with open_node(app, store=postgres_dsn, name="n1") as node:
         await node.insert(workers.add.new(1).options(schedule_in=3600))
-    assert [e.action for e in heard if isinstance(e, NodeChanged)] == ["started", "draining", "stopped"]
+    own = [e.action for e in heard if isinstance(e, NodeChanged) and e.action not in ("leading", "following")]
+    assert own == ["started", "draining", "stopped"]
     async with open_node(app, store=postgres_dsn, name="n1"):
         pass
     assert [(e.source, e.of_node, e.jobs) for e in heard if isinstance(e, Recovered)] == [("restart", "n1", 1)]
@@ -140,3 +143,30 @@ def test_a_handler_that_is_no_function_is_refused(tmp_path: Path) -> None:
     """When the app is declared."""
     with pytest.raises(BadConfiguration, match="telemetry"):
         App([Queue("default")], telemetry=[tmp_path])  # type: ignore[list-item]
+
+
+async def test_limits_batches_and_leadership_tell_too(store_url: str) -> None:
+    """A job that waits for a limit, a batch that is opened and sealed, a node that leads."""
+    heard: list[Event] = []
+    limited = App([Queue("default")], workers=[limited_work, workers.add], telemetry=[heard.append])
+    async with open_node(limited, store=store_url, name="n1") as node:
+        await eventually(lambda: any(isinstance(e, NodeChanged) and e.action == "leading" for e in heard), "leads")
+        many = await node.insert_many(limited_work.new() for _ in range(4))
+        for job_id in many.ids:
+            await node.wait(job_id, timeout=WAIT)
+        async with node.open_batch(Batch()) as batch:
+            await batch.insert(workers.add.new(1))
+
+        def told() -> bool:
+            held = [e for e in heard if isinstance(e, LimitDecision) and e.decision == "held"]
+            return bool(held) and held[0].limit == "concurrency" and held[0].worker == "limited_work"
+
+        await eventually(told, "a job was held")
+        await eventually(
+            lambda: [e.action for e in heard if isinstance(e, BatchChanged)] == ["opened", "sealed"], "the batch"
+        )
+
+
+@worker(concurrency=Limit(1))
+async def limited_work() -> None:
+    await trio.sleep(0.05)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import contextvars
 import ctypes
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,18 @@ def print_gigabytes(gigabytes: float) -> None:
         rest = memoryview(raw)
         while rest:
             rest = rest[os.write(2, rest) :]
+
+
+def _write(path: str, text: str) -> None:
+    with Path(path).open("a") as file:
+        file.write(text)
+
+
+@worker
+def write_at_exit(path: str) -> None:
+    """Have something done when the process ends: by `atexit`, and by a thread that has to be waited for."""
+    atexit.register(_write, path, "at exit")
+    threading.Timer(0.05, _write, (path, "thread, ")).start()
 
 
 @worker

@@ -162,6 +162,18 @@ async def test_stop_finishes_what_runs_and_gives_back_the_rest() -> None:
     assert died.exit.text == "exit status 0" and died.running == []
 
 
+async def test_a_process_that_stops_ends_as_a_program_does(tmp_path: Path) -> None:
+    """It waits for its threads, then calls what `atexit` holds."""
+    path = tmp_path / "written"
+    async with open_worker() as worker:
+        worker.send([run(1, "write_at_exit", path=str(path))])
+        await receive(worker, 1)
+        await worker.stop(5)
+        _got, died = await death(worker)
+    assert died.exit.text == "exit status 0"
+    assert path.read_text() == "thread, at exit"
+
+
 async def test_stop_of_an_async_worker_finishes_what_runs() -> None:
     """Running jobs end, queued ones come back."""
     async with open_worker("async", 2) as worker:

@@ -67,3 +67,34 @@ async def test_jobs_go_on_when_what_was_taken_back_is_returned_after_the_long_jo
         assert behind.state == "available", "nothing is given while a revoked run is not reported"
         process.say.send_nowait([Report(2, "returned", 0.0)])
         await eventually(lambda: behind.state == "executing", "the process is given the one that waited", 2.0)
+
+
+class PoorZygote(FakeZygote):
+    """The system cannot start another process, a few times."""
+
+    def __init__(self, process: TalkingProcess, failures: int) -> None:
+        super().__init__(process)
+        self.failures = failures
+        self.asked = 0
+
+    async def fork(self, kind: str, slots: int, title: str) -> TalkingProcess:
+        self.asked += 1
+        if self.asked <= self.failures:
+            raise OSError("no worker process: Resource temporarily unavailable")
+        return await super().fork(kind, slots, title)
+
+
+async def test_a_process_that_cannot_be_forked_is_tried_again_and_takes_no_queue_down() -> None:
+    """The delay grows, the queue is degraded, the producer lives; a job that ends makes it whole again."""
+    process, table = TalkingProcess(), Table()
+    crew = Crew(Queue("default"), table, "n1", time.time_ns, lambda _: "plain", lambda _w, _a, _e: 1.0)
+    zygote = PoorZygote(process, failures=7)
+    async with open_supervisor([queue_spec(lambda: crew, "default", lambda: zygote)], max_restarts=0):  # type: ignore[arg-type, return-value]
+        job = record(1)
+        table.adopt([job])
+        await eventually(lambda: crew.degraded, "the queue is degraded")
+        assert zygote.asked == 7
+        await eventually(lambda: job.state == "executing", "the job runs after all")
+        process.now_running = {1: time.monotonic()}
+        process.say.send_nowait([Report(1, "completed", 0.001, b"null")])
+        await eventually(lambda: not crew.degraded, "the queue is whole again")

@@ -77,7 +77,7 @@ class Desk:
         answers = await self.store.commit_composed(
             self.membership, self._batch, records, may_conflict=False, unowned=unowned
         )
-        return [answers[record.id] for record in records]
+        return [answers.get(record.id) or Answer(record) for record in records]
 
     async def write(self, *records: Record) -> set[bytes]:
         self._batch += 1

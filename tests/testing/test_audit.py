@@ -10,6 +10,7 @@ import pytest
 
 from kathikon_actors import Job, open_node
 from kathikon_actors.jobs import machine
+from kathikon_actors.jobs.history import whole_history
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.testing import AuditFailed, audit
 from tests.node import workers
@@ -40,6 +41,7 @@ def finished(attempts: int = 1) -> Record:
         machine.promote(record, 3)
     machine.begin(record, 4)
     machine.complete(record, 5, b"1")
+    record.history = whole_history(record)
     return record
 
 

@@ -4,6 +4,7 @@ WITH lane AS (
 released AS (
     UPDATE kathikon.jobs SET owner = NULL
     WHERE id = ANY ($3::uuid[]) AND owner = $1 AND EXISTS (SELECT FROM lane)
+        AND NOT EXISTS (SELECT FROM kathikon.deliveries d WHERE d.job_id = jobs.id)
     RETURNING queue
 ),
 names AS (SELECT string_agg(DISTINCT queue, ',') AS text FROM released HAVING count(*) > 0),

@@ -1,6 +1,7 @@
 WITH page AS (
     SELECT id FROM kathikon.jobs
     WHERE owner = $2 AND ($3::uuid IS NULL OR id > $3)
+        AND NOT EXISTS (SELECT FROM kathikon.deliveries d WHERE d.job_id = jobs.id)
     ORDER BY id
     LIMIT $4
     FOR UPDATE

@@ -1,0 +1,162 @@
+"""How a running job asks its node: what travels, and what is made of the answers. `Job` has the methods for it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Self
+from uuid import UUID
+
+import msgspec
+
+from kathikon_actors.jobs.batch import Batch, BatchRecord
+from kathikon_actors.jobs.batch_status import BatchStatus
+from kathikon_actors.jobs.errors import InvalidJob
+from kathikon_actors.jobs.ids import as_uuid
+from kathikon_actors.jobs.inserted import InsertedMany
+from kathikon_actors.jobs.new_job import NewJob
+from kathikon_actors.jobs.record import Job, Record
+from kathikon_actors.jobs.wire import WireInserted, WireMany, batch_to_wire, error_from_wire, to_wire
+
+if TYPE_CHECKING:
+    from kathikon_actors.jobs.runtime import JobRuntime
+
+__all__ = ["JobBatch", "insert", "insert_many"]
+
+CHUNK: Final = 1_000
+"""Jobs of one message of `insert_many`."""
+
+_encode = msgspec.msgpack.encode
+
+
+class JobBatch:
+    """A batch that a running job opens: a block with `with`, in an async worker `async with`.
+
+    Attributes:
+        id: its id, once it is open.
+    """
+
+    def __init__(self, door: JobRuntime, batch: Batch | None) -> None:
+        self._door = door
+        self._batch = Batch() if batch is None else batch
+        self.id = UUID(int=0)
+
+    def __enter__(self) -> Self:
+        if self._door.is_async:
+            raise TypeError("this worker is async; write: async with job.open_batch(...) as batch")
+        return self._opened(self._open())
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self._opened(await self._open())
+
+    async def __aexit__(self, *_exc_info: object) -> None:
+        await self.close()
+
+    def _open(self) -> Any:
+        return self._door.ask("open_batch", _encode(batch_to_wire(self._batch)), msgspec.msgpack.Decoder(bytes).decode)
+
+    def _opened(self, batch_id: bytes) -> Self:
+        self.id = as_uuid(batch_id)
+        return self
+
+    def insert(self, job: object, args: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Append one job; see `Job.insert`."""
+        return insert(self._door, job, args, {**options, "batch": self.id})
+
+    def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> Any:
+        """Append any number of jobs; see `Job.insert_many`."""
+        return insert_many(self._door, jobs, self.id)
+
+    def close(self) -> Any:
+        """Take no more children; harmless when it is closed. Gives a `BatchStatus`."""
+        return self._door.ask("close_batch", _encode(self.id.bytes), _status)
+
+
+def _status(body: bytes) -> BatchStatus:
+    return BatchStatus.of(msgspec.msgpack.decode(body, type=BatchRecord))
+
+
+def insert(door: JobRuntime, job: object, args: Mapping[str, Any] | None, options: dict[str, Any]) -> Any:
+    """See `Job.insert`."""
+    definition = getattr(job, "definition", None)
+    if isinstance(job, str):
+        job = NewJob(job, dict(args or {}))
+    elif not isinstance(job, NewJob) and definition is not None:
+        job = NewJob(definition.name, definition.bind((), args or {}), definition)
+    elif args is not None:
+        raise InvalidJob(repr(job)[:80], "args", "are bound already by new(...); leave them out here")
+    if isinstance(job, NewJob) and options:
+        job = job.options(**options)
+    return door.ask("insert", _encode(to_wire(job)), _inserted)
+
+
+def _inserted(body: bytes) -> Any:
+    wire = msgspec.msgpack.decode(body, type=WireInserted)
+    return Job(msgspec.msgpack.decode(wire.record, type=Record), conflict=wire.conflict)
+
+
+def insert_many(door: JobRuntime, jobs: Iterable[NewJob] | AsyncIterable[NewJob], batch: UUID | None) -> Any:
+    """See `Job.insert_many`; with `batch`, as children of it."""
+    if door.is_async:
+        return _insert_many_async(door, jobs, batch)
+    if isinstance(jobs, AsyncIterable):
+        raise TypeError("this worker is a plain function; give jobs that need no await")
+    stored = _Stored()
+    for chunk in _chunks(jobs):
+        stored.add(len(chunk), door.ask("insert_many", _bodies(chunk, batch), _many))
+    return stored.whole()
+
+
+async def _insert_many_async(
+    door: JobRuntime, jobs: Iterable[NewJob] | AsyncIterable[NewJob], batch: UUID | None
+) -> InsertedMany:
+    stored = _Stored()
+    if not isinstance(jobs, AsyncIterable):
+        for chunk in _chunks(jobs):
+            stored.add(len(chunk), await door.ask("insert_many", _bodies(chunk, batch), _many))
+        return stored.whole()
+    chunk = []
+    async for job in jobs:
+        chunk.append(job)
+        if len(chunk) >= CHUNK:
+            stored.add(len(chunk), await door.ask("insert_many", _bodies(chunk, batch), _many))
+            chunk = []
+    if chunk:
+        stored.add(len(chunk), await door.ask("insert_many", _bodies(chunk, batch), _many))
+    return stored.whole()
+
+
+def _chunks(jobs: Iterable[NewJob]) -> Iterator[list[NewJob]]:
+    source = iter(jobs)
+    while chunk := list(islice(source, CHUNK)):
+        yield chunk
+
+
+def _bodies(jobs: list[NewJob], batch: UUID | None) -> bytes:
+    if batch is not None:
+        jobs = [job.options(batch=batch) for job in jobs]
+    return _encode([to_wire(job) for job in jobs])
+
+
+def _many(body: bytes) -> WireMany:
+    return msgspec.msgpack.decode(body, type=WireMany)
+
+
+class _Stored:
+    """What the chunks of one call gave so far."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._all = InsertedMany(0, [], [])
+
+    def add(self, number: int, chunk: WireMany) -> None:
+        self._all.ids.extend(map(as_uuid, chunk.ids))
+        self._all.errors.extend((self._taken + place, error_from_wire(e)) for place, e in chunk.errors)  # type: ignore[misc]
+        self._all.conflicts.extend((self._taken + place, as_uuid(job_id)) for place, job_id in chunk.conflicts)
+        self._taken += number
+
+    def whole(self) -> InsertedMany:
+        return InsertedMany(len(self._all.ids), self._all.ids, self._all.errors, self._all.conflicts)

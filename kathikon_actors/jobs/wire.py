@@ -1,0 +1,190 @@
+"""Jobs and batches on their way from a running job to its node: plain data, nothing that is unpickled."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import msgspec
+
+from kathikon_actors.jobs import errors, json
+from kathikon_actors.jobs.batch import AtLeast, Batch
+from kathikon_actors.jobs.errors import InvalidJob, KathikonError
+from kathikon_actors.jobs.new_job import NewJob
+from kathikon_actors.jobs.unique import Unique
+
+if TYPE_CHECKING:
+    from kathikon_actors.jobs.definition import WorkerDefinition
+
+__all__ = [
+    "WireBatch",
+    "WireError",
+    "WireInserted",
+    "WireJob",
+    "WireMany",
+    "batch_from_wire",
+    "batch_to_wire",
+    "error_from_wire",
+    "error_to_wire",
+    "from_wire",
+    "to_wire",
+]
+
+
+class WireJob(msgspec.Struct, array_like=True):
+    """A `NewJob`: arguments as JSON, options as `_TO_WIRE` makes them."""
+
+    worker: str
+    args: bytes
+    options: dict[str, Any]
+
+
+class WireBatch(msgspec.Struct, array_like=True):
+    """A `Batch`; `needed` is `None` for the policy `all`."""
+
+    needed: int | None = None
+    name: str | None = None
+    on_complete: WireJob | None = None
+    on_success: WireJob | None = None
+    on_failure: WireJob | None = None
+
+
+class WireError(msgspec.Struct, array_like=True):
+    """An error of the node: the name of its class, its message, and its plain attributes."""
+
+    name: str
+    message: str
+    data: dict[str, Any] = {}
+
+
+class WireInserted(msgspec.Struct, array_like=True):
+    """What an insert gave: a `Record`, encoded, and whether it is a unique job that was there."""
+
+    record: msgspec.Raw
+    conflict: bool
+
+
+class WireMany(msgspec.Struct, array_like=True):
+    """What `insert_many` gave for one chunk, with indices within the chunk."""
+
+    ids: list[bytes]
+    errors: list[tuple[int, WireError]]
+    conflicts: list[tuple[int, bytes]]
+
+
+def to_wire(job: object) -> WireJob:
+    """Encode a job that is not inserted.
+
+    Raises:
+        InvalidJob: naming what cannot travel.
+    """
+    if not isinstance(job, NewJob):
+        raise InvalidJob(repr(job)[:80], "job", "is not a job; give worker.new(...)")
+    try:
+        args = json.encode_strict(job.args, "args")
+        options = {name: _TO_WIRE.get(name, _as_it_is)(value) for name, value in job.given.items()}
+        return WireJob(job.worker, args, options)
+    except json.NotJson as error:
+        raise InvalidJob(job.worker, error.path, error.problem) from None
+
+
+def from_wire(job: WireJob, definitions: Mapping[str, WorkerDefinition]) -> NewJob:
+    """Give the job again; what does not fit is told when it is built."""
+    options = {name: _FROM_WIRE[name](value) if name in _FROM_WIRE else value for name, value in job.options.items()}
+    return NewJob(job.worker, json.decode(job.args), definitions.get(job.worker), options)
+
+
+def batch_to_wire(batch: Batch) -> WireBatch:
+    """Encode what a batch does."""
+    jobs = (batch.on_complete, batch.on_success, batch.on_failure)
+    return WireBatch(batch.needed, batch.name, *(None if job is None else to_wire(job) for job in jobs))
+
+
+def batch_from_wire(batch: WireBatch, definitions: Mapping[str, WorkerDefinition]) -> Batch:
+    """Give it again."""
+
+    def job(wire: WireJob | None) -> NewJob | None:
+        return None if wire is None else from_wire(wire, definitions)
+
+    return Batch(
+        on_complete=job(batch.on_complete),
+        on_success=job(batch.on_success),
+        on_failure=job(batch.on_failure),
+        policy="all" if batch.needed is None else AtLeast(batch.needed),
+        name=batch.name,
+    )
+
+
+def error_to_wire(error: BaseException) -> WireError:
+    """Encode an error; of its attributes what is plain."""
+    data = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in vars(error).items()
+        if isinstance(value, str | int | float | tuple) and not name.startswith("_")
+    }
+    return WireError(type(error).__name__, str(error), data)
+
+
+def error_from_wire(wire: WireError) -> Exception:
+    """Give it again, of its class if that is known here."""
+    kind: Any = getattr(errors, wire.name, None)
+    if kind is None:
+        kind = TypeError if wire.name == "TypeError" else KathikonError
+    error: Exception = kind.__new__(kind)
+    Exception.__init__(error, wire.message)  # its own one would take the data apart
+    for name, value in wire.data.items():
+        setattr(error, name, tuple(value) if isinstance(value, list) else value)
+    return error
+
+
+def _as_it_is(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, UUID):
+        return str(value)
+    raise json.NotJson("options", f"hold {value!r}, which cannot travel to the node")
+
+
+def _id_of(value: Any) -> Any:
+    return _as_it_is(getattr(value, "id", value))
+
+
+def _ids_of(value: Any) -> Any:
+    if isinstance(value, str | UUID) or hasattr(value, "id"):
+        return [_id_of(value)]
+    return [_id_of(item) for item in value]
+
+
+def _seconds(value: Any) -> Any:
+    return value.total_seconds() if isinstance(value, dt.timedelta) else _as_it_is(value)
+
+
+def _time(value: Any) -> Any:
+    return {"at": value.isoformat()} if isinstance(value, dt.datetime) else _as_it_is(value)
+
+
+def _policy(value: Any) -> Any:
+    return msgspec.to_builtins(value) if isinstance(value, Unique) else _as_it_is(value)
+
+
+def _list(value: Any) -> Any:
+    return value if isinstance(value, str) else [_as_it_is(item) for item in value]
+
+
+_TO_WIRE: Final[dict[str, Callable[[Any], Any]]] = {
+    "schedule_in": _seconds,
+    "schedule_at": _time,
+    "tags": _list,
+    "meta": lambda value: json.encode_strict(value, "meta"),
+    "unique": _policy,
+    "depends_on": _ids_of,
+    "batch": _id_of,
+}
+
+_FROM_WIRE: Final[dict[str, Callable[[Any], Any]]] = {
+    "schedule_at": lambda value: dt.datetime.fromisoformat(value["at"]) if isinstance(value, dict) else value,
+    "meta": json.decode,
+    "unique": lambda value: msgspec.convert(value, Unique) if isinstance(value, dict) else value,
+}

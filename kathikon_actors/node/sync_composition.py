@@ -1,0 +1,112 @@
+"""Batches and workflows for plain code."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from kathikon_actors.jobs.batch import Batch
+    from kathikon_actors.jobs.batch_status import BatchStatus
+    from kathikon_actors.jobs.new_job import NewJob
+    from kathikon_actors.jobs.record import Job
+    from kathikon_actors.jobs.workflow import Workflow
+    from kathikon_actors.node.client import Client
+    from kathikon_actors.node.composition import OpenBatch
+    from kathikon_actors.node.listing import InsertedMany
+
+__all__ = ["SyncComposition", "SyncOpenBatch"]
+
+T = TypeVar("T")
+
+
+class SyncOpenBatch:
+    """`OpenBatch` without `await`.
+
+    Attributes:
+        id: its id.
+    """
+
+    def __init__(self, owner: SyncComposition, batch_id: UUID) -> None:
+        self._owner = owner
+        self.id = batch_id
+
+    def insert(self, job: object, args: Mapping[str, Any] | None = None, **options: Any) -> Job:
+        """See `OpenBatch.insert`."""
+        return self._owner.insert(job, args, batch=self.id, **options)
+
+    def insert_many(self, jobs: Iterable[NewJob]) -> InsertedMany:
+        """See `OpenBatch.insert_many`."""
+        return self._owner.insert_many(job.options(batch=self.id) for job in jobs)
+
+    def close(self) -> BatchStatus:
+        """See `OpenBatch.close`."""
+        return self._owner.close_batch(self.id)
+
+    def status(self) -> BatchStatus:
+        """See `OpenBatch.status`."""
+        return self._owner.batch(self.id)
+
+
+class SyncComposition:
+    """The part of `SyncClient` that opens batches and inserts workflows."""
+
+    def _open(self) -> Client:
+        raise NotImplementedError
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        raise NotImplementedError
+
+    def insert(self, job: object, args: Mapping[str, Any] | None = None, **options: Any) -> Job:
+        """See `Client.insert`."""
+        raise NotImplementedError
+
+    def insert_many(self, jobs: Iterable[NewJob]) -> InsertedMany:
+        """See `Client.insert_many`."""
+        raise NotImplementedError
+
+    @contextmanager
+    def open_batch(
+        self, batch: Batch | None = None, *, within: OpenBatch | SyncOpenBatch | UUID | str | None = None
+    ) -> Iterator[SyncOpenBatch]:
+        """See `Client.open_batch`: here it is a `with` block."""
+        outer = within.id if isinstance(within, SyncOpenBatch) else within
+        opened = SyncOpenBatch(self, self._call(self._open().new_batch(batch, within=outer)))
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+    def batch(self, batch_id: UUID | str) -> BatchStatus:
+        """See `Client.batch`."""
+        return self._call(self._open().batch(batch_id))
+
+    def batches(self, *, after: UUID | str | None = None, limit: int = 100) -> Sequence[BatchStatus]:
+        """See `Client.batches`."""
+        return self._call(self._open().batches(after=after, limit=limit))
+
+    def children(self, batch_id: UUID | str, *, after: UUID | str | None = None, limit: int = 100) -> Sequence[Job]:
+        """See `Client.children`."""
+        return self._call(self._open().children(batch_id, after=after, limit=limit))
+
+    def close_batch(self, batch_id: UUID | str) -> BatchStatus:
+        """See `Client.close_batch`."""
+        return self._call(self._open().close_batch(batch_id))
+
+    def retry_failed(self, batch_id: UUID | str) -> int:
+        """See `Client.retry_failed`."""
+        return self._call(self._open().retry_failed(batch_id))
+
+    def wait_batch(self, batch_id: UUID | str, timeout: float = float("inf")) -> BatchStatus:
+        """See `Client.wait_batch`."""
+        return self._call(self._open().wait_batch(batch_id, timeout))
+
+    def prune_batches(self, older_than: float, limit: int = 10_000) -> int:
+        """See `Client.prune_batches`."""
+        return self._call(self._open().prune_batches(older_than, limit))
+
+    def workflow(self, flow: Workflow) -> dict[str, Job]:
+        """See `Client.workflow`."""
+        return self._call(self._open().workflow(flow))

@@ -1,0 +1,1 @@
+DELETE FROM kathikon.external_claims WHERE job_id = $1

@@ -1,0 +1,74 @@
+-- Programs that are no nodes: claims of external runners, and inserts from any language.
+
+CREATE TABLE kathikon.external_claims (
+    lease_until timestamptz NOT NULL,
+    attempt integer NOT NULL,
+    job_id uuid PRIMARY KEY,
+    token uuid NOT NULL,
+    runner text NOT NULL
+) WITH (fillfactor = 70);
+
+COMMENT ON TABLE kathikon.external_claims IS 'Jobs that programs without a node run, whose owner is -1.';
+COMMENT ON COLUMN kathikon.external_claims.token IS 'Known to the claimer alone: only with it is the job finished.';
+
+CREATE FUNCTION kathikon.insert_job(
+    worker text,
+    args json DEFAULT '{}',
+    queue text DEFAULT 'default',
+    priority integer DEFAULT 0,
+    max_attempts integer DEFAULT 3,
+    timeout double precision DEFAULT 300,
+    schedule_in double precision DEFAULT NULL,
+    schedule_at timestamptz DEFAULT NULL,
+    tags text[] DEFAULT NULL,
+    meta json DEFAULT '{}',
+    id uuid DEFAULT NULL
+) RETURNS uuid
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+DECLARE
+    new_id uuid := coalesce(insert_job.id, kathikon.new_id());
+    at timestamptz := clock_timestamp();
+    due timestamptz := greatest(
+        coalesce(insert_job.schedule_at, clock_timestamp() + insert_job.schedule_in * interval '1 second'), at
+    );
+BEGIN
+    IF coalesce(insert_job.worker, '') = '' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'worker is empty; give its name';
+    ELSIF coalesce(insert_job.queue, '') !~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$' THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('queue "%s" is no name of a queue', insert_job.queue);
+    ELSIF json_typeof(insert_job.args) IS DISTINCT FROM 'object' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'args is no JSON object; give arguments by name';
+    ELSIF json_typeof(insert_job.meta) IS DISTINCT FROM 'object' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'meta is no JSON object';
+    ELSIF NOT coalesce(insert_job.max_attempts >= 1, false) THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'max_attempts is below 1';
+    ELSIF NOT coalesce(insert_job.timeout > 0, false) THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'timeout is not above 0';
+    ELSIF insert_job.schedule_in IS NOT NULL AND insert_job.schedule_at IS NOT NULL THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'schedule_in and schedule_at are given together; give one';
+    ELSIF EXISTS (SELECT FROM unnest(insert_job.tags) AS t (tag) WHERE coalesce(tag, '') = '') THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'a tag is empty';
+    ELSIF EXISTS (SELECT FROM kathikon.finished_jobs f WHERE f.id = new_id) THEN
+        RAISE unique_violation USING MESSAGE = format('there is a job with id %s already', new_id);
+    END IF;
+    INSERT INTO kathikon.jobs (
+        inserted_at, scheduled_at, timeout, priority, max_attempts, id, state, queue, worker, args, meta, tags, history
+    )
+    VALUES (
+        at, due, insert_job.timeout, coalesce(insert_job.priority, 0), insert_job.max_attempts, new_id,
+        CASE WHEN due > at THEN 'scheduled' ELSE 'available' END, insert_job.queue, insert_job.worker, insert_job.args,
+        insert_job.meta, nullif(insert_job.tags, '{}'),
+        format(
+            '[%s,"inserted",null,"%s"]', (extract(epoch FROM at) * 1000000)::bigint,
+            CASE WHEN due > at THEN 'scheduled' ELSE 'available' END
+        )
+    );
+    PERFORM pg_notify('kathikon_unowned', insert_job.queue);
+    RETURN new_id;
+END
+$$;
+
+COMMENT ON FUNCTION kathikon.insert_job IS
+    'Inserts a job from any language, as a part of the transaction; gives its id. Times in seconds.';

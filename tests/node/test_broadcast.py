@@ -1,0 +1,179 @@
+"""Broadcast queues: every living node runs each job once, whatever becomes of it elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+import pytest
+import trio
+import trio.testing
+
+from kathikon_actors import Client, open_node
+from kathikon_actors.jobs.broadcast import deliver, delivery_id, is_delivery
+from kathikon_actors.store.connection import open_loop
+from tests.jobs.make import NOW, record
+from tests.node.limited import broadcast_app, everywhere
+from tests.support.waiting import eventually, lines_of
+
+WAIT = 30.0
+
+PROGRAM = """
+import sys, trio
+from kathikon_actors import open_node
+from tests.node.limited import broadcast_app
+
+async def main(store):
+    async with open_node(broadcast_app, store=store, name="victim", lease=1.0):
+        print("up", flush=True)
+        await trio.sleep_forever()
+
+trio.run(main, sys.argv[1])
+"""
+
+OVER = "(SELECT bool_and(until < clock_timestamp()) FROM kathikon.broadcasts WHERE queue = 'soon')"
+SWEPT = "NOT EXISTS (SELECT FROM kathikon.lanes JOIN kathikon.nodes USING (node_id) WHERE name = 'victim')"
+
+
+@pytest.fixture
+def marks(tmp_path: Path) -> Path:
+    return tmp_path / "marks"
+
+
+def runs(marks: Path) -> list[str]:
+    return sorted(line.split()[1] for line in lines_of(marks))
+
+
+async def test_a_node_alone_runs_a_broadcast_once(store_url: str, marks: Path) -> None:
+    """The inserted job is completed when it is announced; the node's own job says what became of it."""
+    async with open_node(broadcast_app, store=store_url, name="n1") as node:
+        job = await node.insert(everywhere.new(str(marks), "a").options(queue="all", tags=["x"]))
+        announced = await node.wait(job.id, WAIT)
+        assert (announced.state, announced.result) == ("completed", None)
+        await eventually(lambda: runs(marks) == ["a/n1/1"], "it ran")
+
+        async def own() -> bool:
+            done = [j for j in await node.list(queue="all", state="completed") if j.parent_id == job.id]
+            return [(j.result, j.tags, j.node) for j in done] == [("n1", ["x"], "n1")]
+
+        await eventually(own, "its own job is stored")
+        many = await node.insert_many(everywhere.new(str(marks), f"m{n}").options(queue="all") for n in range(20))
+        assert many.inserted == 20
+        await eventually(lambda: len(runs(marks)) == 21, "all ran")
+    assert len(set(runs(marks))) == 21
+
+
+async def test_every_living_node_runs_each_job_once(postgres_dsn: str, marks: Path) -> None:
+    """Three nodes; inserted on one of them, by a client, and due later."""
+    async with (
+        open_node(broadcast_app, store=postgres_dsn, name="n1") as node,
+        open_node(broadcast_app, store=postgres_dsn, name="n2"),
+        open_node(broadcast_app, store=postgres_dsn, name="n3"),
+        Client(postgres_dsn) as client,
+    ):
+        await node.insert(everywhere.new(str(marks), "node").options(queue="all"))
+        await node.insert(everywhere.new(str(marks), "later").options(queue="all", schedule_in=0.2))
+        await client.insert(everywhere.new(str(marks), "client").options(queue="all"))
+        await client.insert_many(everywhere.new(str(marks), f"m{n}").options(queue="all") for n in range(10))
+        names = ["node", "later", "client", *(f"m{n}" for n in range(10))]
+        expected = sorted(f"{name}/{n}/1" for name in names for n in ("n1", "n2", "n3"))
+        await eventually(lambda: len(runs(marks)) >= len(expected), "all ran", WAIT)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert runs(marks) == expected
+
+
+async def test_a_failure_on_one_node_hides_nothing_from_the_others(postgres_dsn: str, marks: Path) -> None:
+    """It is tried again where it failed, and only there."""
+    async with (
+        open_node(broadcast_app, store=postgres_dsn, name="n1") as node,
+        open_node(broadcast_app, store=postgres_dsn, name="n2"),
+    ):
+        job = await node.insert(everywhere.new(str(marks), "a", ill="n2").options(queue="all"))
+        await eventually(lambda: runs(marks) == ["a/n1/1", "a/n2/1", "a/n2/2"], "both completed in the end", WAIT)
+
+        async def stored() -> bool:
+            done = [j for j in await node.list(queue="all", state="completed") if j.parent_id == job.id]
+            return sorted((j.node, j.attempt, len(j.errors)) for j in done) == [("n1", 1, 0), ("n2", 2, 1)]
+
+        await eventually(stored, "delivery state is kept for each node")
+
+
+async def test_a_node_that_comes_within_the_window_runs_it_and_a_later_one_does_not(
+    postgres_dsn: str, marks: Path
+) -> None:
+    """An hour for one queue, a second for the other."""
+    async with open_node(broadcast_app, store=postgres_dsn, name="n1") as node:
+        await node.insert(everywhere.new(str(marks), "soon").options(queue="soon"))
+        await node.insert(everywhere.new(str(marks), "all").options(queue="all"))
+        await eventually(lambda: len(runs(marks)) == 2, "n1 ran both")
+        async with open_loop(), Client(postgres_dsn) as client:
+
+            async def over() -> bool:
+                jobs = [j for j in await client.list(queue="soon") if j.parent_id is None]
+                return (jobs[0].completed_at is not None) and await holds(postgres_dsn, OVER)
+
+            await eventually(over, "the window of a second is over")
+        async with open_node(broadcast_app, store=postgres_dsn, name="n2"):
+            await eventually(lambda: "all/n2/1" in runs(marks), "n2 ran what it may", WAIT)
+        assert runs(marks) == ["all/n1/1", "all/n2/1", "soon/n1/1"]
+
+
+def start_victim(dsn: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", PROGRAM, dsn], stdout=subprocess.PIPE, text=True)
+
+
+async def holds(dsn: str, condition: str) -> bool:
+    """Ask the database."""
+
+    async def ask() -> bool:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return bool(await connection.fetchval(f"SELECT {condition}"))
+        finally:
+            await connection.close()
+
+    return await trio.to_thread.run_sync(asyncio.run, ask())
+
+
+async def test_the_jobs_of_a_dead_node_wait_for_its_next_life(postgres_dsn: str, marks: Path) -> None:
+    """kill -9: the others do not run them a second time; the node does when it is back."""
+    victim = start_victim(postgres_dsn)
+    try:
+        assert victim.stdout is not None
+        assert await trio.to_thread.run_sync(victim.stdout.readline) == "up\n"
+        async with open_node(broadcast_app, store=postgres_dsn, name="n1", lease=1.0) as node:
+            await node.insert_many(everywhere.new(str(marks), f"m{n}").options(queue="all") for n in range(300))
+            await eventually(lambda: sum("/victim/" in run for run in runs(marks)) >= 5, "the victim works", WAIT)
+            victim.kill()
+            victim.wait()
+            await eventually(lambda: sum("/n1/" in run for run in runs(marks)) >= 300, "n1 ran its own", WAIT)
+
+            await eventually(lambda: holds(postgres_dsn, SWEPT), "the victim's rows were looked at", WAIT)
+            async with open_node(broadcast_app, store=postgres_dsn, name="victim", lease=1.0):
+                await eventually(
+                    lambda: (
+                        {run.split("/")[0] for run in runs(marks) if "/victim/" in run} == {f"m{n}" for n in range(300)}
+                    ),
+                    "its next life ran the rest",
+                    WAIT,
+                )
+        assert sum("/n1/" in run for run in runs(marks)) == 300
+    finally:
+        victim.kill()
+        victim.wait()
+        assert victim.stdout is not None
+        victim.stdout.close()
+
+
+def test_the_id_of_a_delivery_is_always_the_same_and_tells_what_it_is() -> None:
+    """One for each node; an announcement is none, nor is a job that a running job inserted."""
+    announcement = record(7)
+    job = deliver(announcement, "n1", NOW)
+    assert job.id == delivery_id(announcement.id, "n1") != delivery_id(announcement.id, "n2")
+    assert is_delivery(job)
+    assert not is_delivery(announcement)
+    announcement.extra = job.extra
+    assert not is_delivery(announcement)

@@ -1,0 +1,66 @@
+"""Jobs that insert jobs, and jobs that wait for the batch they opened."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from kathikon_actors import Node, open_node
+from tests.node.composers import app, fan_out, fan_out_async, misinsert, spread, spread_async
+
+
+@pytest.fixture
+async def node(store_url: str) -> AsyncIterator[Node]:
+    """A running node with workers that compose."""
+    async with open_node(app, store=store_url, name="n1", shutdown_timeout=2.0) as node:
+        yield node
+
+
+@pytest.mark.parametrize("worker", [spread, spread_async])
+async def test_a_running_job_inserts_others(node: Node, worker: object) -> None:
+    """From plain and async workers; committed before the call returns; the child knows its parent."""
+    job = await node.insert(worker, {"number": 7})
+    done = await node.wait(job.id, timeout=30)
+    assert done.state == "completed", done.errors
+    for child_id in done.result:
+        child = await node.wait(child_id, timeout=30)
+        assert child.state == "completed"
+        assert child.parent_id == job.id
+    assert await node.count_by(tags=["child"]) == (1503 if worker is spread else 1501)
+
+
+async def test_what_does_not_fit_raises_inside_the_job(node: Node) -> None:
+    """The same errors as on the node."""
+    job = await node.insert(misinsert.new())
+    done = await node.wait(job.id, timeout=30)
+    assert done.result == [
+        "UnknownWorker",
+        "UnknownQueue",
+        "InvalidJob",
+        "DependenciesNotFound",
+        "BatchNotFound",
+        "UnknownWorker",
+        "InvalidJob",
+        "1 UnknownQueue",
+    ]
+
+
+@pytest.mark.parametrize(("bad", "state"), [(0, "completed"), (1, "discarded")])
+async def test_a_job_waits_for_the_batch_that_it_opened(node: Node, bad: int, state: str) -> None:
+    """It ends with its children, by their policy, and keeps what `perform` returned."""
+    job = await node.insert(fan_out.new(1200, bad))
+    done = await node.wait(job.id, timeout=60)
+    assert (done.state, done.result) == (state, "spread")
+    assert [entry["to"] for entry in done.history] == ["available", "executing", "waiting", state]
+    (batch,) = [batch for batch in await node.batches() if batch.parent_id == job.id]
+    assert (batch.total, batch.completed, batch.discarded, batch.name) == (1200 + bad, 1200, bad, "fan")
+
+
+async def test_batches_nest_and_an_empty_one_resolves_at_once(node: Node) -> None:
+    """A tree three levels deep, each job waiting for those below."""
+    job = await node.insert(fan_out_async.new(3, 3))
+    done = await node.wait(job.id, timeout=60)
+    assert done.state == "completed"
+    assert await node.count_by(worker="fan_out_async", state="completed") == 1 + 3 + 9 + 27
+    assert await node.count_by(worker="fan_out_async", state="waiting") == 0
