@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final, Literal
+from uuid import UUID
 
 import msgspec
 
@@ -12,6 +13,7 @@ from kathikon_actors.jobs.errors import BadConfiguration
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.sealing import SEALED
 from kathikon_actors.jobs.states import State
 
 __all__ = ["AtLeast", "Batch", "BatchRecord", "BatchState", "Callback", "Policy", "at_least", "callback_of"]
@@ -105,6 +107,8 @@ class Callback(msgspec.Struct, gc=False, kw_only=True):
     timeout: float
     tags: tuple[str, ...]
     keep_result: bool
+    bound: str | None = None
+    """The id that encrypted arguments are bound to."""
 
     @classmethod
     def of(cls, record: Record) -> Callback:
@@ -119,6 +123,7 @@ class Callback(msgspec.Struct, gc=False, kw_only=True):
             timeout=record.timeout,
             tags=record.tags,
             keep_result=record.keep_result,
+            bound=str(as_uuid(record.id)) if record.args.startswith(SEALED) else None,
         )
 
     def encode(self) -> bytes:
@@ -206,6 +211,7 @@ def callback_of(batch: BatchRecord, new_id: bytes, now: int) -> Record | None:
         timeout=callback.timeout,
         tags=callback.tags,
         keep_result=callback.keep_result,
+        original_id=None if callback.bound is None else UUID(callback.bound).bytes,
         inserted_at=now,
         scheduled_at=now,
     )

@@ -12,6 +12,7 @@ from typing import Final
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.sealing import SEALED, bound_id
 
 __all__ = ["ANNOUNCED", "deliver", "delivery_id", "is_delivery"]
 
@@ -42,6 +43,7 @@ def deliver(announcement: Record, node: str, now: int) -> Record:
         node: the node's name.
         now: microseconds since 1970.
     """
+    sealed = announcement.args.startswith(SEALED) or announcement.meta.startswith(SEALED)
     job = Record(
         id=delivery_id(announcement.id, node),
         queue=announcement.queue,
@@ -58,6 +60,7 @@ def deliver(announcement: Record, node: str, now: int) -> Record:
         keep_result=announcement.keep_result,
         node=node,
         fence=0,
+        original_id=bound_id(announcement) if sealed else None,  # what is encrypted is bound to that id
         extra=Extra(parent_id=announcement.id),
     )
     machine.inserted(job)

@@ -151,17 +151,27 @@ def build_record(new: NewJob, definition: WorkerDefaults, defaults: Defaults, id
     if not record.id:
         record.id = ids.next(now)
     if definition.unique is not None or (new.given and not _COMPOSING.isdisjoint(new.given)):
-        compose(record, new.given, definition.unique)
+        compose(record, new.args, new.given, definition.unique)
     if record.durability != "commit" and ("id" in new.given or is_composed(record)):
         _must_be_stored(record)
     if defaults.keyring is not None or definition.encrypt is not None or "encrypt" in new.given:
         given = new.given
         encrypt = check_encrypt(record.worker, given["encrypt"]) if "encrypt" in given else definition.encrypt
         seal_new(record, defaults.keyring, encrypt)
+        _check_replace(record)
     elif record.args.startswith(SEALED):
         raise InvalidJob(record.worker, "args", f"have the key {SEALED_KEY!r}, which is taken")
     machine.inserted(record)
     return record
+
+
+def _check_replace(record: Record) -> None:
+    """What is encrypted is bound to its own job: it cannot be put into another one."""
+    policy = record.extra.unique if record.extra is not None else None
+    for name in ("args", "meta"):
+        if policy is not None and name in policy.replace and getattr(record, name).startswith(SEALED):
+            problem = f"is to replace {name}, which are encrypted for this job alone; leave them out of replace"
+            raise InvalidJob(record.worker, "unique", problem)
 
 
 def _template(definition: WorkerDefaults, defaults: Defaults) -> Record:

@@ -39,11 +39,12 @@ def is_composed(record: Record) -> bool:
     return extra is not None and (extra.unique_key is not None or bool(extra.depends_on) or extra.batch_id is not None)
 
 
-def compose(record: Record, given: dict[str, Any], default: Unique | None) -> None:
+def compose(record: Record, args: object, given: dict[str, Any], default: Unique | None) -> None:
     """Set `record.extra`, and the state and time that follow from it.
 
     Args:
         record: built from everything else; its history is not begun.
+        args: its arguments, not encoded.
         given: the options of the call.
         default: the worker's own policy.
 
@@ -51,6 +52,9 @@ def compose(record: Record, given: dict[str, Any], default: Unique | None) -> No
         InvalidJob: naming the option and what is legal.
     """
     worker = record.worker
+    if default is not None and default.is_simple and not given:
+        record.extra = Extra(unique_key=unique_key(default, worker, record.queue, args, None))
+        return
     policy = _policy(worker, given["unique"], default) if "unique" in given else default
     failure = given.get("on_dependency_failure", "discard")
     if failure not in ("discard", "run"):
@@ -59,11 +63,11 @@ def compose(record: Record, given: dict[str, Any], default: Unique | None) -> No
     if partition is not None and (not isinstance(partition, str) or "\0" in partition):
         raise InvalidJob(worker, "partition_key", f"is {partition!r}; give a string")
     extra = Extra(
-        unique_key=None if policy is None else unique_key(policy, worker, record.queue, record.args, record.meta),
-        unique=policy,
+        unique_key=None if policy is None else unique_key(policy, worker, record.queue, args, given.get("meta", {})),
+        unique=None if policy is None or policy.is_simple else policy,
         guarded=0 if policy is not None and policy.is_guarded else None,
         partition_key=partition,
-        depends_on=_ids(worker, given.get("depends_on", ())),
+        depends_on=_ids(worker, given["depends_on"]) if "depends_on" in given else (),
         on_dependency_failure=failure,
         batch_id=None if given.get("batch") is None else _id(worker, "batch", given["batch"]),
     )

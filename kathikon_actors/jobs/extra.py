@@ -22,7 +22,7 @@ class Extra(msgspec.Struct, frozen=True, gc=False, kw_only=True, array_like=True
 
     Attributes:
         unique_key: 16 bytes of a hash.
-        unique: of an insert on its way: the policy behind the key; no store keeps it here.
+        unique: of an insert on its way: the policy behind the key, unless that is a simple one; no store keeps it here.
         guarded: how often others have changed the job since its insert; they may until its start is committed. `None`
             for a job that nobody changes.
         begun: 1 while its start is being committed (3 with other changes), 2 afterwards; only in memory.

@@ -7,7 +7,7 @@ changes nothing when the change is not legal. Times are microseconds since 1970 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.errors import InvalidState
@@ -45,7 +45,7 @@ Observer = Callable[[Record, str, State, State, int, dict[str, Any] | None], Non
 """Told of a transition that was just made: the record, the event, old and new state, microseconds since 1970, meta."""
 
 _EDGES: dict[tuple[str, State, State], bytes] = {}
-"""The constant part of a line of history, for every change that was found legal once."""
+"""The constant part of a line of history, for every change that was found legal once; empty for those of `USUAL`."""
 
 _OBSERVERS: tuple[Observer, ...] = ()
 
@@ -138,17 +138,13 @@ def begin(record: Record, now: int) -> None:
     record.attempted_at = now
 
 
-class Before(NamedTuple):
-    """What `begin` changes, as it was."""
-
-    state: State
-    attempted_at: int | None
-    history: bytes
+Before: TypeAlias = tuple[State, int | None, bytes]
+"""What `begin` changes, as it was: state, time of the last attempt, history."""
 
 
 def before(record: Record) -> Before:
     """Remember what `begin` will change, for `never_began`."""
-    return Before(record.state, record.attempted_at, record.history)
+    return record.state, record.attempted_at, record.history
 
 
 def never_began(record: Record, was: Before) -> None:
@@ -303,8 +299,10 @@ def _move(record: Record, new: State, event: str, now: int, meta: dict[str, Any]
     edge = _EDGES.get((event, old, new))
     if edge is None:
         check_transition(as_uuid(record.id), old, new)
-        edge = _EDGES[event, old, new] = b',"%s","%s","%s"' % (event.encode(), old.encode(), new.encode())
-    if record.history or meta is not None or (event, old, new) not in USUAL:
+        edge = b"" if (event, old, new) in USUAL else _edge(event, old, new)
+        _EDGES[event, old, new] = edge
+    if record.history or edge or meta is not None:
+        edge = edge or _edge(event, old, new)
         entry = b"[%d%b]" % (now, edge) if meta is None else b"[%d%b,%b]" % (now, edge, json.encode(meta))
         record.history = whole_history(record) + b"," + entry
     record.state = new
@@ -312,6 +310,10 @@ def _move(record: Record, new: State, event: str, now: int, meta: dict[str, Any]
         record.finished_at = now
     for observer in _OBSERVERS:
         observer(record, event, old, new, now, meta)
+
+
+def _edge(event: str, old: State, new: State) -> bytes:
+    return b',"%s","%s","%s"' % (event.encode(), old.encode(), new.encode())
 
 
 def _add_error(record: Record, error: bytes) -> None:

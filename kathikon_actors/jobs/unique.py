@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
+from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
 
-from kathikon_actors.jobs import json
 from kathikon_actors.jobs.errors import BadConfiguration, did_you_mean
 from kathikon_actors.jobs.states import STATES, TERMINAL_STATES, State
 
@@ -22,6 +21,9 @@ REPLACEABLE: Final = ("args", "meta", "priority", "max_attempts", "scheduled_at"
 _KEYS: Final = ("worker", "queue", "args", "meta")
 _ALWAYS_HELD: Final = frozenset({"scheduled", "available", "executing", "retryable"})
 _ABSENT: Final = {"absent": True}
+_WORKER_AND_ARGS: Final = ("worker", "args")
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Unique(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +83,14 @@ class Unique(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_guarded(self) -> bool:
         """Whether others may have to do with a job until it starts, so that its start must be committed first."""
+        if self.is_simple:
+            return False
         return bool(self.replace) or self.debounce is not None or not _ALWAYS_HELD.issubset(self.states)
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether a store need know nothing of it but the key: usual states, no period, nothing to change."""
+        return self.states is UNIQUE_STATES and not self.replace and self.period is None and self.debounce is None
 
     @property
     def ends_with_job(self) -> bool:
@@ -89,27 +98,28 @@ class Unique(msgspec.Struct, frozen=True, kw_only=True):
         return TERMINAL_STATES.isdisjoint(self.states)
 
 
-def unique_key(policy: Unique, worker: str, queue: str, args: bytes, meta: bytes) -> bytes:
+def unique_key(policy: Unique, worker: str, queue: str, args: object, meta: object) -> bytes:
     """Give the 16 bytes that are equal for jobs that count as the same: a hash, no plain text.
 
     Args:
         policy: says which parts count.
         worker: its name.
         queue: its name.
-        args: a JSON object, encoded; `meta` likewise.
+        args: as JSON values; `meta` likewise.
         meta: see `args`.
     """
-    whole: dict[str, Any] = {"worker": worker, "queue": queue, "args": args, "meta": meta}
-    parts: list[Any] = []
-    for key in policy.keys:
-        name, _, path = key.partition(".")
-        value: Any = whole[name]
-        if name in ("args", "meta"):
-            value = json.decode(value)
+    if policy.keys == _WORKER_AND_ARGS:
+        parts: list[Any] = ["worker", worker, "args", args]
+    else:
+        whole: dict[str, Any] = {"worker": worker, "queue": queue, "args": args, "meta": meta}
+        parts = []
+        for key in policy.keys:
+            name, _, path = key.partition(".")
+            value: Any = whole[name]
             for step in path.split(".") if path else ():
                 value = value.get(step, _ABSENT) if isinstance(value, dict) else _ABSENT
-        parts += (key, value)
-    return hashlib.blake2b(msgspec.json.encode(parts, order="deterministic"), digest_size=16).digest()
+            parts += (key, value)
+    return blake2b(_encode(parts), digest_size=16).digest()
 
 
 def _unknown(what: str, name: str, known: tuple[str, ...]) -> BadConfiguration:

@@ -42,7 +42,7 @@ from kathikon_actors.store.table import Table
 from kathikon_actors.telemetry.events import NodeChanged, Recovered, StoreCut, StoreReopened
 from supervisors import ChildSpec, Supervisor, supervisor_spec
 
-__all__ = ["node_children"]
+__all__ = ["launch_zygote", "node_children"]
 
 logger = logging.getLogger(__name__)
 
@@ -270,6 +270,12 @@ async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = 
     await journal.run(task_status=task_status)
 
 
+def launch_zygote(state: NodeState) -> Zygote:
+    """Start the fork server; the first one imports the workers while the store is being opened."""
+    keys = () if state.app.keyring is None else state.app.keyring.raw
+    return Zygote.launch(list(state.definitions.values()), middleware=state.app.middleware, keys=keys)
+
+
 async def _inside(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Serve what running jobs ask."""
     await Inside(state).run(task_status=task_status)
@@ -282,10 +288,8 @@ async def _zygote(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.
         state.zygote = cast("Zygote", stand_in)
         task_status.started(stand_in.pid)
         await stand_in.serve()
-    keys = () if state.app.keyring is None else state.app.keyring.raw
-    zygote = state.zygote = await Zygote.start(
-        list(state.definitions.values()), middleware=state.app.middleware, keys=keys
-    )
+    launched, state.launched = state.launched or launch_zygote(state), None
+    zygote = state.zygote = await launched.ready()
     zygote.hold(state.held_until)
     try:
         task_status.started(zygote.pid)

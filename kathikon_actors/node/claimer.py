@@ -143,7 +143,7 @@ class Claimer:
                     border.due, look = None, True
                 look |= await self._intake.claim(name, wanted) < wanted
                 crew.wake()
-            elif name in told:
+            if name in told and (border.fair or not wanted):
                 look = True
         if look:
             await self._look()
@@ -185,6 +185,9 @@ class Claimer:
             border.end_look(unowned.best)
             if border.depth is not None:
                 border.outside = await self._state.store.limits.waiting(name, border.depth)
+            if border.fair and border.key is not None and border.room and name in self._state.crews:
+                # Whoever has nothing here gets its turn, however many rows of others are better placed.
+                await self._intake.claim_each(name, min(border.room, MOST))
             if unowned.due_in is not None:
                 border.note_due(clock + int(unowned.due_in * 1e6))
         self._next_look = trio.current_time() + self._state.backstop(POLL) * random.uniform(0.8, 1.0)  # noqa: S311 spreads the nodes

@@ -109,6 +109,21 @@ class Intake:
             border.end_look(key_of(records[-1]) if len(records) >= limit else None)
         return len(records)
 
+    async def claim_each(self, queue: str, limit: int) -> int:
+        """Claim one row of each partition that has none here; give how many came."""
+        table = self._table
+        border = table.borders[queue]
+        async with table.moving:
+            present = [partition for partition in border.partitions if partition is not None]
+            try:
+                records = await self._store.claim_each(self._membership, queue, present, limit)
+            except BaseException:
+                table.in_doubt = True
+                raise
+            self._admit(records)
+            border.outside = max(0, border.outside - len(records))
+        return len(records)
+
     async def rescue(self, dead: DeadNode) -> int:
         """Take over what a dead node owned; give how many rows."""
         table = self._table

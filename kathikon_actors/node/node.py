@@ -40,7 +40,7 @@ from kathikon_actors.jobs.sealing import Keyring, known_keyrings
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.app import App
-from kathikon_actors.node.children import node_children
+from kathikon_actors.node.children import launch_zygote, node_children
 from kathikon_actors.node.chunks import CHUNK, Chunks
 from kathikon_actors.node.client import insert_on
 from kathikon_actors.node.composition import Composition
@@ -542,6 +542,8 @@ async def run_node(
     with known_keyrings(app.keyring), inside(state.system):
         async with open_loop(), telemetry_of(state):
             try:
+                if not state.one_loop:
+                    state.launched = launch_zygote(state)
                 async with open_supervisor(children, strategy="rest_for_one", name=f"node {name}") as tree:
                     node._tree = tree  # noqa: SLF001 its own half
                     state.doors.open()
@@ -561,6 +563,9 @@ async def run_node(
                         _open.remove(node)
             except FailedToStart as error:
                 raise _root_cause(error) from error
+            finally:
+                if state.launched is not None:
+                    await state.launched.aclose()
 
 
 async def _drain(node: Node, timeout: float) -> None:

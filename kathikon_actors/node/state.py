@@ -70,6 +70,7 @@ class NodeState:
         snapshot_interval: seconds between two writes of the jobs that are not written at once.
         declared_crons: the app's cron entries, as the store keeps them.
         bus: what happens in the node is told there; `watch` tells of the jobs.
+        launched: a fork server that is starting, until the child of that name takes it.
         table: `None` until the child of that name has made it.
         membership: `None` until this life of the table has joined.
         figures: what this node has done lately.
@@ -131,6 +132,7 @@ class NodeState:
         self.intake: Intake | None = None
         self.journal: Journal | None = None
         self.zygote: Zygote | None = None
+        self.launched: Zygote | None = None
         self.wake: Wake | None = None
         self.crews: dict[str, Crew] = {}
         self.started_before = False

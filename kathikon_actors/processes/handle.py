@@ -37,7 +37,7 @@ from kathikon_actors.processes.frames import BadFrame, FrameDecoder, encode_fram
 from kathikon_actors.processes.program_process import ProgramProcess
 from kathikon_actors.processes.refs import refer_to, refer_to_middleware
 from kathikon_actors.processes.shared import SharedPage, create_shared_file
-from kathikon_actors.processes.start import BOOTSTRAP, interpreter
+from kathikon_actors.processes.start import BOOTSTRAP, file_of, interpreter
 from kathikon_actors.processes.worker_process import WorkerProcess
 
 __all__ = ["ExitStatus", "ProgramProcess", "WorkerDied", "WorkerProcess", "Zygote", "ZygoteDied", "ZygoteFailed"]
@@ -66,8 +66,9 @@ class Zygote:
         note: why workers import their modules themselves, when they do though preloading was asked for.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, told: Hello) -> None:
         self.pid = process.pid
+        self._told = told
         self.note: str | None = None
         self._process = process
         self._control = control
@@ -94,7 +95,21 @@ class Zygote:
         keys: Sequence[bytes] = (),
         modules: Sequence[str] = (),
     ) -> Zygote:
-        """Start it and wait until it takes requests.
+        """Start it and wait until it takes requests; see `launch`."""
+        zygote = cls.launch(definitions, preload, start_method, middleware, keys, modules)
+        return await zygote.ready()
+
+    @classmethod
+    def launch(
+        cls,
+        definitions: Sequence[WorkerDefinition],
+        preload: bool = True,
+        start_method: StartMethod = "fork",
+        middleware: Sequence[Middleware] = (),
+        keys: Sequence[bytes] = (),
+        modules: Sequence[str] = (),
+    ) -> Zygote:
+        """Start it, without waiting: it imports the workers while the caller does something else. `ready` comes next.
 
         Args:
             definitions: every worker that its processes may be asked to run.
@@ -117,13 +132,21 @@ class Zygote:
         has_async = any(definition.is_async or definition.mourns_async for definition in definitions)
         with_trio = has_async or bool(modules)
         hello = Hello(os.getpid(), refs, preload, with_trio, start_method, chain, list(modules), list(keys))
-        zygote = cls._launch(hello)
+        return cls._launch(hello)
+
+    async def ready(self) -> Zygote:
+        """Wait until it takes requests; give it, or the one that took its place because preloading was given up.
+
+        Raises:
+            ZygoteFailed: see `launch`; it is gone then.
+        """
+        zygote = self
         try:
-            answer = await zygote._greeting()  # noqa: SLF001 our own
+            answer = await self._greeting()
             if isinstance(answer, NotPreloaded) and answer.reason == "threads":
-                await zygote.aclose()
-                hello.preload = False
-                zygote = cls._launch(hello)
+                await self.aclose()
+                self._told.preload = False
+                zygote = self._launch(self._told)
                 zygote.note = f"importing the workers started threads ({answer.text}), which forking cannot copy"
                 answer = await zygote._greeting()  # noqa: SLF001 our own
             if isinstance(answer, NotPreloaded):
@@ -226,7 +249,7 @@ class Zygote:
     @classmethod
     def _launch(cls, hello: Hello) -> Zygote:
         ours, theirs = socket.socketpair()
-        told = _file_of(marshal.dumps((list(sys.path), msgspec.msgpack.encode(hello))))
+        told = file_of(marshal.dumps((list(sys.path), msgspec.msgpack.encode(hello))))
         try:
             # Not in a helper thread: the kernel's death signal comes when the starting thread ends, not the process.
             process = subprocess.Popen(  # noqa: S603 our own interpreter and script
@@ -243,7 +266,7 @@ class Zygote:
             os.close(told)
             theirs.close()
         ours.setblocking(False)
-        return cls(process, ours)
+        return cls(process, ours, hello)
 
     async def _greeting(self) -> Ready | NotPreloaded:
         try:
@@ -370,23 +393,3 @@ class Zygote:
         while self._process.poll() is None:
             await trio.sleep(delay)
             delay = min(delay * 2, 0.05)
-
-
-def _file_of(data: bytes) -> int:
-    """Give a descriptor of an unnamed file with `data`."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("kathikon-hello", os.MFD_CLOEXEC)
-    else:
-        import tempfile
-
-        descriptor, path = tempfile.mkstemp(prefix="kathikon-hello-")
-        with suppress(FileNotFoundError):
-            os.unlink(path)  # noqa: PTH108 the descriptor is all that is needed of it
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from kathikon_actors.processes.child import work
 from kathikon_actors.processes.control import Hello
 from kathikon_actors.processes.linux import set_process_name
 
-__all__ = ["BOOTSTRAP", "interpreter", "start"]
+__all__ = ["BOOTSTRAP", "file_of", "interpreter", "start"]
 
 BOOTSTRAP = str(Path(__file__).with_name("bootstrap.py"))
 
@@ -28,6 +29,26 @@ def interpreter() -> list[str]:
     for option in sys.warnoptions:
         flags += ["-W", option]
     return [sys.executable, *flags]
+
+
+def file_of(data: bytes) -> int:
+    """Give a descriptor of an unnamed file with `data`."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("kathikon-hello", os.MFD_CLOEXEC)
+    else:
+        import tempfile
+
+        descriptor, path = tempfile.mkstemp(prefix="kathikon-hello-")
+        with suppress(FileNotFoundError):
+            os.unlink(path)  # noqa: PTH108 the descriptor is all that is needed of it
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def start(role: str, raw: bytes, hello_file: int, *rest: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from copy import copy
 
+import msgspec
+
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.queue.settle import Ending, end_by_hand
@@ -19,7 +21,7 @@ STORED_EVERY = 1_000_000
 """Microseconds between two writes of the progress of a job that is written as executing."""
 
 
-class Given:
+class Given(msgspec.Struct, gc=False, eq=False):
     """What is remembered of a run until it has ended.
 
     Attributes:
@@ -32,17 +34,14 @@ class Given:
         shown: it was written as executing.
     """
 
-    __slots__ = ("before", "cost", "kill_at", "record", "sent", "shown", "stored_at", "why")
-
-    def __init__(self, record: Record, before: machine.Before, cost: float, sent: float) -> None:
-        self.record = record
-        self.before = before
-        self.cost = cost
-        self.sent = sent
-        self.why: Ending | None = None
-        self.kill_at = math.inf
-        self.shown = False
-        self.stored_at = 0
+    record: Record
+    before: machine.Before
+    cost: float
+    sent: float
+    why: Ending | None = None
+    kill_at: float = math.inf
+    shown: bool = False
+    stored_at: int = 0
 
     def note_progress(self, percent: int, now: int) -> bool:
         """The job told how far it is; tell whether that is to be written."""

@@ -61,11 +61,11 @@ class _Bucket:
         else:
             heappush(self.late, entry)
 
-    def pop(self) -> Record:
+    def pop(self) -> _Entry:
         in_order, late = self.in_order, self.late
         if late and (not in_order or late[0] < in_order[0]):
-            return heappop(late)[3]
-        return in_order.popleft()[3]
+            return heappop(late)
+        return in_order.popleft()
 
     def first(self) -> _Entry:
         in_order, late = self.in_order, self.late
@@ -103,11 +103,12 @@ class PriorityHeap:
         while self._priorities:
             best = self._priorities[-1]
             bucket = self._buckets[best]
-            while bucket:
-                record = bucket.pop()
+            in_order, late = bucket.in_order, bucket.late
+            while in_order or late:
+                entry = in_order.popleft() if not late else bucket.pop()
                 self._size -= 1
-                if record.state == "available":
-                    return record
+                if entry[3].state == "available":
+                    return entry[3]
             self._priorities.pop()
             del self._buckets[best]
         return None

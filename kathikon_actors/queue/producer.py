@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Producer"]
 
-CHUNK = 128
+CHUNK = 256
 """Jobs given between two checkpoints, so that a long heap does not hold up the loop."""
 
 
@@ -149,10 +149,10 @@ class Producer:
                         continue
                     if faults.armed:
                         faults.touch("producer.after_pop", **faults.about(record))
-                    runner.give(record, at, now)
+                    has_room = runner.give(record, at, now)
                     given += 1
                     free -= starts_one_more
-                    if not runner.has_room():
+                    if not has_room:
                         break
                 else:
                     still_open.append(runner)
@@ -160,7 +160,7 @@ class Producer:
                     break
             if behind or not len(heap):
                 break
-            open_to = [runner for runner in still_open if runner.has_room()]
+            open_to = still_open
         for runner in crew.runners:
             runner.send()
         if behind and border is not None:

@@ -116,8 +116,10 @@ class Runner:
             return len(self._given) < self.process.slots
         return self._ahead < AHEAD and len(self._given) < MAX_AHEAD
 
-    def give(self, record: Record, at: int, now: float) -> None:
+    def give(self, record: Record, at: int, now: float) -> bool:
         """Hand a record over: its attempt begins. `send` puts everything that was given on the wire.
+
+        Gives whether one more may be given.
 
         Args:
             record: available, and out of the heap.
@@ -133,6 +135,7 @@ class Runner:
         self._unsent.append(run_of(seq, record) if faults.armed else Run(seq, record))
         if self.jobs + (1 if self.kind == "plain" else len(self._given)) >= self._max_jobs:
             self.replace()
+        return self.has_room()
 
     def send(self) -> None:
         """Put what was given on the wire, in one frame."""
@@ -164,19 +167,8 @@ class Runner:
         back: list[Record] = []
         mourners = self._table.mourners
         for message in messages:
-            if isinstance(message, Ask):
-                hand_on(message, self._given, self._table, self.process)
-                continue
-            if isinstance(message, Progress):
-                given = self._given.get(message.seq)
-                if given is not None:
-                    if given.note_progress(message.percent, now):
-                        self._table.changed([given.record])
-                    if self._table.on_progress is not None:
-                        self._table.on_progress(given.record)
-                continue
-            if isinstance(message, ActorFrame):
-                self.on_frame(message.data)
+            if not isinstance(message, Report):
+                self._hear_aside(message, now)
                 continue
             given = self._given.pop(message.seq, None)
             if given is None:
@@ -189,11 +181,11 @@ class Runner:
                 back.append(record)
                 continue
             self._pace.observe(record.worker, message.seconds)
-            was = copy(record) if message.verdict in FAILED and mourners is not None else None
-            self._settle(given, message, now)
+            self.jobs += 1
             if self.alone:
                 self._quarantine.discard(record.id)
-            self.jobs += 1
+            was = copy(record) if message.verdict in FAILED and mourners is not None else None
+            self._settle(given, message, now)
             if was is None or mourners is None or not given.mourn(mourners, was):
                 ended.append(record)
         if self._revoked_at is not None and not self._revoked and not self._given:
@@ -207,6 +199,20 @@ class Runner:
         if back:
             self._hand_back(back)
         return ended
+
+    def _hear_aside(self, message: Progress | ActorFrame | Ask, now: int) -> None:
+        if isinstance(message, Ask):
+            hand_on(message, self._given, self._table, self.process)
+            return
+        if isinstance(message, ActorFrame):
+            self.on_frame(message.data)
+            return
+        given = self._given.get(message.seq)
+        if given is not None:
+            if given.note_progress(message.percent, now):
+                self._table.changed([given.record])
+            if self._table.on_progress is not None:
+                self._table.on_progress(given.record)
 
     def _settle(self, given: Given, report: Report, now: int) -> None:
         record, pid = given.record, self.process.pid

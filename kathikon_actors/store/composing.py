@@ -21,7 +21,7 @@ from kathikon_actors.jobs.errors import AlreadyExists, BatchClosed, BatchNotFoun
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.unique import UNIQUE_STATES, Unique
-from kathikon_actors.store.rows import array_literal, decode_rows, pg_time
+from kathikon_actors.store.rows import array_literal, decode_rows, pg_id, pg_time
 from kathikon_actors.store.statements import statement
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ __all__ = ["insert_composed"]
 _TIMES: Final = (0, 1, 2, 3)
 _IDS: Final = (11, 21, 22, 23, 29, 30)
 _PARENTS: Final = 26
+_SIMPLE: Final = Unique()
 
 
 async def insert_composed(
@@ -41,6 +42,7 @@ async def insert_composed(
     store_rows: Callable[[list[Record]], Awaitable[None]],
     *,
     check_ids: bool,
+    own_codecs: bool = False,
 ) -> dict[bytes, Answer]:
     """Decide on each insert and store what is to be stored, within the transaction that is open.
 
@@ -49,19 +51,21 @@ async def insert_composed(
         records: in input order; plain ones may be among them. Unchanged.
         store_rows: inserts rows into `kathikon.jobs`.
         check_ids: some ids may be taken already.
+        own_codecs: the connection is one of ours.
 
     Returns:
         An answer for each record that is not stored as it was given; one whose id and `inserted_at` are stored already
         is that very one.
     """
-    return await _Inserts(raw, records).run(store_rows, check_ids=check_ids)
+    return await _Inserts(raw, records, own_codecs=own_codecs).run(store_rows, check_ids=check_ids)
 
 
 class _Inserts:
     """One batch of inserts on its way."""
 
-    def __init__(self, raw: Raw, records: Sequence[Record]) -> None:
+    def __init__(self, raw: Raw, records: Sequence[Record], *, own_codecs: bool) -> None:
         self._raw = raw
+        self._own_codecs = own_codecs
         self._answers: dict[bytes, Answer] = {}
         self._order = [record.id for record in records]
         self._left = {record.id: record for record in records}
@@ -142,13 +146,26 @@ class _Inserts:
                 losers.append(record)
         if not first:
             return
-        terms = [_terms(record) for record in first.values()]
-        rows = await self._raw.fetch(statement("take_keys"), *map(list, zip(*terms, strict=True)))
-        won = {UUID(row[0]).bytes for row in rows}
+        won = await self._try_keys(first)
         # Those that lost against a job stored before come first: in the order in which they were given.
         losers = [record for key, record in first.items() if key not in won] + losers
         if losers:
             await self._meet(losers, {key: first[key] for key in won})
+
+    async def _try_keys(self, first: dict[bytes, Record]) -> set[bytes]:
+        """Take those keys that are free; give them."""
+        terms = [_terms(record) for record in first.values()]
+        columns = list(map(list, zip(*terms, strict=True)))
+        if not self._own_codecs:
+            return {UUID(row[0]).bytes for row in await self._raw.fetch(statement("take_keys"), *columns)}
+        simple = not any(columns[2]) and not any(columns[3])
+        states, ends = ([], []) if simple else (columns[2], columns[3])
+        keys, ids = list(map(pg_id, first)), [pg_id(record.id) for record in first.values()]
+        if await self._raw.execute(statement("take_own_keys"), keys, ids, states, ends) == f"INSERT 0 {len(keys)}":
+            return set(first)
+        rows = await self._raw.fetch(statement("key_holders"), [_text(key) for key in first])
+        holders = {UUID(key).bytes: UUID(job_id).bytes for key, job_id in rows}
+        return {key for key, record in first.items() if holders.get(key) == record.id}
 
     async def _meet(self, losers: list[Record], won: dict[bytes, Record]) -> None:
         """Let each loser act on the job that has its key; one whose holder is gone takes it."""
@@ -161,7 +178,7 @@ class _Inserts:
         changed = set()
         for record in losers:
             key = _key(record)
-            policy = _extra(record).unique or Unique()
+            policy = _extra(record).unique or _SIMPLE
             if key in won:
                 # Both are new: the first one is the job, as the later one wants it.
                 holder = won[key]
@@ -258,8 +275,8 @@ def _key(record: Record) -> bytes:
 
 def _terms(record: Record) -> tuple[str, str, str | None, int | None]:
     """Give key, job, states and end of what an insert asks for; no states for the usual ones."""
-    policy = _extra(record).unique or Unique()
-    usual = frozenset(policy.states) == frozenset(UNIQUE_STATES)
+    policy = _extra(record).unique or _SIMPLE
+    usual = policy.states is UNIQUE_STATES or frozenset(policy.states) == frozenset(UNIQUE_STATES)
     ends = None if policy.period is None else pg_time(record.inserted_at + int(policy.period * 1e6))[0]
     return _text(_key(record)), _text(record.id), None if usual else array_literal(policy.states), ends
 

@@ -33,6 +33,7 @@ from kathikon_actors.store.rows import (
 )
 from kathikon_actors.store.statements import statement
 from kathikon_actors.store.usual import (
+    LINKED_COLUMNS,
     USUAL_COLUMNS,
     ends_usually,
     is_usual,
@@ -53,10 +54,12 @@ _CLAIMS: Final = 2
 _LIMITS: Final = 3
 _COPY_COLUMNS: Final = ("owner", *COLUMNS)
 _WIDE_COLUMNS: Final = (*_COPY_COLUMNS, *SPARSE)
-_LINKED: Final = (*USUAL_COLUMNS, *SPARSE)
 
 SMALL_BATCH: Final = 48
 """Up to so many new rows one statement is faster than COPY with its round trips."""
+
+USUAL_SMALL_BATCH: Final = 256
+"""The same for rows of few columns."""
 
 
 class Fence:
@@ -119,7 +122,7 @@ class CommitLane:
             free = [pg_id(job_id) for job_id in unowned]
             return await self.connection.run(self._insert_new, membership, batch, insert_columns(records), free)
         usual = all(map(was_usual, records))
-        if 0 < len(records) <= SMALL_BATCH and not unowned:
+        if 0 < len(records) <= (USUAL_SMALL_BATCH if usual else SMALL_BATCH) and not unowned:
             name, arrays = ("insert_usual", usual_inserts) if usual else ("insert_rows", insert_columns)
             await self.connection.run(self._insert_small, membership, batch, name, arrays(records))
             return set()
@@ -252,7 +255,9 @@ class CommitLane:
         left: set[str] = set()
 
         async def store_rows(stored: list[Record]) -> None:
-            columns, make_rows = (_LINKED, linked_rows) if all(map(is_usual, stored)) else (_WIDE_COLUMNS, wide_rows)
+            columns, make_rows = (
+                (LINKED_COLUMNS, linked_rows) if all(map(is_usual, stored)) else (_WIDE_COLUMNS, wide_rows)
+            )
             rows = make_rows(membership.node_id, stored)
             for number, record in enumerate(stored):
                 if record.id in unowned:
@@ -262,7 +267,7 @@ class CommitLane:
 
         await self._begin(raw, membership, batch)
         try:
-            answers = await insert_composed(raw, records, store_rows, check_ids=check_ids)
+            answers = await insert_composed(raw, records, store_rows, check_ids=check_ids, own_codecs=True)
         except asyncpg.UniqueViolationError as error:
             await raw.execute("ROLLBACK")
             raise _already_exists(error) from None

@@ -22,6 +22,7 @@ from kathikon_actors.jobs.errors import (
     StoreUnavailable,
 )
 from kathikon_actors.jobs.ids import as_uuid
+from kathikon_actors.jobs.keypath import partition_of
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 from kathikon_actors.store.memory_batches import MemoryGraphStore
@@ -251,6 +252,25 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
             record = unowned.pop(job_id)
             record.node = membership.node
             self.data.owned[node.node_id][job_id] = record
+            claimed.append(copy(record))
+        return claimed
+
+    async def claim_each(self, membership: Membership, queue: str, present: Sequence[str], limit: int) -> list[Record]:
+        """See `FairStore.claim_each`."""
+        await self._begin()
+        node, now, unowned = self._member(membership), self.data.clock(), self.data.owned[None]
+        best: dict[str, Record] = {}
+        for record in unowned.values():
+            partition = partition_of(record)
+            if partition is None or partition in present or record.queue != queue or record.state != "available":
+                continue
+            if record.scheduled_at <= now and (partition not in best or key_of(record) < key_of(best[partition])):
+                best[partition] = record
+        claimed = []
+        for partition in sorted(best)[:limit]:
+            record = unowned.pop(best[partition].id)
+            record.node = membership.node
+            self.data.owned[node.node_id][record.id] = record
             claimed.append(copy(record))
         return claimed
 

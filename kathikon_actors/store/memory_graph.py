@@ -245,7 +245,7 @@ class MemoryGraph:
                 del self.keys[key]
             return
         again = copy(record)
-        again.id = self.ids.next(now)
+        again.id, again.original_id = self.ids.next(now), record.original_id or record.id
         again.state, again.inserted_at, again.scheduled_at = "scheduled", now, held.again
         again.attempt = again.progress = again.orphaned = 0
         again.attempted_at = again.finished_at = again.result = None

@@ -18,6 +18,7 @@ from kathikon_actors.store.batches import PostgresBatches
 from kathikon_actors.store.broadcasting import PostgresBroadcasts
 from kathikon_actors.store.connection import BY_INDEX, ONE_PLAN, Connection, Pool
 from kathikon_actors.store.crons import PostgresCrons
+from kathikon_actors.store.fairness import claim_each
 from kathikon_actors.store.granting import PostgresLimits
 from kathikon_actors.store.leading import lead, resign
 from kathikon_actors.store.listening import Ear
@@ -207,6 +208,11 @@ class PostgresStore(PostgresOperations):
         """See `Store.claim`."""
         self._check_open()
         return await self._claims.run(claim_rows, self._fence, membership, list(queues), limit)
+
+    async def claim_each(self, membership: Membership, queue: str, present: Sequence[str], limit: int) -> list[Record]:
+        """See `FairStore.claim_each`."""
+        self._check_open()
+        return await self._claims.run(claim_each, self._fence, membership, queue, list(present), limit)
 
     async def release(self, membership: Membership, ids: Sequence[bytes]) -> None:
         """See `Store.release`."""

@@ -327,11 +327,24 @@ class Table:
             raise insert.error
         return insert.existing
 
-    def stored(self, insert: Insert) -> None:
-        """The rows of an insert are committed."""
-        for record in insert.records:
-            record.fence = record.attempt
+    def stored(self, inserts: Iterable[Insert]) -> None:
+        """The rows of some inserts are committed."""
+        fresh: list[Record] = []
+        for insert in inserts:
+            fresh += self._ours(insert)
+        known = [record for record in fresh if record.id in self.records]
+        if known:
+            self._count(known, -1)
+            fresh = [record for record in fresh if record.id not in self.records]
+        self._take_in(fresh)
+        for insert in inserts:
+            insert.finish()
+
+    def _ours(self, insert: Insert) -> list[Record]:
+        """Give those of its rows that are new and this node's."""
         records = insert.records
+        for record in records:
+            record.fence = record.attempt
         if self.on_stored is not None:
             existing = insert.existing
             self.on_stored([r for r in records if r.id not in existing] if existing else records)
@@ -344,12 +357,7 @@ class Table:
                         border.left(record)
             self._count([r for r in records if r.id in insert.existing and r.id not in insert.unowned], -1)
             records = [record for record in records if record.id not in not_ours]
-        known = [record for record in records if record.id in self.records]
-        if known:
-            self._count(known, -1)
-            records = [record for record in records if record.id not in self.records]
-        self._take_in(records)
-        insert.finish()
+        return records
 
     def expire(self, now: float) -> None:
         """End the inserts whose time is up: what is in no batch is taken back, the fate of the rest is unknown."""
@@ -388,7 +396,8 @@ class Table:
                 if self.records.get(record.id) is record:
                     self._forget(record)
                 self._remember(record)
-                self._resolve(record, lost=False)
+                if self._waiters:
+                    self._resolve(record, lost=False)
                 ended.append(record)
             elif record.state == "waiting":
                 # Nobody owns it until it ends with its children.

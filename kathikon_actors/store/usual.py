@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.store.rows import Y2K, Columns, pg_id, sparse_row
+from kathikon_actors.store.rows import SPARSE, Y2K, Columns, pg_id, sparse_row
 
 __all__ = [
+    "LINKED_COLUMNS",
     "USUAL_COLUMNS",
     "ends_usually",
     "is_usual",
@@ -28,20 +29,23 @@ USUAL_COLUMNS: Final = (
 )  # fmt: skip
 """What a new job has beside the defaults of the table."""
 
+LINKED_COLUMNS: Final = (*USUAL_COLUMNS, "tags", *SPARSE[2:])
+"""The same of a job that may have tags, and what makes it hang together with others."""
+
 
 def was_usual(record: Record) -> bool:
     """Tell whether a new record has nothing beside `USUAL_COLUMNS`."""
-    return record.extra is None and record.rerun_of is None and is_usual(record)
+    return record.extra is None and not record.tags and is_usual(record)
 
 
 def is_usual(record: Record) -> bool:
-    """Tell whether a new record has nothing beside `USUAL_COLUMNS` and `SPARSE`."""
+    """Tell whether a new record has nothing beside `LINKED_COLUMNS`."""
     return (
         not record.history
         and record.state == "available"
         and record.attempted_at is None
+        and record.rerun_of is None
         and record.meta == b"{}"
-        and not record.tags
         and record.keep_result
         and not record.orphaned
     )
@@ -68,8 +72,9 @@ def usual_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, 
 
 
 def linked_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, ...]]:
-    """Give rows for COPY: `USUAL_COLUMNS`, `SPARSE`."""
-    return [(*row, *sparse_row(record)) for row, record in zip(usual_rows(owner, records), records, strict=True)]
+    """Give rows for COPY: `LINKED_COLUMNS`."""
+    rows = zip(usual_rows(owner, records), records, strict=True)
+    return [(*row, record.tags or None, *sparse_row(record)[2:]) for row, record in rows]
 
 
 def usual_inserts(records: Sequence[Record]) -> Columns:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
 from kathikon_actors import Actor, ActorDied, ProcessDied, RemoteError, Unpicklable, open_actor_system
 from kathikon_actors.actors.wire import LIMIT
@@ -85,7 +84,8 @@ async def test_the_end_of_the_zygote_is_healed() -> None:
 async def test_nothing_is_left_of_processes(stage: Stage) -> None:
     """50 of them, ended in every way: no descriptor, no process, no number in a table."""
     await (await stage.system.start(Counter, isolation="process")).stop()
-    await trio.sleep(0.05)
+    spares = stage.system.forker._spares
+    await eventually(lambda: spares, "the spare process")
     before = descriptors()
     pids = []
     for number in range(50):
@@ -100,7 +100,7 @@ async def test_nothing_is_left_of_processes(stage: Stage) -> None:
             await ref.stop()
         await monitor.wait()
     await eventually(lambda: not any(alive(pid) for pid in pids if pid), "they are gone")
-    await eventually(lambda: descriptors() <= before, "descriptors")
+    await eventually(lambda: len(spares) == 1 and descriptors() <= before, "descriptors")
     assert stage.system.names() == ["diary"]
 
 

@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from kathikon_actors import Client, open_node
+from kathikon_actors import App, Client, Queue, generate_key, open_node
 from kathikon_actors.jobs.broadcast import deliver, delivery_id, is_delivery
 from kathikon_actors.store.connection import open_loop
 from tests.jobs.make import NOW, record
@@ -177,3 +177,14 @@ def test_the_id_of_a_delivery_is_always_the_same_and_tells_what_it_is() -> None:
     assert not is_delivery(announcement)
     announcement.extra = job.extra
     assert not is_delivery(announcement)
+
+
+async def test_encrypted_arguments_can_be_read_by_every_node(postgres_dsn: str, marks: Path) -> None:
+    """Each node's job opens what is bound to the announcement."""
+    app = App(queues=[Queue("all", broadcast=True)], workers=[everywhere], encryption_keys=[generate_key()])
+    async with (
+        open_node(app, store=postgres_dsn, name="n1") as node,
+        open_node(app, store=postgres_dsn, name="n2"),
+    ):
+        await node.insert(everywhere.new(str(marks), "secret").options(queue="all"))
+        await eventually(lambda: runs(marks) == ["secret/n1/1", "secret/n2/1"], "both ran", WAIT)

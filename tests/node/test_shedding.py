@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from kathikon_actors import App, Node, Queue, QueueFull, open_node
+from kathikon_actors import App, Client, NewJob, Node, Queue, QueueFull, open_node
+from kathikon_actors.store.connection import open_loop
 from tests.node import limited, workers
 from tests.node.limited import starts_of
 from tests.support.waiting import eventually, lines_of
@@ -134,3 +135,22 @@ def test_bounds_that_cannot_be_are_refused(options: dict[str, object], problem: 
     """With the queue, the field and what is legal."""
     with pytest.raises(ValueError, match=f'queue "q": {problem}'):
         Queue("q", **options)  # type: ignore[arg-type]
+
+
+async def test_small_tenants_of_a_client_start_soon_though_a_big_one_came_first(
+    postgres_dsn: str, tmp_path: Path
+) -> None:
+    """Rows that nobody owns: 3,000 of one tenant, then 20 tenants with one each: within the first look or two."""
+    marks = tmp_path / "marks"
+    app = App(queues=[Queue("fair", fair=True, max_in_memory=200, concurrency=1)], workers=[limited.three_plain])
+
+    def job(name: str, partition: str) -> NewJob:
+        return limited.three_plain.new(str(marks), name, 0.001).options(queue="fair", partition_key=partition)
+
+    async with open_loop(), Client(postgres_dsn) as client:
+        await client.insert_many(job(f"big{n}", "big") for n in range(3000))
+        await client.insert_many(job(f"small{n}", f"t{n}") for n in range(20))
+        async with open_node(app, store=postgres_dsn, name="n1", shutdown_timeout=1.0):
+            await eventually(lambda: len(starts_of(lines_of(marks), "small")) == 20, "the small ones ran", WAIT)
+    order = [line.split()[1] for line in lines_of(marks) if line.startswith("start")]
+    assert max(order.index(f"small{n}") for n in range(20)) < 500

@@ -143,7 +143,7 @@ async def test_a_committed_insert_is_acknowledged_adopted_and_routed() -> None:
     insert = await table.submit([job], may_conflict=False)
     assert (got, table.records, table.inserts.pending_rows) == ([], {}, 1)
     table.inserts.take()
-    table.stored(insert)
+    table.stored([insert])
     assert await table.committed(insert) == set()
     assert got == [job]
     assert (table.records, job.fence) == ({job.id: job}, 0)
@@ -156,7 +156,7 @@ async def test_rows_that_existed_are_told_and_not_adopted() -> None:
     insert = await table.submit([old, new], may_conflict=True)
     table.inserts.take()
     insert.existing = {old.id}
-    table.stored(insert)
+    table.stored([insert])
     assert await table.committed(insert) == {old.id}
     assert set(table.records) == {new.id}
 

@@ -20,7 +20,7 @@ from tests.support.records import MINUTE, as_stored, completed, new_record, now_
 
 T = TypeVar("T")
 
-SIZES = pytest.mark.parametrize("size", [1, 7, 120])
+SIZES = pytest.mark.parametrize("size", [1, 7, 300])
 """One statement, one statement, COPY."""
 
 

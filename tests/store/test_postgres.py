@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from kathikon_actors.jobs import json
+from kathikon_actors.jobs import json, machine
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
 from kathikon_actors.jobs.history import whole_history
 from kathikon_actors.jobs.ids import as_uuid
@@ -21,7 +21,7 @@ from kathikon_actors.store.connection import Connection, open_loop
 from kathikon_actors.store.postgres import PostgresStore
 from kathikon_actors.store.protocol import Lane, Membership, Page
 from kathikon_actors.store.urls import parse_store_url
-from tests.support.records import as_stored, completed, new_record
+from tests.support.records import as_stored, completed, new_record, now_us
 
 
 class Admin:
@@ -372,7 +372,10 @@ async def test_the_view_shows_every_job_with_history_and_errors_as_json(store: P
 async def test_statements_prepared_on_empty_tables_use_the_index_when_they_have_grown(
     store: PostgresStore, admin: Admin
 ) -> None:
-    """A plan kept from a node's start once read the whole table for each batch; now each row is looked up."""
+    """A plan kept from a node's start once read the whole table for each batch; now each row is looked up.
+
+    Inserts with and without conflict, claims and their return, the shortest outcomes, longer ones, changes.
+    """
     membership = await store.join("a", 60)
 
     async def work(first_batch: int) -> None:
@@ -383,7 +386,15 @@ async def test_statements_prepared_on_empty_tables_use_the_index_when_they_have_
                 await store.release(membership, [record.id for record in records])
                 claimed = await store.claim(membership, ["default"], size)
                 assert len(claimed) == size
-                await store.commit_outcomes(membership, batch, [completed(record) for record in claimed])
+                usual, shown = claimed[: size // 2], claimed[size // 2 :]
+                for record in shown:
+                    machine.begin(record, now_us())
+                assert await store.commit_outcomes(membership, 3 * batch, shown) == set()
+                for record in shown:
+                    record.fence = 1
+                    machine.complete(record, now_us(), b"1")
+                ended = [*map(completed, usual), *shown]
+                assert await store.commit_outcomes(membership, 3 * batch + 1, ended) == set()
 
     await work(1)
     await admin.sql("ANALYZE kathikon.jobs")

@@ -134,7 +134,7 @@ BEGIN
         made := kathikon.new_id();
         INSERT INTO kathikon.jobs (
             inserted_at, scheduled_at, timeout, owner, priority, max_attempts, keep_result, id, state, queue, worker,
-            args, meta, tags, history
+            args, meta, tags, history, original_id
         )
         SELECT
             clock_timestamp(), clock_timestamp(), (callback ->> 'timeout')::double precision,
@@ -147,7 +147,7 @@ BEGIN
                 'discarded', counts.discarded
             )))::json,
             nullif(ARRAY (SELECT json_array_elements_text(callback -> 'tags')), '{}'),
-            kathikon.line('inserted', NULL, 'available');
+            kathikon.line('inserted', NULL, 'available'), (callback ->> 'bound')::uuid;
         PERFORM kathikon.tell_ready(ARRAY[made]);
     END IF;
     IF b.outer_id IS NOT NULL THEN
@@ -294,13 +294,13 @@ BEGIN
             made := kathikon.new_id();
             INSERT INTO kathikon.jobs (
                 inserted_at, scheduled_at, timeout, owner, priority, max_attempts, keep_result, id, state, queue,
-                worker, args, meta, tags, history, unique_key, guarded, partition_key, parent_id
+                worker, args, meta, tags, history, original_id, unique_key, guarded, partition_key, parent_id
             )
             VALUES (
                 clock_timestamp(), one.again_at, one.timeout, kathikon.home(one.queue), one.priority,
                 one.max_attempts, one.keep_result, made, 'scheduled', one.queue, one.worker, one.args, one.meta,
-                one.tags, kathikon.line('inserted', NULL, 'scheduled', 'wanted again while it ran'), one.unique_key, 0,
-                one.partition_key, one.parent_id
+                one.tags, kathikon.line('inserted', NULL, 'scheduled', 'wanted again while it ran'),
+                coalesce(one.original_id, one.id), one.unique_key, 0, one.partition_key, one.parent_id
             );
             UPDATE kathikon.unique_keys
             SET job_id = made, again_at = NULL, begun = false, revision = 0, expires_at = NULL
