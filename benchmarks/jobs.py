@@ -18,6 +18,7 @@ import trio
 from benchmarks.floor import measure_floor
 from benchmarks.job_queue.backlog import backlog_rows
 from benchmarks.job_queue.common import Setup, say
+from benchmarks.job_queue.crons import cron_rows
 from benchmarks.job_queue.latency import latency_rows
 from benchmarks.job_queue.peers import peer_figures
 from benchmarks.job_queue.recovery import recovery_rows
@@ -27,7 +28,7 @@ from benchmarks.report import Row, print_rows, row
 from kathikon_actors.node.tuning import tune_gc
 from kathikon_actors.store.embedded import open_embedded
 
-SECTIONS = ("throughput", "latency", "backlog", "recovery", "startup")
+SECTIONS = ("throughput", "latency", "backlog", "recovery", "crons", "startup")
 
 
 async def measure(setup: Setup, sections: tuple[str, ...], *, peers: bool) -> list[Row]:
@@ -50,6 +51,8 @@ async def measure(setup: Setup, sections: tuple[str, ...], *, peers: bool) -> li
         rows += await backlog_rows(setup)
     if "recovery" in sections:
         rows += await recovery_rows(setup)
+    if "crons" in sections:
+        rows += await cron_rows(setup)
     if "startup" in sections:
         rows += await trio.to_thread.run_sync(startup_rows)
     return rows

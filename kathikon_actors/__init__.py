@@ -107,6 +107,7 @@ if TYPE_CHECKING:
     from kathikon_actors.node.sync_client import SyncClient
     from kathikon_actors.store.figures import KnownNode
     from kathikon_actors.store.retaining import Pruned
+    from kathikon_actors.store.snapshot_sink import open_snapshot_store
 
 _HOMES = {
     "store.figures": ("KnownNode",),
@@ -250,6 +251,7 @@ _HOMES = {
     "node.node": ("Node", "open_node"),
     "node.operations": ("ChangedMany",),
     "node.sync_client": ("SyncClient",),
+    "store.snapshot_sink": ("open_snapshot_store",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -384,6 +386,7 @@ __all__ = [
     "linear",
     "open_actor_system",
     "open_node",
+    "open_snapshot_store",
     "subtree_spec",
     "worker",
 ]

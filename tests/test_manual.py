@@ -11,6 +11,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXPECTED = {
+    "workers": [
+        "charge completed {'receipt': '5 ct', 'attempt': 1}",
+        "charge discarded None",
+        "Nightly discarded None",
+    ],
     "scheduling": ["report of today", "weekly 0 4 * * SUN", "report of sunday"],
     "encryption": ["{'card': '4111'} {'customer': 'Ada'} charged 4111", "jobs cannot be filtered by args"],
     "telemetry": ["add None -> available", "add available -> executing", "add executing -> completed"],

@@ -31,6 +31,7 @@ from kathikon_actors.actors.subtree_child import be_subtree
 from kathikon_actors.actors.systems import current_system
 from kathikon_actors.actors.task_cell import TaskCell
 from kathikon_actors.actors.wire import EXITED, IGNORED, UP, Message, Wire
+from kathikon_actors.processes.linux import set_process_name
 from kathikon_actors.processes.shared import SharedPage
 from supervisors import IGNORE, Crash, ExitReason, Normal, reason_of
 
@@ -41,19 +42,20 @@ _LAST_WORDS = 5.0
 
 def run(sock: socket.socket, page: SharedPage) -> NoReturn:
     """Be an actor process; called by the process that the zygote forked."""
+    sock.setblocking(False)
     wire = Wire()
     wire.attach(sock)
-    try:
-        start, rest = wire.first()
-    except OSError:
-        os._exit(1)  # the node has changed its mind
-    sock.setblocking(False)
-    trio.run(_main, wire, page, start, rest)
+    trio.run(_main, wire, page)
     raise AssertionError("unreachable")
 
 
-async def _main(wire: Wire, page: SharedPage, start: Message, rest: list[Message]) -> None:
-    _, token, uid, kind, what, arguments = start
+async def _main(wire: Wire, page: SharedPage) -> None:
+    try:
+        start, rest = await wire.first()
+    except OSError:
+        os._exit(1)  # the node needs it no more
+    _, token, uid, kind, title, what, arguments = start
+    set_process_name(title)
     system = ChildSystem(token, wire)
     current_system.set(system)
     async with trio.open_nursery() as nursery:

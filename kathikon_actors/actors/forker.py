@@ -1,4 +1,8 @@
-"""Where an actor system gets its processes: a zygote of its own, started when first needed, or one it was given."""
+"""Where an actor system gets its processes: a zygote of its own, started when first needed, or one it was given.
+
+A forked process needs some milliseconds before its loop runs: the pages that it writes to are copied one by one. So
+once a process was needed a spare one is kept, which waits for its orders; whoever takes it has another one forked.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +27,23 @@ class Forker:
         nursery: reads what the zygote tells.
         zygote: one to use that somebody else started, and serves and closes.
         preload: modules to import before forking.
+        spares: how many processes are kept that wait for their orders.
     """
 
-    def __init__(self, nursery: trio.Nursery, zygote: Zygote | None, preload: Sequence[str]) -> None:
+    def __init__(self, nursery: trio.Nursery, zygote: Zygote | None, preload: Sequence[str], spares: int) -> None:
         self._nursery = nursery
         self._zygote = zygote
         self._preload = tuple(preload)
+        self._wanted = spares
+        self._spares: list[ProgramProcess] = []
+        self._taken: trio.Event | None = None
         self._lock = trio.Lock()
 
     async def fork(self, title: str, module: str) -> ProgramProcess:
-        """Start a process.
+        """Give a process that waits for its orders.
 
         Args:
-            title: shown by `ps`.
+            title: of what it will be, for errors.
             module: of what it will run; imported beforehand if the zygote is yet to be started.
 
         Raises:
@@ -49,7 +57,40 @@ class Forker:
                     await self._start(module)
         zygote = self._zygote
         assert zygote is not None
-        return await zygote.fork_program(ENTRY, title, WORDS)
+        spare = self._take_spare(zygote)
+        return spare or await zygote.fork_program(ENTRY, title, WORDS)
+
+    def _take_spare(self, zygote: Zygote) -> ProgramProcess | None:
+        found = None
+        while self._spares and found is None:
+            spare = self._spares.pop(0)
+            if spare.exit is None:
+                found = spare
+            else:
+                spare.close()
+        if self._taken is not None:
+            self._taken.set()
+        elif self._wanted:
+            self._taken = trio.Event()
+            self._taken.set()
+            self._nursery.start_soon(self._keep_spares, zygote, name="actors' spare processes")
+        return found
+
+    async def _keep_spares(self, zygote: Zygote) -> None:
+        try:
+            while True:
+                assert self._taken is not None
+                await self._taken.wait()
+                self._taken = trio.Event()
+                while len(self._spares) < self._wanted:
+                    self._spares.append(await zygote.fork_program(ENTRY, "actor", WORDS))
+        except (ZygoteDied, OSError):
+            pass  # whoever needs a process has the same trouble, and tells
+        finally:
+            self._taken = None
+            for spare in self._spares:
+                spare.close()
+            self._spares.clear()
 
     async def _start(self, module: str) -> None:
         modules = dict.fromkeys((*_PRELOADED, *self._preload))

@@ -130,6 +130,7 @@ async def run_process_actor(system: ActorSystem, recipe: Recipe, task_status: tr
         system.token,
         cell.uid,
         "actor",
+        f"actor {cell.kind}",
         dump((plain, parent), "recipe"),
         dump_call(recipe.args, recipe.kwargs),
     )

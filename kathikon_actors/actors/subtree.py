@@ -131,7 +131,7 @@ async def _run_subtree(
     life = self_pid()
     cell = ProcessCell(system, system.new_uid(), None, f"subtree {child_id}", life.kill)
     life.when_dead(cell.finish)
-    cell.wire.put((START, system.token, cell.uid, "subtree", children, options))
+    cell.wire.put((START, system.token, cell.uid, "subtree", cell.kind, children, options))
     await system.claim(cell)
     hosts: list[Host] = []
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import trio
 
 from kathikon_actors.actors.actor import Actor
-from kathikon_actors.actors.cell import Cell, current_cell, link_cells, nobody, unlink_cells
+from kathikon_actors.actors.cell import Cell, current_cell, link_cells, unlink_cells
 from kathikon_actors.actors.deadlines import Deadlines
+from kathikon_actors.actors.departed import Departed
 from kathikon_actors.actors.errors import ActorIgnored
 from kathikon_actors.actors.forker import Forker
 from kathikon_actors.actors.mailbox import Mailbox
@@ -278,13 +279,7 @@ class ActorSystem:
 
     def link(self, one: ActorRef[Any], other: ActorRef[Any]) -> None:
         """Link two actors."""
-        first, second = self.find(one), self.find(other)
-        if first is not None and second is not None:
-            link_cells(first, second)
-        elif first is not None:
-            first.signal(nobody(other.label), None, linked=True)
-        elif second is not None:
-            second.signal(nobody(one.label), None, linked=True)
+        link_cells(self.find(one) or Departed(self, one), self.find(other) or Departed(self, other))
 
     def unlink(self, one: ActorRef[Any], other: ActorRef[Any]) -> None:
         """Unlink two actors."""
@@ -314,6 +309,7 @@ async def open_actor_system(
     name: str | None = "actors",
     preload: Sequence[str] = (),
     zygote: Zygote | None = None,
+    spares: int = 1,
     store: SnapshotSink | None = None,
 ) -> AsyncIterator[ActorSystem]:
     """Run an actor system round a block; leaving the block stops all actors, each within its `shutdown` seconds.
@@ -329,6 +325,7 @@ async def open_actor_system(
         name: of the supervisor, in events and trees.
         preload: modules that process actors need: imported once, before their processes are forked.
         zygote: the process that forks them; default is one of the system's own, started with the first process actor.
+        spares: processes kept waiting for the next process actor, once there was one; each has 5 MB of its own.
         store: who keeps snapshots; without one they last as long as the block (a node gives its own store).
 
     Raises:
@@ -348,6 +345,7 @@ async def open_actor_system(
         name=name,
         preload=preload,
         zygote=zygote,
+        spares=spares,
     ) as system:
         yield system
 
@@ -363,6 +361,7 @@ async def serve_system(
     name: str | None = "actors",
     preload: Sequence[str] = (),
     zygote: Zygote | None = None,
+    spares: int = 1,
 ) -> AsyncIterator[ActorSystem]:
     """Run a system that exists already round a block, as `open_actor_system` does; more than once if it must be."""
     system.closed = False
@@ -370,7 +369,7 @@ async def serve_system(
     async with trio.open_nursery() as outer:
         helpers = system.helpers = await outer.start(_hold_helpers)
         helpers.start_soon(system.deadlines.run, name="actor deadlines")
-        system._forker = Forker(helpers, zygote, preload)  # noqa: SLF001 its own half
+        system._forker = Forker(helpers, zygote, preload, spares)  # noqa: SLF001 its own half
         assert isinstance(system.snapshots, SnapshotWriter)
         helpers.start_soon(system.snapshots.run, name="actor snapshots")
         try:

@@ -169,14 +169,18 @@ class Wire:
         finally:
             self.open = False
 
-    def first(self) -> tuple[Message, list[Message]]:
-        """Block until the first message is here; give it and those that came with it.
+    async def first(self) -> tuple[Message, list[Message]]:
+        """Wait for the first message; give it and those that came with it.
 
         Raises:
             ConnectionError: the other side is gone.
         """
         while True:
-            data = self._sock.recv(_READ)
+            await trio.lowlevel.wait_readable(self._sock)
+            try:
+                data = self._sock.recv(_READ)
+            except BlockingIOError:
+                continue
             if not data:
                 raise ConnectionError("the node is gone")
             if messages := self._decoder.feed(data):

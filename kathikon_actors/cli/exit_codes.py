@@ -32,6 +32,7 @@ def exit_code_of(error: BaseException) -> ExitCode:
 def _table() -> dict[type, ExitCode]:
     # Imported here: only a command that failed pays for it.
     from kathikon_actors.jobs import errors
+    from kathikon_actors.jobs.cron import CronExists, CronNotFound
     from kathikon_actors.store.binaries import PostgresNotFound
     from kathikon_actors.store.datadir import DirectoryInUse, ServerFailed
 
@@ -40,8 +41,11 @@ def _table() -> dict[type, ExitCode]:
         errors.UnknownOption: ExitCode.USAGE,
         errors.JobNotFound: ExitCode.NOT_FOUND,
         errors.UnknownQueue: ExitCode.NOT_FOUND,
+        CronNotFound: ExitCode.NOT_FOUND,
+        errors.BatchNotFound: ExitCode.NOT_FOUND,
         errors.UnknownWorker: ExitCode.NOT_FOUND,
         errors.AlreadyExists: ExitCode.WRONG_STATE,
+        CronExists: ExitCode.WRONG_STATE,
         errors.InvalidState: ExitCode.WRONG_STATE,
         errors.NodeNameTaken: ExitCode.WRONG_STATE,
         errors.NodeStopping: ExitCode.WRONG_STATE,

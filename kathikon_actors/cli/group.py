@@ -10,7 +10,9 @@ from typing import NoReturn
 
 import click
 
+from kathikon_actors.cli.commands.batches import batches
 from kathikon_actors.cli.commands.check import check
+from kathikon_actors.cli.commands.cron import cron
 from kathikon_actors.cli.commands.demo import demo
 from kathikon_actors.cli.commands.doctor import doctor
 from kathikon_actors.cli.commands.insert import insert
@@ -44,7 +46,7 @@ def kathikon() -> None:
     """
 
 
-for _command in (node, demo, check, insert, jobs, job, queues, tree, top, nodes, keys, schema, doctor):
+for _command in (node, demo, check, insert, jobs, job, queues, tree, top, nodes, cron, batches, keys, schema, doctor):
     kathikon.add_command(_command)
 
 

@@ -7,9 +7,9 @@ exceptions of the worker's code, and are not ruled here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from kathikon_actors.jobs.backoff import BackoffFunction, constant, usable_delay
 from kathikon_actors.jobs.errors import BadConfiguration
@@ -99,5 +99,4 @@ def _backoff(worker: str, kind: type[BaseException], delay: object) -> BackoffFu
             f"worker {worker}: retry_on gives {delay!r} for {kind.__name__}; give seconds or a function of "
             "(attempt, error)"
         )
-    backoff: Callable[[int, BaseException], float] = delay
-    return backoff
+    return cast("BackoffFunction", delay)

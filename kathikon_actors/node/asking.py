@@ -6,16 +6,16 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
-from kathikon_actors.jobs.errors import JobNotFound, KathikonError, OwnedElsewhere, StoreUnavailable
+from kathikon_actors.jobs.actions import Change
+from kathikon_actors.jobs.errors import InvalidState, JobNotFound, KathikonError, OwnedElsewhere, StoreUnavailable
 from kathikon_actors.jobs.ids import as_uuid, raw_id
 from kathikon_actors.jobs.record import Job
-from kathikon_actors.store.commands import error_of
+from kathikon_actors.store.commands import DONE, NOT_FOUND, error_of
 
 if TYPE_CHECKING:
-    from kathikon_actors.jobs.actions import Change
     from kathikon_actors.jobs.record import Record
 
-__all__ = ["ANSWER_TIMEOUT", "Asking", "ask_owner", "await_answers"]
+__all__ = ["ANSWER_TIMEOUT", "Asking", "ask_owner", "await_answers", "check_percent", "report_progress"]
 
 ANSWER_TIMEOUT: Final = 40.0
 """Seconds to wait for an answer: longer than a run may take to give way, and than the lease of a node that died."""
@@ -128,3 +128,53 @@ async def await_answers(
     for job_id in left.values():
         answers[job_id] = OwnedElsewhere(as_uuid(job_id), owner)
     return answers
+
+
+class AskingProgress(Asking, Protocol):
+    """What is needed of a store to tell how far a job is."""
+
+    async def progress(self, job_id: bytes, percent: int) -> str | None:
+        """See `CommandStore.progress`."""
+        ...
+
+    async def ask_progress(self, job_id: bytes, percent: int) -> int:
+        """See `CommandStore.ask_progress`."""
+        ...
+
+
+def check_percent(percent: object) -> int:
+    """Give how far a job is.
+
+    Raises:
+        ValueError: it is no whole number from 0 to 100.
+    """
+    if isinstance(percent, bool) or not isinstance(percent, int) or not 0 <= percent <= 100:
+        raise ValueError(f"progress is {percent!r}; give a whole number from 0 to 100")
+    return percent
+
+
+async def report_progress(
+    store: AskingProgress, job_id: bytes, percent: int, sleep: Callable[[float], Awaitable[None]]
+) -> None:
+    """Note how far a job is, wherever it is.
+
+    Raises:
+        JobNotFound: there is none with this id.
+        InvalidState: it has ended.
+        OwnedElsewhere: its owner did not answer in time.
+    """
+    answer = await store.progress(job_id, percent)
+    if answer is None:
+        number = await store.ask_progress(job_id, percent)
+        change = Change("cancel", 0)  # of the error of a job that ended meanwhile; see below
+        error = (await await_answers(store, {number: job_id}, change, sleep, ANSWER_TIMEOUT))[job_id]
+        if isinstance(error, InvalidState):
+            answer = error.old
+        elif error is not None:
+            raise error
+        else:
+            return
+    if answer == NOT_FOUND:
+        raise JobNotFound(as_uuid(job_id))
+    if answer != DONE:
+        raise InvalidState(as_uuid(job_id), answer, "executing", legal=())

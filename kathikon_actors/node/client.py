@@ -33,7 +33,7 @@ from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.sealing import Keyring, known_keyrings
 from kathikon_actors.jobs.states import TERMINAL_STATES, Action
 from kathikon_actors.jobs.worker import definition_of
-from kathikon_actors.node.asking import ask_owner
+from kathikon_actors.node.asking import ask_owner, check_percent, report_progress
 from kathikon_actors.node.composition import Composition
 from kathikon_actors.node.crons import Crons, Schedules
 from kathikon_actors.node.external import ExternalRuns
@@ -474,6 +474,22 @@ class Client(Operations, StoreReports, Composition, Schedules, Rotation, Externa
 
     def _ids_and_now(self) -> tuple[IdSource, int]:
         return self._ids, _now()
+
+    async def report_progress(self, job_id: UUID | str, percent: int) -> None:
+        """Tell how far a job is: 0 to 100; stored, and seen live on the node that owns it.
+
+        Raises:
+            ValueError: `percent` is no whole number from 0 to 100.
+            JobNotFound: there is none with this id.
+            InvalidState: it has ended.
+            OwnedElsewhere, StoreUnavailable: see `cancel`.
+
+        Example:
+            ```python
+            await client.report_progress(job.id, 40)
+            ```
+        """
+        await report_progress(self._remote, raw_id(job_id), check_percent(percent), self._sleep)
 
     # -- the store ----------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from kathikon_actors.jobs.errors import InvalidState, JobNotFound, OwnedElsewhere, StoreUnavailable
-from kathikon_actors.node.manage import change_job
+from kathikon_actors.node.manage import change_job, note_progress
 from kathikon_actors.store.commands import COMMANDS, DONE, NOT_FOUND, Command
 
 if TYPE_CHECKING:
@@ -116,6 +116,8 @@ class Commands:
                 self._under_way.discard(command.number)
                 return DONE  # the answer that is there already stays
             return None
+        if change is None:
+            return DONE if await note_progress(state, command.job_id, command.percent) else None
         try:
             await change_job(state, change, command.job_id)
         except JobNotFound:

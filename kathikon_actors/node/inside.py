@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
-from kathikon_actors.jobs.errors import KathikonError, StoreUnavailable
+from kathikon_actors.jobs.errors import InvalidJob, KathikonError, StoreUnavailable
 from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.wire import (
     WireBatch,
@@ -102,6 +102,9 @@ class Inside:
                     )
                 )
             case "open_batch":
+                if asker.durability != "commit":
+                    problem = f'is "{asker.durability}"; a job that waits for a batch has to be committed'
+                    raise InvalidJob(asker.worker, "durability", problem)
                 batch = batch_from_wire(_decode(ask.body, type=WireBatch), definitions)
                 batch_id = await node.open_batch_of(asker.id, batch)
                 asker.extra = msgspec.structs.replace(asker.extra or Extra(), opened=True)

@@ -20,7 +20,7 @@ from kathikon_actors.jobs.errors import LeaseLost, OwnedElsewhere, StoreUnavaila
 from kathikon_actors.jobs.ids import as_uuid, raw_id
 from kathikon_actors.jobs.record import Job
 from kathikon_actors.jobs.states import TERMINAL_STATES, Action
-from kathikon_actors.node.asking import ask_owner
+from kathikon_actors.node.asking import ask_owner, check_percent, report_progress
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kathikon_actors.queue.settle import Ending
     from kathikon_actors.store.table import Table
 
-__all__ = ["JobActions", "change_job", "take_up_doubtful"]
+__all__ = ["JobActions", "change_job", "note_progress", "take_up_doubtful"]
 
 LOOK_AGAIN: Final = 0.01
 """Seconds between two looks at a job that is on its way from the store into the table or back."""
@@ -112,6 +112,12 @@ class JobActions:
         """
         return await self._change("rerun", job_id)
 
+    async def report_progress(self, job_id: UUID | str, percent: int) -> None:
+        """See `Client.report_progress`; a job of this node is told at once."""
+        raw = raw_id(job_id)
+        if not await note_progress(self._state, raw, check_percent(percent)):
+            await report_progress(self._state.store, raw, percent, trio.sleep)
+
     async def _change(self, action: Action, job_id: UUID | str, delay: float = 0.0) -> Job:
         state = self._state
         now = state.clock()
@@ -146,6 +152,19 @@ async def change_job(state: NodeState, change: Change, job_id: bytes) -> Record:
         if done is not None:
             return done
         await trio.sleep(LOOK_AGAIN)
+
+
+async def note_progress(state: NodeState, job_id: bytes, percent: int) -> bool:
+    """Note how far a job of this node is, and wait until that is committed; tell whether it is this node's."""
+    table = state.the_table()
+    record = table.records.get(job_id)
+    if record is None or record.state in TERMINAL_STATES:
+        return False
+    record.progress = percent
+    table.changed([record])
+    if table.on_progress is not None:
+        table.on_progress(record)
+    return await table.wait_written(job_id) is not None
 
 
 async def take_up_doubtful(state: NodeState) -> None:

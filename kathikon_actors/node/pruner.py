@@ -23,6 +23,9 @@ PRUNE_EVERY: Final = 60.0
 TIDY_EVERY: Final = 10.0
 """Seconds between two times that counters are added up."""
 
+BATCHES: Final = 10_000
+"""Batches that one round deletes."""
+
 
 class Pruner:
     """Prunes and tidies until cancelled.
@@ -45,6 +48,7 @@ class Pruner:
                 await state.store.tidy()
                 if trio.current_time() >= next_prune:
                     pruned = await state.store.prune(state.app.retention)
+                    await self._prune_batches()
                     if pruned.archived or pruned.deleted:
                         logger.info("%d jobs were archived, %d deleted", pruned.archived, pruned.deleted)
                     else:
@@ -53,3 +57,10 @@ class Pruner:
                 await state.link.reopened()
                 continue
             await trio.sleep(TIDY_EVERY * random.uniform(0.8, 1.0))  # noqa: S311 spreads the nodes
+
+    async def _prune_batches(self) -> None:
+        """Delete batches that were resolved so long ago that their children are put away."""
+        state = self._state
+        keep = state.app.retention.archive_after
+        if keep is not None:
+            await state.store.batches.prune(state.clock() - int(keep * 1e6), BATCHES)

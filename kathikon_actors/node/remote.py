@@ -48,6 +48,14 @@ class RemoteStore:
         """See `Store.ask`."""
         return await self._run(commanding.ask, job_id, change)
 
+    async def progress(self, job_id: bytes, percent: int) -> str | None:
+        """See `Store.progress`."""
+        return await self._run(commanding.progress, job_id, percent)
+
+    async def ask_progress(self, job_id: bytes, percent: int) -> int:
+        """See `Store.ask_progress`."""
+        return await self._run(commanding.ask_progress, job_id, percent)
+
     async def request(self, wanted: Filter, change: Change) -> Requested:
         """See `Store.request`."""
         return await self._run(commanding.request_change, wanted, change)

@@ -243,6 +243,10 @@ class SyncClient(SyncComposition):
         """See `Client.discard`."""
         return self._call(self._open().discard(job_id, reason))
 
+    def report_progress(self, job_id: UUID | str, percent: int) -> None:
+        """See `Client.report_progress`."""
+        self._call(self._open().report_progress(job_id, percent))
+
     def claim(self, queue: str, limit: int = 1, lease: float = 30.0) -> Sequence[Job]:
         """See `Client.claim`."""
         return self._call(self._open().claim(queue, limit, lease))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Producer"]
 
-CHUNK = 128
+CHUNK = 256
 """Jobs given between two checkpoints, so that a long heap does not hold up the loop."""
 
 

@@ -27,16 +27,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ask",
+    "ask_progress",
     "carry_out",
     "change_finished",
     "count_meeting",
     "give_answers",
     "open_commands",
+    "progress",
     "purge_meeting",
     "purge_rows",
     "read_answers",
     "request_change",
 ]
+
+PROGRESS: Final = "progress"
+"""The action of a command that is about progress."""
 
 CHUNK: Final = 1_000
 """Rows that are locked, changed and written as one step of a transaction."""
@@ -45,6 +50,25 @@ CHUNK: Final = 1_000
 async def ask(raw: Raw, job_id: bytes, change: Change) -> int:
     """See `CommandStore.ask`."""
     return next(iter(await _ask(raw, [job_id], change)))
+
+
+async def ask_progress(raw: Raw, job_id: bytes, percent: int) -> int:
+    """See `CommandStore.ask_progress`."""
+    number: int = await raw.fetchval(statement("ask"), [pg_id(job_id)], PROGRESS, 0, float(percent))
+    await raw.execute(statement("tell_control"), COMMANDS)
+    return number
+
+
+async def progress(raw: Raw, job_id: bytes, percent: int) -> str | None:
+    """See `CommandStore.progress`."""
+    row = await raw.fetchrow(statement("progress"), pg_id(job_id), percent)
+    assert row is not None
+    if row["done"]:
+        return DONE
+    if row["live"]:
+        return None
+    ended: str | None = row["ended"]
+    return NOT_FOUND if ended is None else ended
 
 
 async def _ask(raw: Raw, ids: Iterable[bytes], change: Change) -> dict[int, bytes]:
@@ -156,7 +180,10 @@ async def open_commands(raw: Raw, membership: Membership, after: int, limit: int
 
 
 def _command(row: Any) -> Command:
-    return Command(row["number"], row["job_id"].bytes, Change(row["action"], row["at"], row["value"]))
+    number, job_id = row["number"], row["job_id"].bytes
+    if row["action"] == PROGRESS:
+        return Command(number, job_id, None, int(row["value"]))
+    return Command(number, job_id, Change(row["action"], row["at"], row["value"]))
 
 
 async def carry_out(raw: Raw, number: int) -> bool:
@@ -167,6 +194,11 @@ async def carry_out(raw: Raw, number: int) -> bool:
             return bool(await read_answers(raw, [number]))
         command = _command(row)
         change = command.change
+        if change is None:
+            told = await progress(raw, command.job_id, command.percent)
+            if told is not None:
+                await give_answers(raw, [(number, told)])
+            return told is not None
         answer = DONE
         try:
             await change_row(raw, command.job_id, change, None, ())

@@ -49,12 +49,14 @@ class Command:
     Attributes:
         number: grows with every command.
         job_id: 16 bytes.
-        change: with the time at which it was asked for.
+        change: with the time at which it was asked for; `None` when it is about progress.
+        percent: how far the job is.
     """
 
     number: int
     job_id: bytes
-    change: Change
+    change: Change | None
+    percent: int = 0
 
 
 @dataclass
@@ -77,6 +79,17 @@ class CommandStore(Protocol):
 
     async def ask(self, job_id: bytes, change: Change) -> int:
         """Store a command for the owner of a job and tell the nodes; give its number."""
+        ...
+
+    async def progress(self, job_id: bytes, percent: int) -> str | None:
+        """Note how far a job is that no live node owns; `None` when a live node owns it.
+
+        Gives `DONE`, `NOT_FOUND`, or the state in which it has ended.
+        """
+        ...
+
+    async def ask_progress(self, job_id: bytes, percent: int) -> int:
+        """Store a command for the owner of a job to note how far it is; give its number."""
         ...
 
     async def request(self, wanted: Filter, change: Change) -> Requested:

@@ -39,9 +39,30 @@ class MemoryCommands:
         await self._begin()
         return self._ask(job_id, change)
 
-    def _ask(self, job_id: bytes, change: Change) -> int:
+    async def ask_progress(self, job_id: bytes, percent: int) -> int:
+        """See `Store.ask_progress`."""
+        await self._begin()
+        return self._ask(job_id, None, percent)
+
+    async def progress(self, job_id: bytes, percent: int) -> str | None:
+        """See `Store.progress`."""
+        await self._begin()
+        return self._progress(job_id, percent)
+
+    def _progress(self, job_id: bytes, percent: int) -> str | None:
+        data = self.data
+        record = data.live.get(job_id)
+        if record is None:
+            ended = data.finished.get(job_id)
+            return NOT_FOUND if ended is None else ended.state
+        if data.is_held(record):
+            return None
+        record.progress = percent
+        return DONE
+
+    def _ask(self, job_id: bytes, change: Change | None, percent: int = 0) -> int:
         number = len(self.data.commands) + 1
-        self.data.commands[number] = MemoryCommand(Command(number, job_id, change))
+        self.data.commands[number] = MemoryCommand(Command(number, job_id, change, percent))
         self.data.tell_control(COMMANDS)
         return number
 
@@ -81,6 +102,9 @@ class MemoryCommands:
         if entry.answer is not None:
             return True
         job_id, change = entry.command.job_id, entry.command.change
+        if change is None:
+            entry.answer = self._progress(job_id, entry.command.percent)
+            return entry.answer is not None
         try:
             self.data.apply(job_id, change)
         except OwnedElsewhere:

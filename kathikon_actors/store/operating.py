@@ -36,6 +36,16 @@ class PostgresOperations:
         self._check_open()
         return await self._readers.run(commanding.ask, job_id, change)
 
+    async def progress(self, job_id: bytes, percent: int) -> str | None:
+        """See `Store.progress`."""
+        self._check_open()
+        return await self._readers.run(commanding.progress, job_id, percent)
+
+    async def ask_progress(self, job_id: bytes, percent: int) -> int:
+        """See `Store.ask_progress`."""
+        self._check_open()
+        return await self._readers.run(commanding.ask_progress, job_id, percent)
+
     async def request(self, wanted: Filter, change: Change) -> Requested:
         """See `Store.request`."""
         self._check_open()

@@ -8,7 +8,7 @@ import uuid
 import pytest
 import trio
 
-from kathikon_actors import App, Client, Queue, open_node
+from kathikon_actors import App, Batch, Client, Cron, Queue, open_node
 from tests.cli.program import Directory, Ended
 from tests.node import workers
 from tests.support.waiting import eventually_sync
@@ -101,6 +101,32 @@ def test_top_and_nodes_without_a_node(ask) -> None:  # type: ignore[no-untyped-d
     tree = ask("tree")
     assert tree.code == 69 and "answers on this machine" in tree.err
     assert ask("top", "--node", "n1").code == 69
+
+
+def test_crons_and_batches_are_listed_and_changed(ask, postgres_dsn: str) -> None:  # type: ignore[no-untyped-def]
+    """Without a node."""
+    assert "no cron entries" in ask("cron").err and "no batches" in ask("batches").err
+
+    async def make() -> None:
+        async with Client(postgres_dsn) as client:
+            await client.crons.add(Cron("nightly", "0 3 * * *", workers.add.new(1)))
+            async with client.open_batch(Batch(name="b")) as batch:
+                await batch.insert(workers.add.new(1))
+
+    trio.run(make)
+    (entry,) = ask("cron", "--json").data
+    assert (entry["name"], entry["expression"], entry["worker"]) == ("nightly", "0 3 * * *", "add")
+    assert "nightly" in ask("cron").out
+    assert ask("cron", "pause", "nightly").code == 0 and ask("cron", "--json").data[0]["paused"]
+    assert ask("cron", "resume", "nightly").code == 0
+    made = ask("cron", "run", "nightly")
+    assert made.code == 0 and ask("job", "show", made.out.strip(), "--json").data["worker"] == "add"
+    wrong = ask("cron", "pause", "nigthly")
+    assert wrong.code == 3 and 'Did you mean "nightly"' in wrong.err
+    assert ask("cron", "remove", "nightly").code == 0 and ask("cron", "--json").data == []
+    (batch,) = ask("batches", "--json").data
+    assert (batch["name"], batch["total"], batch["state"]) == ("b", 1, "running")
+    assert "running" in ask("batches").out
 
 
 def test_beside_a_running_node(place: Directory, postgres_dsn: str) -> None:

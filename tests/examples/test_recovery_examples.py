@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SECONDS = 60.0
 
@@ -41,3 +43,38 @@ def test_rest_for_one_pipeline_restarts_the_stages_after_the_broken_one() -> Non
     out = run_example("rest_for_one_pipeline.py")
     assert "source starts, parser starts, writer starts, parser starts, writer starts" in out
     assert "written: [1, 2, 3, 5, 6]" in out
+
+
+def test_fan_out_fan_in_waits_without_a_process() -> None:
+    """The parent waits, the children run, the callback adds up."""
+    out = run_example("fan_out_fan_in.py", "--pages", "1200")
+    assert "the book is waiting" in out
+    assert "the book is completed: 1200 pages are being counted" in out
+    assert "1200 of 1200 pages were counted" in out
+
+
+def test_tenants_are_served_in_turns(tmp_path: Path) -> None:
+    """The small ones wait for the flood in a plain queue, and not in a fair one; the plot shows it."""
+    picture = tmp_path / "tenants.svg"
+    out = run_example("tenants.py", "--plot", str(picture))
+    plain, fair = (int(line.split()[-2]) for line in out.splitlines()[:2])
+    assert plain > 1000
+    assert fair < 400
+    assert picture.read_text().count("<rect") == 21
+
+
+def test_cron_and_leader_fires_each_tick_once_though_the_leader_dies() -> None:
+    """No tick is left out, none is fired twice, and the second node takes over."""
+    out = run_example("cron_and_leader.py", "--ticks", "5")
+    assert "each fired 1 time;" in out
+    assert "; 0 of them by the second node" not in out
+    assert "no second was left out" in out
+
+
+def test_supervised_web_app_has_both_order_and_job_or_neither() -> None:
+    """The order that is rolled back leaves no job; the other is charged."""
+    pytest.importorskip("hypercorn")
+    out = run_example("supervised_web_app.py", "--once", "--port", "0")
+    assert "tea: 201" in out
+    assert "air: 400 an order costs something" in out
+    assert '{"orders": [{"id": 1, "item": "tea"}], "charges": ["order 1: charged 450 ct"]}' in out

@@ -61,7 +61,11 @@ def test_keys_come_as_bytes_base64_or_hexadecimal() -> None:
     assert Keyring([raw]).raw == Keyring([NEW]).raw == Keyring([raw.hex()]).raw
 
 
-@pytest.mark.parametrize("keys", [["hunter2"], [b"too short"], [5], NEW, [], [NEW, "x" * 64], [NEW[:-4]]])
+@pytest.mark.parametrize(
+    "keys",
+    [["hunter2"], [b"too short"], [5], NEW, [], [NEW, "x" * 64], [NEW[:-4]]],
+    ids=["word", "short", "number", "no list", "none", "not hexadecimal", "cut"],
+)
 def test_what_is_no_key_is_refused_without_showing_it(keys: object) -> None:
     """Neither in the error nor in anything else."""
     with pytest.raises(BadConfiguration) as caught:

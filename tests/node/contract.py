@@ -119,6 +119,8 @@ class Fragile(Worker):
             os.kill(os.getpid(), signal.SIGKILL)
         if job.meta.get("hook") == "spin":
             time.sleep(60)
+        while job.meta.get("flag") and not Path(job.meta["flag"]).exists():
+            time.sleep(0.005)
         assert how
 
 

@@ -142,10 +142,10 @@ async def test_outside_of_a_node_there_is_nobody_to_insert_to() -> None:
 
 
 async def test_killed_worker_processes_leave_nothing_behind_at_the_actors(node: Node) -> None:
-    """Ten kills of processes whose jobs wait for an answer: no door and no call stays behind."""
+    """Five kills of processes whose jobs wait for an answer: no door and no call stays behind."""
     crew, doors = node._state.crews["async"], node._state.doors._doors
     before = {runner.process.pid for runner in crew.runners}
-    for _ in range(10):
+    for _ in range(5):
         await node.insert_many(add_async.new(1) for _ in range(20))
         await eventually(lambda: any(runner.busy for runner in crew.runners), "jobs run")
         for runner in list(crew.runners):
@@ -182,9 +182,9 @@ async def snapshots_in(dsn: str) -> list[dict[str, Any]]:
 async def test_after_kill_9_of_the_node_actors_come_back_with_their_last_snapshot(
     postgres_dsn: str, isolation: str
 ) -> None:
-    """Three lives, killed while they count: whole states only, two kept, the next life begins with the newest."""
+    """Two lives, killed while they count: whole states only, two kept, the next life begins with the newest."""
     wanted = 0
-    for _ in range(3):
+    for _ in range(2):
         program = subprocess.Popen(  # noqa: ASYNC220 its output is read in a thread
             [sys.executable, "-m", "tests.node.actor_app", postgres_dsn, isolation],
             cwd=ROOT,
@@ -196,7 +196,7 @@ async def test_after_kill_9_of_the_node_actors_come_back_with_their_last_snapsho
             begun = int(await trio.to_thread.run_sync(program.stdout.readline))
             assert begun == wanted
             counted = begun
-            while counted < begun + 1500:
+            while counted < begun + 500:
                 counted = int(await trio.to_thread.run_sync(program.stdout.readline))
         finally:
             program.send_signal(signal.SIGKILL)

@@ -223,6 +223,34 @@ async def test_a_command_for_a_job_that_was_purged_meanwhile_is_answered(postgre
         assert answers == {number: "not found"}
 
 
+async def test_progress_is_told_from_outside(postgres_dsn: str, tmp_path: Path) -> None:
+    """Of a job that runs on a node, of one that nobody owns; not of one that has ended."""
+    path = tmp_path / "marks"
+    async with (
+        open_node(app, store=postgres_dsn, name="owner", shutdown_timeout=1.0) as owner,
+        open_node(other_app, store=postgres_dsn, name="other") as other,
+        Client(postgres_dsn) as client,
+    ):
+        running = await owner.insert(workers.hold_async.new(str(path), 600))
+        await eventually(lambda: lines_of(path), "it runs")
+        for teller, percent in ((client, 40), (other, 41), (owner, 42)):
+            await teller.report_progress(running.id, percent)
+            assert (await owner.get(running.id)).progress == percent
+            assert (await client.get(running.id)).progress == percent
+        free = await client.insert("nobody", {}, queue="nowhere")
+        await client.report_progress(free.id, 7)
+        assert (await client.get(free.id)).progress == 7
+        await owner.cancel(running.id)
+        for teller in (client, owner):
+            with pytest.raises(InvalidState, match="cancelled"):
+                await teller.report_progress(running.id, 50)
+            with pytest.raises(JobNotFound):
+                await teller.report_progress(UUID(int=1), 50)
+            for wrong in (-1, 101, 1.5, True):
+                with pytest.raises(ValueError, match="progress is"):
+                    await teller.report_progress(free.id, wrong)  # type: ignore[arg-type]
+
+
 async def test_two_that_cancel_at_once_write_one_line(postgres_dsn: str) -> None:
     """100 rounds of two clients and one owner: both are told it is cancelled, and it was cancelled once."""
     async with (

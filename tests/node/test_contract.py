@@ -12,6 +12,7 @@ import pytest
 from kathikon_actors import App, BadConfiguration, Job, Node, Queue, open_node
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.telemetry import JobProgress
+from supervisors.testing import crash
 from tests.node import contract, workers
 from tests.support.waiting import eventually, lines_of
 
@@ -206,3 +207,22 @@ async def test_a_node_that_stops_lets_on_discard_run_first(store_url: str, tmp_p
                 break
     assert [left for left in lines_of(path) if not left.startswith("app")] == ["discarded 1 discard"]
     assert job.worker == "Fragile"
+
+
+async def test_mourners_that_crash_call_on_discard_again(node: Node, tmp_path: Path) -> None:
+    """What was under way is taken up, and the job ends as it should."""
+    path, flag = tmp_path / "lines", tmp_path / "flag"
+    meta = {"flag": str(flag)}
+    new = contract.Fragile.new(path=str(path), how="discard").options(meta=meta, timeout=20)
+    job = await node.insert(new)
+    await eventually(lambda: len(mourned(path)) == 1, "it is called")
+    assert (await node.get(job.id)).state == "executing"
+    crash(node.supervisor, "mourners", RuntimeError("killed by the test"))
+    await eventually(lambda: len(mourned(path)) == 2, "it is called again")
+    flag.touch()
+    assert (await node.wait(job.id, timeout=WAIT)).state == "discarded"
+    assert mourned(path) == ["discarded 1 discard"] * 2
+
+
+def mourned(path: Path) -> list[str]:
+    return [left for left in lines_of(path) if not left.startswith("app")]

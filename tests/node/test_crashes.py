@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kathikon_actors import Node
+from kathikon_actors.queue import runner
 from tests.node import workers
 from tests.support.waiting import eventually, lines_of
 
@@ -102,8 +103,11 @@ async def test_a_killed_zygote_is_replaced_and_no_job_is_lost_or_blamed(node: No
     assert (await node.wait(again.id, timeout=WAIT)).state == "completed"
 
 
-async def test_a_stopped_worker_process_is_killed_at_its_jobs_timeout(node: Node, tmp_path: Path) -> None:
+async def test_a_stopped_worker_process_is_killed_at_its_jobs_timeout(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SIGSTOP: the process answers nothing, so it loses its life, and the job its attempt."""
+    monkeypatch.setattr(runner, "GRACE", 0.3)
     pids = tmp_path / "pids"
     job = await node.insert(workers.hold.new(str(pids), 0.2).options(timeout=0.4, max_attempts=1))
     await eventually(lambda: lines_of(pids), "the job runs")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from kathikon_actors import App, InvalidJob, JobNotFound, Node, Queue, QueueFull, open_node, worker
+from kathikon_actors import App, InvalidJob, Job, JobNotFound, Node, Queue, QueueFull, open_node, worker
 from kathikon_actors.jobs.errors import BadConfiguration, InvalidState
 from kathikon_actors.node.client import Client
 from supervisors.testing import crash
@@ -168,6 +168,22 @@ async def test_what_cannot_be_is_refused(store_url: str) -> None:
         App([Queue("q")], [remembered], durability="ram")  # type: ignore[arg-type]
     with pytest.raises(BadConfiguration, match="worker bad: durability is 1"):
         worker(name="bad", durability=1)(lambda: None)  # type: ignore[call-overload]
+
+
+@worker(queue="few", max_attempts=1)
+def opens_a_batch(job: Job) -> None:
+    with job.open_batch():
+        pass
+
+
+@pytest.mark.parametrize("durability", ["snapshot", "memory"])
+async def test_a_job_that_waits_for_a_batch_has_to_be_committed(store_url: str, durability: str) -> None:
+    """Its end would come from the store, which may not know it yet; the job is told so."""
+    async with open_node(App([Queue("few")], [opens_a_batch]), store=store_url, name="n1") as node:
+        job = await node.insert(opens_a_batch.new().options(durability=durability))
+        done = await node.wait(job.id, timeout=WAIT)
+        assert done.state == "discarded"
+        assert "has to be committed" in done.errors[0]["message"]
 
 
 async def test_a_client_keeps_nothing_in_memory(postgres_dsn: str) -> None:

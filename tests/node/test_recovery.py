@@ -116,6 +116,9 @@ def _alive(pid: int) -> bool:
         ("leadership",),
         ("commands",),
         ("queue keeper",),
+        ("mourners",),
+        ("crons",),
+        ("telemetry",),
     ],
     ids="/".join,
 )

@@ -24,6 +24,7 @@ from kathikon_actors.telemetry import (
     SupervisorReport,
     WorkerProcessChanged,
 )
+from supervisors.testing import crash
 from tests.node import workers
 from tests.support.waiting import eventually
 
@@ -170,3 +171,13 @@ async def test_limits_batches_and_leadership_tell_too(store_url: str) -> None:
 @worker(concurrency=Limit(1))
 async def limited_work() -> None:
     await trio.sleep(0.05)
+
+
+async def test_a_subscriber_goes_on_when_the_child_that_serves_it_crashes(node: Node) -> None:
+    """What was buffered meanwhile comes too."""
+    heard: list[Event] = []
+    node.subscribe(heard.append, JobTransition)
+    crash(node.supervisor, "telemetry", RuntimeError("killed by the test"))
+    done = await node.insert(workers.add.new(1))
+    await node.wait(done.id, timeout=WAIT)
+    await eventually(lambda: [e.event for e in heard] == ["inserted", "started", "completed"], "all come")  # type: ignore[attr-defined]

@@ -104,6 +104,7 @@ class World:
             crews={"default": self.crew},
             clock=now_us,
             the_table=lambda: self.table,
+            backstop=lambda seconds: seconds,
         )
         intake = Intake(self.table, self.store, membership, ["default"], now_us)
         async with trio.open_nursery() as nursery:

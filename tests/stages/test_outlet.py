@@ -58,6 +58,49 @@ def test_demand_of_a_cancelled_consumer_is_used_up_by_those_who_ask_next() -> No
     assert (stage.ask("b", 4), stage.ask("b", 8), stage.ask("b", 1)) == (0, 2, 1)
 
 
+def test_what_came_for_a_consumer_that_left_is_not_forgotten_in_the_buffer() -> None:
+    """It was asked for by one and is taken by the next; then the producer is asked again."""
+    stage = outlet(DemandDispatcher(), "a", "b")
+    stage.ask("a", 10)
+    stage.cancel("a")
+    stage.emit(list(range(10)))
+    assert stage.ask("b", 4) == 0
+    assert stage.ask("b", 8) == 2
+    assert stage.take_deliveries() == [("b", [0, 1, 2, 3]), ("b", [4, 5, 6, 7, 8, 9])]
+
+
+def test_what_came_for_a_partition_that_left_does_not_count_for_the_others() -> None:
+    """Events that came for it and belong to the other partition wait; its consumer's next asks are met and heard."""
+    stage = outlet(PartitionDispatcher(2), "p0", "p1")
+    stage.ask("p0", 5)
+    stage.cancel("p0")
+    stage.emit([1, 3, 5, 7, 9])
+    assert stage.ask("p1", 5) == 0
+    assert stage.take_deliveries() == [("p1", [1, 3, 5, 7, 9])]
+    assert stage.ask("p1", 3) == 3
+
+
+def test_events_that_belong_to_no_partition_use_nobodys_demand() -> None:
+    """`hash` gives None: the event is dropped, and another one is asked for."""
+    stage = Outlet(PartitionDispatcher(2, hash=lambda event: None if event < 0 else event % 2), Buffer(None))
+    stage.subscribe("p0", "p0", {"partition": 0})
+    assert stage.ask("p0", 2) == 2
+    assert stage.emit([-1, 2]) == 1
+    assert stage.take_deliveries() == [("p0", [2])]
+
+
+def test_what_is_buffered_goes_out_before_what_is_still_owed() -> None:
+    """A consumer left, the producer gave one of two: the next consumer gets that one first."""
+    stage = outlet(DemandDispatcher(), "a", "b")
+    assert stage.ask("a", 2) == 2
+    stage.cancel("a")
+    stage.emit([0])
+    assert stage.ask("b", 1) == 0
+    stage.emit([1])
+    assert stage.ask("b", 1) == 0
+    assert stage.take_deliveries() == [("b", [0]), ("b", [1])]
+
+
 def test_r188_the_slowest_subscriber_of_a_broadcast_sets_the_pace() -> None:
     """Everybody gets the same events, no sooner than everybody asked for them."""
     stage = outlet(BroadcastDispatcher(), "fast", "slow")

@@ -261,14 +261,22 @@ async def test_a_stage_between_asks_only_for_what_is_asked_of_it(system: ActorSy
     last = await system.start(Collector, **where)
     await middle.call(Doubler.subscribe, source, max_demand=6, min_demand=3)
     subscription = await last.call(Collector.subscribe, middle, manual=True)
-    assert await middle.call(Doubler.waiting) == (0, 2)
+
+    async def six_have_come() -> bool:
+        return await middle.call(Doubler.waiting) == (0, 2)
+
+    await eventually(six_have_come, "two batches wait")
     await last.call(Collector.ask, subscription, 4)
 
     async def there() -> bool:
         return await numbers_of(last) == [0, 0, 1, 1]
 
     await eventually(there, "what was asked for")
-    assert await middle.call(Doubler.waiting) == (2, 2)
+
+    async def one_batch_was_replaced() -> bool:
+        return await middle.call(Doubler.waiting) == (2, 2)
+
+    await eventually(one_batch_was_replaced, "one batch was handled, and another has come")
     assert (await source.call(Numbers.figures))[0] == [6, 3]
     await last.call(Collector.ask, subscription, 3)
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import asyncpg
 import pytest
 import trio
+import trio_asyncio
 
+from kathikon_actors import Snapshot, open_actor_system, open_snapshot_store
 from kathikon_actors.actors.snapshots.sink import MemorySnapshots, StoredSnapshot
-from kathikon_actors.jobs.errors import LeaseLost, StoreUnavailable
+from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
 from kathikon_actors.store.protocol import Store
+from tests.stages.states import Counter
 from tests.store.conftest import Backend
 from tests.support.records import now_us
 
@@ -25,6 +31,22 @@ async def test_the_last_two_snapshots_of_an_actor_are_kept_newest_first(store: S
     assert [(one.version, one.state, one.codec) for one in kept] == [(100, b"100", "msgpack"), (99, b"99", "msgpack")]
     assert all(abs(one.taken_at - now_us()) < 60_000_000 for one in kept)
     assert await store.snapshots.load(me, "other") == []
+
+
+async def test_no_third_row_stays_in_the_database(postgres_dsn: str) -> None:
+    """Of a hundred snapshots."""
+    async with open_snapshot_store(postgres_dsn, name="counters") as store:
+        for number in range(100):
+            await store.save("counter", state(str(number)))
+
+        async def rows() -> object:
+            connection = await asyncpg.connect(postgres_dsn)
+            try:
+                return await connection.fetchval("SELECT array_agg(version ORDER BY version) FROM kathikon.snapshots")
+            finally:
+                await connection.close()
+
+        assert await trio_asyncio.aio_as_trio(rows)() == [99, 100]
 
 
 async def test_snapshots_belong_to_a_node_and_outlive_its_lives(backend: Backend) -> None:
@@ -91,3 +113,30 @@ async def test_the_sink_in_memory_keeps_the_last_two_as_well() -> None:
     assert [(kept.version, kept.state) for kept in await sink.load("a")] == [(5, b"4"), (4, b"3")]
     await sink.delete("a")
     assert await sink.load("a") == []
+
+
+async def count(url: str, by: int) -> int:
+    """Be a program that keeps a counter in a store of its own."""
+    async with open_snapshot_store(url, name="counters") as store, open_actor_system(store=store) as system:
+        counter = await system.start(Counter, name="counter", snapshot=Snapshot(every=10**6))
+        return await counter.call(Counter.add, by)
+
+
+async def test_a_system_without_a_node_keeps_its_snapshots_in_a_store(place: str) -> None:
+    """Three programs one after another, the name given back each time; memory ends with each."""
+    counts = [await count(place, by) for by in (5, 6, 7)]
+    assert counts == ([5, 6, 7] if place == "memory:" else [5, 11, 18])
+
+
+async def test_a_system_without_a_node_on_an_embedded_store(tmp_path: Path) -> None:
+    """The server is started for the block, and what it kept is there the next time."""
+    url = f"embedded:{tmp_path / 'store'}"
+    assert [await count(url, 5), await count(url, 6)] == [5, 11]
+
+
+async def test_one_program_at_a_time_has_the_name_of_a_snapshot_store(postgres_dsn: str) -> None:
+    """The second is told who has it."""
+    async with open_snapshot_store(postgres_dsn, name="counters"):
+        with pytest.raises(NodeNameTaken, match="counters"):
+            async with open_snapshot_store(postgres_dsn, name="counters"):
+                pass

@@ -27,12 +27,10 @@ class Dispatched:
 
     Attributes:
         deliveries: what goes out now.
-        left: events that nobody has asked for, in order.
         unwanted: events that a subscription's selector left out, by its key: it is owed as many others.
     """
 
-    deliveries: Deliveries
-    left: list[Any]
+    deliveries: Deliveries = field(default_factory=list)
     unwanted: dict[Hashable, int] = field(default_factory=dict)
 
 
@@ -53,13 +51,18 @@ class Dispatcher(ABC):
         """
 
     @abstractmethod
-    def cancel(self, key: Hashable) -> int:
-        """Forget a subscription; give the events that the producer is now asked for."""
+    def cancel(self, key: Hashable) -> None:
+        """Forget a subscription, its demand, and what waits for it."""
 
     @abstractmethod
-    def ask(self, key: Hashable, count: int) -> tuple[int, Deliveries]:
-        """A subscription asks for `count` more; give what the producer is asked for, and what is delivered at once."""
+    def ask(self, key: Hashable, count: int) -> Deliveries:
+        """Note that a subscription wants `count` more; give what is delivered to it at once."""
+
+    @property
+    @abstractmethod
+    def room(self) -> int:
+        """How many events can be dispatched now."""
 
     @abstractmethod
     def dispatch(self, events: list[Any]) -> Dispatched:
-        """Share events among those who asked for them."""
+        """Share events, at most `room`, among those who asked for them."""

@@ -22,48 +22,45 @@ def _only(options: Mapping[str, Any], known: str | None, rule: str) -> None:
 
 
 class DemandDispatcher(Dispatcher):
-    """Each event goes to one consumer: the one that waits for most. This is the default.
-
-    Demand of a subscription that was cancelled is not forgotten: what the producer was asked for and did not give yet
-    goes to whoever asks next, so that the producer is not asked twice for it.
-    """
+    """Each event goes to one consumer: the one that waits for most. This is the default."""
 
     def __init__(self) -> None:
         # Sorted by demand, largest first; among equals the one that came to this demand first.
         self._demands: list[tuple[int, Hashable]] = []
-        self._orphaned = 0
+        self._room = 0
 
     def subscribe(self, key: Hashable, consumer: Hashable, options: Mapping[str, Any]) -> None:  # noqa: ARG002
         """Take a subscription in; the rule has no options."""
         _only(options, None, "DemandDispatcher")
         self._demands.append((0, key))
 
-    def cancel(self, key: Hashable) -> int:
-        """Keep the demand for those who ask next."""
-        self._orphaned += self._pop(key)
-        return 0
+    def cancel(self, key: Hashable) -> None:
+        """Forget its demand."""
+        self._room -= self._pop(key)
 
-    def ask(self, key: Hashable, count: int) -> tuple[int, Deliveries]:
-        """Ask the producer, less what it owes already to those who left."""
+    def ask(self, key: Hashable, count: int) -> Deliveries:
+        """Add to its demand."""
         self._push(self._pop(key) + count, key)
-        owed = min(self._orphaned, count)
-        self._orphaned -= owed
-        return count - owed, []
+        self._room += count
+        return []
+
+    @property
+    def room(self) -> int:
+        """What all of them want."""
+        return self._room
 
     def dispatch(self, events: list[Any]) -> Dispatched:
         """Give to the largest demand as much as it wants, then to what is then the largest."""
-        deliveries: Deliveries = []
+        done = Dispatched()
         at = 0
-        while at < len(events) and self._demands and self._demands[0][0] > 0:
+        while at < len(events):
             demand, key = self._demands.pop(0)
             now = events[at : at + demand]
             at += len(now)
-            deliveries.append((key, now))
+            done.deliveries.append((key, now))
             self._push(demand - len(now), key)
-        left = events[at:]
-        # What comes without being wanted is what those who left had asked for, until that is met.
-        self._orphaned = max(0, self._orphaned - len(left))
-        return Dispatched(deliveries, left)
+        self._room -= len(events)
+        return done
 
     def _pop(self, key: Hashable) -> int:
         for at, (demand, other) in enumerate(self._demands):
@@ -79,7 +76,7 @@ class DemandDispatcher(Dispatcher):
 @dataclass
 class _Listener:
     consumer: Hashable
-    selector: Callable[[Any], bool] | None
+    selector: Callable[[Any], object] | None
     demand: int = 0
 
 
@@ -95,7 +92,6 @@ class BroadcastDispatcher(Dispatcher):
 
     def __init__(self) -> None:
         self._listeners: dict[Hashable, _Listener] = {}
-        self._asked = 0
 
     def subscribe(self, key: Hashable, consumer: Hashable, options: Mapping[str, Any]) -> None:
         """Take a subscription in."""
@@ -107,42 +103,31 @@ class BroadcastDispatcher(Dispatcher):
             raise SubscriptionRefused(f"selector is {selector!r}; it is a function of the event that gives a bool")
         self._listeners[key] = _Listener(consumer, selector)
 
-    def cancel(self, key: Hashable) -> int:
-        """Who leaves may have been the slowest: then the others' demand counts."""
+    def cancel(self, key: Hashable) -> None:
+        """Who leaves may have been the slowest: then there is more room."""
         del self._listeners[key]
-        if not self._listeners:
-            self._asked = 0
-        return self._more()
 
-    def ask(self, key: Hashable, count: int) -> tuple[int, Deliveries]:
-        """Ask the producer for what now everybody wants."""
+    def ask(self, key: Hashable, count: int) -> Deliveries:
+        """Add to its demand."""
         self._listeners[key].demand += count
-        return self._more(), []
+        return []
+
+    @property
+    def room(self) -> int:
+        """What everybody wants."""
+        return min((listener.demand for listener in self._listeners.values()), default=0)
 
     def dispatch(self, events: list[Any]) -> Dispatched:
-        """Give everybody what everybody has asked for."""
-        common = self._common()
-        now = events[:common]
-        done = Dispatched([], events[common:])
-        self._asked = max(0, self._asked - len(events))
-        if not now:
-            return done
+        """Give everybody everything, but what its selector leaves out."""
+        done = Dispatched()
         for key, listener in self._listeners.items():
-            wanted = now if listener.selector is None else [event for event in now if listener.selector(event)]
-            listener.demand -= len(now)
-            if len(wanted) < len(now):
-                done.unwanted[key] = len(now) - len(wanted)
+            wanted = events if listener.selector is None else [event for event in events if listener.selector(event)]
+            listener.demand -= len(events)
+            if len(wanted) < len(events):
+                done.unwanted[key] = len(events) - len(wanted)
             if wanted:
                 done.deliveries.append((key, list(wanted)))
         return done
-
-    def _common(self) -> int:
-        return min((listener.demand for listener in self._listeners.values()), default=0)
-
-    def _more(self) -> int:
-        more = max(0, self._common() - self._asked)
-        self._asked += more
-        return more
 
 
 @dataclass
@@ -182,8 +167,7 @@ class PartitionDispatcher(Dispatcher):
         self._partitions = {name: _Partition() for name in names}
         self._hash = hash or (lambda event: names[partition_of(event, len(names))])
         self._name_of: dict[Hashable, Hashable] = {}
-        self._waiting = 0
-        self._orphaned = 0
+        self._room = 0
 
     def subscribe(self, key: Hashable, consumer: Hashable, options: Mapping[str, Any]) -> None:  # noqa: ARG002
         """Take the consumer of one partition in."""
@@ -200,45 +184,44 @@ class PartitionDispatcher(Dispatcher):
         partition.key = key
         self._name_of[key] = name
 
-    def cancel(self, key: Hashable) -> int:
-        """What waited for this consumer is dropped; the producer is asked for as many others."""
+    def cancel(self, key: Hashable) -> None:
+        """What waited for this consumer is dropped, and makes room for as many others."""
         name = self._name_of.pop(key)
         old, self._partitions[name] = self._partitions[name], _Partition()
-        self._orphaned += old.demand
-        self._waiting += len(old.queue)
-        return len(old.queue)
+        self._room += len(old.queue) - old.demand
 
-    def ask(self, key: Hashable, count: int) -> tuple[int, Deliveries]:
-        """Give what waits for this partition; ask the producer for as much again."""
+    def ask(self, key: Hashable, count: int) -> Deliveries:
+        """Give what waits for this partition; there is room for as many others."""
         partition = self._partitions[self._name_of[key]]
         queue = partition.queue
         now = [queue.popleft() for _ in range(min(count, len(queue)))]
         partition.demand += count - len(now)
-        owed = min(self._orphaned, count)
-        self._orphaned -= owed
-        self._waiting += count - owed
-        return count - owed, [(key, now)] if now else []
+        self._room += count
+        return [(key, now)] if now else []
+
+    @property
+    def room(self) -> int:
+        """What all of them want, less what waits for partitions that have not asked."""
+        return max(0, self._room)
 
     def dispatch(self, events: list[Any]) -> Dispatched:
         """Sort events into partitions; those whose partition has not asked wait there."""
-        now, left = events[: self._waiting], events[self._waiting :]
-        self._waiting -= len(now)
-        self._orphaned = min(self._orphaned, self._waiting)
         sorted_events: dict[Hashable, list[Any]] = {}
-        for event in now:
+        for event in events:
             name = self._hash(event)
             if name is None:
-                continue
+                continue  # it used nobody's demand
             if name not in self._partitions:
                 legal = ", ".join(map(repr, self._partitions))
                 raise ValueError(f"hash gave partition {name!r} for {event!r}; it gives one of {legal}, or None")
             sorted_events.setdefault(name, []).append(event)
-        deliveries: Deliveries = []
+        done = Dispatched()
         for name, ours in sorted_events.items():
             partition = self._partitions[name]
             given = ours[: partition.demand]
             partition.demand -= len(given)
             partition.queue.extend(ours[len(given) :])
+            self._room -= len(ours)
             if given:
-                deliveries.append((partition.key, given))
-        return Dispatched(deliveries, left)
+                done.deliveries.append((partition.key, given))
+        return done

@@ -15,7 +15,9 @@ __all__ = ["Outlet"]
 class Outlet:
     """Where a producer's events leave it.
 
-    What is to be sent collects in `deliveries`, in order, until `take_deliveries`.
+    What is to be sent collects in `deliveries`, in order, until `take_deliveries`. The buffer is empty, or nobody has
+    room: what came first goes out first. The producer is asked for what there is room for, less what it owes already,
+    also to those who have left meanwhile.
 
     Args:
         dispatcher: who gets what.
@@ -32,6 +34,7 @@ class Outlet:
         self._keys: set[Hashable] = set()
         self._deliveries: Deliveries = []
         self._unwanted: deque[tuple[Hashable, int]] = deque()
+        self._owed = 0
         self.dropped = 0
         self.sent = 0
 
@@ -62,48 +65,44 @@ class Outlet:
         if key not in self._keys:
             return 0
         self._keys.discard(key)
-        return self._from_buffer(self._dispatcher.cancel(key)) + self._make_good()
+        self._dispatcher.cancel(key)
+        return self._settle()
 
     def ask(self, key: Hashable, count: int) -> int:
         """A subscription asks for `count` events; give what the producer is asked for once the buffer is empty."""
         if key not in self._keys:
             return 0
-        return self._ask(key, count) + self._make_good()
+        self._deliver(self._dispatcher.ask(key, count))
+        return self._settle()
 
     def emit(self, events: Sequence[Any]) -> int:
-        """Hand out events; give what the producer is asked for in their place (events that a selector left out)."""
-        self._emit(list(events))
-        return self._make_good()
+        """Hand out events; give what the producer is asked for in place of those that nobody wanted."""
+        self._owed = max(0, self._owed - len(events))
+        room = self._dispatcher.room
+        self._dispatch(list(events[:room]))
+        self.dropped += self._buffer.put(events[room:])
+        return self._settle()
 
-    def _ask(self, key: Hashable, count: int) -> int:
-        demand, deliveries = self._dispatcher.ask(key, count)
-        self._deliver(deliveries)
-        return self._from_buffer(demand)
-
-    def _emit(self, events: list[Any]) -> None:
-        if not events:
-            return
-        done = self._dispatcher.dispatch(events)
-        self._deliver(done.deliveries)
-        self._unwanted.extend(done.unwanted.items())
-        self.dropped += self._buffer.put(done.left)
-
-    def _from_buffer(self, demand: int) -> int:
-        """Meet demand from the buffer; give what is left of it."""
-        while demand > 0 and len(self._buffer):
-            taken = self._buffer.take(demand)
-            demand -= len(taken)
-            self._emit(taken)
-        return demand
-
-    def _make_good(self) -> int:
-        """Subscriptions whose selector left events out are owed others: it is as if they asked."""
-        demand = 0
-        while self._unwanted:
+    def _settle(self) -> int:
+        """Meet what is wanted from the buffer; give what the producer is asked for besides."""
+        dispatcher, buffer = self._dispatcher, self._buffer
+        while True:
+            while len(buffer) and (room := dispatcher.room):
+                self._dispatch(buffer.take(room))
+            if not self._unwanted:
+                break
             key, count = self._unwanted.popleft()
             if key in self._keys:
-                demand += self._ask(key, count)
-        return demand
+                self._deliver(dispatcher.ask(key, count))
+        more = max(0, dispatcher.room - self._owed)
+        self._owed += more
+        return more
+
+    def _dispatch(self, events: list[Any]) -> None:
+        if events:
+            done = self._dispatcher.dispatch(events)
+            self._deliver(done.deliveries)
+            self._unwanted.extend(done.unwanted.items())
 
     def _deliver(self, deliveries: Deliveries) -> None:
         self._deliveries += deliveries
