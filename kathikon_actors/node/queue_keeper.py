@@ -101,13 +101,19 @@ class QueueKeeper:
         self._state.queue_keeper = self
         try:
             async with trio.open_nursery() as self._nursery:
-                task_status.started(self)
+                started = False
                 while True:
                     self._wake = trio.Event()
                     try:
                         await self._state.store.listen_control(QUEUES, self._wake_up)
                         await self.refresh()
+                        available = True
                     except StoreUnavailable:
+                        available = False
+                    if not started:  # with what this node runs told to all, if the store answers
+                        started = True
+                        task_status.started(self)
+                    if not available:
                         await self._state.link.reopened()
                         continue
                     with trio.move_on_after(self._state.backstop(POLL)):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from kathikon_actors import Actor, ActorDied, ProcessDied, RemoteError, Unpicklable, open_actor_system
 from kathikon_actors.actors.wire import LIMIT
@@ -115,6 +116,18 @@ async def test_64_megabytes_cross_and_more_is_refused_by_name(stage: Stage) -> N
     with pytest.raises(Unpicklable, match="bytes; a message between processes may have"):
         await ref.call(Player.echo, bytes(LIMIT))
     assert await ref.call(Player.echo, "unharmed") == "unharmed"
+
+
+async def test_small_messages_behind_a_large_one_keep_their_place(stage: Stage) -> None:
+    """Also those that are sent while the large one is still on its way."""
+    ref = await stage.system.start(Player, isolation="process")
+    for round_number in range(3):
+        ref.cast(Player.echo, bytes(20_000_000))
+        for number in range(50):
+            ref.cast(Player.say, (round_number, number))
+            await trio.lowlevel.checkpoint()
+    await eventually(lambda: len(stage.lines) == 150, "all are there")
+    assert stage.lines == [(round_number, number) for round_number in range(3) for number in range(50)]
 
 
 class Holder:

@@ -12,7 +12,7 @@ import trio
 from kathikon_actors import ActorDied, BadReturnValue, CallTimeout, UnknownMessage, actor_spec
 from kathikon_actors.actors.recipe import Isolation
 from supervisors import Crash, Exit, FailedToStart, Killed, Normal, Shutdown, StartTimeout, open_supervisor
-from tests.actors.cast import Counter, Player
+from tests.actors.cast import Counter, Diary, Player
 from tests.actors.tools import Stage
 from tests.support.waiting import eventually
 
@@ -88,7 +88,7 @@ async def test_l122_stop_with_a_reply_terminates_first(stage: Stage, isolation: 
     """When the caller has the reply, `terminate` is over."""
     ref = await stage.system.start(Player, on_start="slow end", seconds=0.05, isolation=isolation, restart="temporary")
     assert await ref.call(Player.stop_with_reply, Shutdown("done")) == "bye"
-    await stage.until(("terminate", "shutdown: done"))
+    assert await stage.system.ref("diary", Diary).call(Diary.read) == ["started", ("terminate", "shutdown: done")]
     await eventually(lambda: not ref.alive, "it has ended")
 
 

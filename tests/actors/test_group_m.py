@@ -131,6 +131,10 @@ async def test_m140_a_cancelled_caller_leaves_nothing_behind(stage: Stage, isola
             await ref.call(Player.sleep, 0.001, number)
         assert scope.cancel_called
     assert await ref.call(Player.echo, "still there") == "still there"
+    with trio.move_on_after(0.01):
+        await ref.call(Player.later)
+    with pytest.raises(CallTimeout):
+        await ref.call(Player.later, timeout=0.01)
     cell: Any = ref._cell
     assert not any(stage.system.deadlines._buckets.values())
     if isolation == "process":
