@@ -22,9 +22,6 @@ from kathikon_actors.processes.messages import Run
 
 __all__ = ["recovery_rows"]
 
-CALM = 0.4
-"""Seconds between two deaths: a pool whose processes keep dying waits longer each time, by design."""
-
 
 def lines_of(path: Path) -> list[str]:
     """Give the whole lines of a file that may not exist yet."""
@@ -40,19 +37,23 @@ async def started(path: Path, lives: int) -> tuple[int, int]:
     return int(pid), int(at)
 
 
-async def kill_in_node(path: Path, dsn: str, deaths: int) -> list[float]:
-    """Milliseconds from SIGKILL until the same job runs again in the queue's only process."""
+async def kill_in_node(directory: Path, dsn: str, deaths: int) -> list[float]:
+    """Milliseconds from SIGKILL until the same job runs again in the queue's only process.
+
+    Each job dies once and then ends: a queue whose processes only ever die is given pauses, by design.
+    """
     times = []
-    async with open_node(victim_app, store=dsn, name=NAME, shutdown_timeout=0.0) as node:
-        job = await node.insert(linger.new(str(path)))
-        for life in range(1, deaths + 1):
-            pid, _ = await started(path, life)
-            await trio.sleep(CALM)
+    async with open_node(victim_app, store=dsn, name=NAME) as node:
+        for number in range(deaths):
+            path = directory / str(number)
+            job = await node.insert(linger.new(str(path)))
+            pid, _ = await started(path, 1)
             killed = time.monotonic_ns()
             os.kill(pid, signal.SIGKILL)
-            _, again = await started(path, life + 1)
+            _, again = await started(path, 2)
             times.append((again - killed) / 1e6)
-        await node.cancel(job.id)
+            path.with_name(f"{path.name}.end").touch()
+            await node.wait(job.id)
     return times
 
 
@@ -85,7 +86,7 @@ async def recovery_rows(setup: Setup) -> list[Row]:
     say("the deaths of worker processes")
     with tempfile.TemporaryDirectory(prefix="kathikon-bench-") as directory:
         bare, _ = percentiles(await kill_bare(Path(directory) / "bare", setup.deaths))
-        again, _ = percentiles(await kill_in_node(Path(directory) / "node", setup.dsn, setup.deaths))
+        again, _ = percentiles(await kill_in_node(Path(directory), setup.dsn, setup.deaths))
     return [
         row(
             "a killed worker's job runs again, p50 (floor: bare zygote)",

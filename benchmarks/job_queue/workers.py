@@ -33,13 +33,14 @@ async def async_noop() -> None:
     """Do nothing, in a trio task."""
 
 
-@worker(queue="victim", max_attempts=1_000_000, backoff=constant(0.0))
+@worker(queue="victim", backoff=constant(0.0))
 def linger(path: str) -> None:
-    """Say in a file which process runs it since when, then wait to be killed."""
+    """Say in a file which process runs it since when, then wait to be killed, or to be let go."""
     line = f"{os.getpid()} {time.monotonic_ns()}\n"
     with Path(path).open("a") as file:
         file.write(line)
-    time.sleep(60)
+    while not Path(f"{path}.end").exists():
+        time.sleep(0.002)
 
 
 app = App([Queue("q", processes=2)], [noop, started_after])

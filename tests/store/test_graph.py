@@ -52,7 +52,7 @@ def callback(worker: str) -> bytes:
     return Callback.of(new_record(worker=worker, meta=b'{"a":1}', tags=("x",))).encode()
 
 
-def ended(record: Record, state: str = "completed", result: bytes = b"null") -> Record:
+def ended(record: Record, state: str = "completed", result: bytes | None = b"null") -> Record:
     """The record as an attempt leaves it."""
     if state == "completed":
         return completed(record, result)
