@@ -86,22 +86,22 @@ class Ready:
     """Hears which jobs a commit made ready for its own node.
 
     Attributes:
-        queues: those that the node runs; for other queues nobody is the owner.
+        queues: those that the node runs, which may change; for other queues nobody is the owner.
     """
 
-    queues: frozenset[str] = frozenset()
+    queues: Collection[str] = ()
     _told: list[str] = field(default_factory=list)
     _set_on: tuple[Raw, int, frozenset[str]] | None = None
 
     async def prepare(self, raw: Raw, membership: Membership) -> None:
         """Tell the session whose it is."""
-        known = self._set_on
-        if known is not None and known == (raw, membership.node_id, self.queues):
+        known, queues = self._set_on, frozenset(self.queues)
+        if known is not None and known == (raw, membership.node_id, queues):
             return
         if known is None or known[0] is not raw:
             raw.add_log_listener(self._hear)
-        await raw.execute(statement("set_home"), str(membership.node_id), "\n".join(sorted(self.queues)))
-        self._set_on = (raw, membership.node_id, self.queues)
+        await raw.execute(statement("set_home"), str(membership.node_id), "\n".join(sorted(queues)))
+        self._set_on = (raw, membership.node_id, queues)
         self._told.clear()
 
     def _hear(self, _raw: object, message: Any) -> None:
@@ -119,4 +119,4 @@ class Ready:
 
     def attach(self, queues: Collection[str]) -> None:
         """From the next commit on the node takes what becomes ready in these queues."""
-        self.queues = frozenset(queues)
+        self.queues = queues

@@ -77,7 +77,8 @@ class GraphStore(Protocol):
     def attach_ready(self, queues: Collection[str], take: TakeReady) -> None:
         """Jobs of these queues that a commit of outcomes made ready are given to the node that committed, by `take`.
 
-        Of many at once none is: they are left unowned, and told, as are those of other queues.
+        Of many at once none is: they are left unowned, and told, as are those of other queues. The collection is looked
+        at with every commit, as a node's queues come and go.
         """
 
     async def commit_composed(

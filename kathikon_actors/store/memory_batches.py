@@ -33,7 +33,7 @@ class MemoryGraphStore:
     """A `GraphStore` in memory; `MemoryStore` is the rest."""
 
     data: MemoryData
-    _ready_queues: frozenset[str] = frozenset()
+    _ready_queues: Collection[str] = ()
     _take_ready: TakeReady | None = None
 
     @property
@@ -43,7 +43,7 @@ class MemoryGraphStore:
 
     def attach_ready(self, queues: Collection[str], take: TakeReady) -> None:
         """See `GraphStore.attach_ready`."""
-        self._ready_queues, self._take_ready = frozenset(queues), take
+        self._ready_queues, self._take_ready = queues, take
 
     async def commit_composed(
         self,

@@ -195,6 +195,8 @@ async def test_a_command_that_is_tried_again_is_done_once(postgres_dsn: str, mon
         for each in (job_id, again):
             job = await client.get(each)
             assert (job.state, events(job, "retried")) == ("scheduled", 1)
+        answers = await client._operator().read_answers(range(1, 10))
+        assert set(answers.values()) == {"done"}  # found done, not found impossible
 
 
 async def answered(dsn: str) -> bool:

@@ -226,3 +226,12 @@ async def test_mourners_that_crash_call_on_discard_again(node: Node, tmp_path: P
 
 def mourned(path: Path) -> list[str]:
     return [left for left in lines_of(path) if not left.startswith("app")]
+
+
+async def test_on_discard_is_not_called_when_an_operator_discards_a_running_job(node: Node, tmp_path: Path) -> None:
+    """That is no failure."""
+    path = tmp_path / "lines"
+    job = await node.insert(contract.Fragile.new(path=str(path), how="spin").options(timeout=60))
+    await eventually(lambda: len(lines_of(path)) == 1, "it runs")
+    assert (await node.discard(job.id)).state == "discarded"
+    assert mourned(path) == []

@@ -92,16 +92,16 @@ async def test_better_jobs_get_the_next_place(node: Node, marks: str) -> None:
 
 
 async def test_a_rate_is_kept_and_used(node: Node, marks: str) -> None:
-    """50 a second with a burst of 5: 105 jobs take two seconds, not much more, and no window sees more."""
+    """50 a second with a burst of 5: 55 jobs take a second, not much more, and no window sees more."""
     began = trio.current_time()
-    await node.insert_many(limited.fifty_a_second.new(marks, str(n)) for n in range(105))
-    await ended(node, 105)
+    await node.insert_many(limited.fifty_a_second.new(marks, str(n)) for n in range(55))
+    await ended(node, 55)
     took = trio.current_time() - began
     starts = starts_of(lines_of(Path(marks)))
-    assert len(starts) == 105
+    assert len(starts) == 55
     assert most_within(starts, 1.0 - LATE) <= 54
     assert most_within(starts, 0.5 - LATE) <= 29
-    assert 1.9 <= starts[-1] - starts[0] <= took < 4.0
+    assert 0.9 <= starts[-1] - starts[0] <= took < 4.0
 
 
 async def test_the_rate_of_a_queue_holds_for_all_its_workers(node: Node, marks: str) -> None:
