@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from datetime import datetime
 
 import trio
 
@@ -74,7 +75,7 @@ async def main(ticks: int) -> None:
                 process.kill()
                 process.wait()
             await server.stop("immediate")
-    seconds = Counter(int(job.scheduled_at.timestamp()) for job in jobs)
+    seconds = Counter(int(datetime.fromisoformat(job.meta["cron_tick"]).timestamp()) for job in jobs)
     after = [job for job in jobs if job.inserted_at.timestamp() > killed]
     print(f"{len(jobs)} ticks, each fired {max(seconds.values())} time; {len(after)} of them by the second node")
     print(

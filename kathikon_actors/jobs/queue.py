@@ -62,7 +62,7 @@ class Queue:
         ```python
         Queue("billing", concurrency=50)
         Queue("pdf", processes=2, max_jobs_per_process=1000, max_memory="512MB")
-        Queue("untrusted", concurrency=4, isolation="fresh")
+        Queue("fragile", concurrency=4, isolation="fresh")
         ```
     """
 

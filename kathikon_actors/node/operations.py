@@ -303,9 +303,9 @@ class Operations:
         states = wanted_states(meant, "purge")
         store = self._operator()
         errors: list[tuple[UUID, KathikonError]] = []
-        ended = [state for state in states if state in TERMINAL_STATES]
+        ended: list[State] = [state for state in states if state in TERMINAL_STATES]
         ids: set[bytes] = set()
-        live = [state for state in states if state not in TERMINAL_STATES]
+        live: list[State] = [state for state in states if state not in TERMINAL_STATES]
         if live:
             now = self._ids_and_now()[1]
             found = await store.request(meant.with_states(live), Change("cancel", now))

@@ -99,7 +99,7 @@ class _Zygote:
     def run(self) -> Assignment | None:
         problem = self._preload() if self._hello.preload and self._hello.start_method == "fork" else None
         if problem is not None:
-            self._tell(problem)
+            self._greet(problem)
             return None
         self._wake_read, self._wake_write = socket.socketpair()
         for end in (self._wake_read, self._wake_write):
@@ -111,7 +111,8 @@ class _Zygote:
         # From here on a node that dies is answered in order: worker groups first, then this process.
         if not die_with_parent(signal.SIGTERM, self._hello.parent):
             return None
-        self._tell(Ready())
+        if not self._greet(Ready()):
+            return None
         try:
             assignment = self._serve()
         except OSError:  # the node is gone in the middle of a message
@@ -200,6 +201,7 @@ class _Zygote:
                 stream.flush()
         signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
         to_print: int | None = None
+        to_read = -1
         try:
             try:
                 to_read, to_print = self._output.open(request.title)
@@ -273,6 +275,14 @@ class _Zygote:
             before, self._oom_kills = self._oom_kills, oom_kills()
             out_of_memory = self._oom_kills > before
         return Exited(pid, None, number, out_of_memory)
+
+    def _greet(self, greeting: Ready | NotPreloaded) -> bool:
+        """Say that we are here; tell whether anybody still wants to know: a node may have failed to start meanwhile."""
+        try:
+            self._tell(greeting)
+        except OSError:
+            return False
+        return True
 
     def _tell(self, *messages: FromZygote) -> None:
         self._control.sendall(encode_frames(messages))

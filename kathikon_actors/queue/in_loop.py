@@ -185,6 +185,7 @@ async def serve_in_loop(crew: Crew, *, task_status: trio.TaskStatus[None] = trio
     """Run the jobs of a queue here, until its pool stops."""
     executables = crew.executables()
     runner: Runner | None = None
+    place: InLoop | None = None
     try:
         async with trio.open_nursery() as nursery:
             place = InLoop(
@@ -207,7 +208,7 @@ async def serve_in_loop(crew: Crew, *, task_status: trio.TaskStatus[None] = trio
                 runner.hear(await place.receive())
                 crew.wake()
     finally:
-        if runner is not None:
+        if place is not None and runner is not None:
             runner.retire()
             runner.hear(place.take())
             runner.abandon()

@@ -20,8 +20,9 @@ PROCESSES: Final = ("worker", "zygote", "postgres")
 """Processes, killed by SIGKILL: one worker process, the fork server, the embedded Postgres."""
 
 TREE: Final = (
-    "store", "table", "database", "membership", "journal", "queues", "queue", "pool", "producer",
-    "scheduler", "claimer", "rescuer", "children",
+    "store", "table", "database", "membership", "journal", "inside", "queues", "queue", "pool", "producer", "mourners",
+    "scheduler", "claimer", "maintenance", "rescuer", "pruner", "figures", "queue keeper", "commands", "leadership",
+    "limiter", "broadcaster", "crons", "actors", "telemetry", "control", "children",
 )  # fmt: skip
 """Parts of the node's tree, ended by an injected exception."""
 
@@ -111,8 +112,8 @@ def _paths(tree: TreeNode, kind: str) -> Iterator[tuple[object, ...]]:
             return
         for child in at.children:
             here = (*path, child.id)
-            name = str(child.id)
-            if child.state == "running" and (name == kind or name.startswith(f"{kind} ")):
+            is_meant = child.id == kind or (kind == "queue" and path == ("queues",))
+            if child.state == "running" and is_meant:
                 yield here
             yield from below(child, here)
 

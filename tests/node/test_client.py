@@ -253,7 +253,7 @@ def test_an_insert_in_the_callers_transaction_shares_its_fate(postgres_dsn: str)
                     with pytest.raises(JobNotFound):
                         await client.get(kept.id)
                 assert (await client.get(kept.id)).to_dict() == kept.to_dict()
-                with pytest.raises(TypeError, match="asyncpg connection"):
+                with pytest.raises(TypeError, match="connection of asyncpg"):
                     await client.insert(workers.add.new(2), connection=object())
             finally:
                 await connection.close()

@@ -15,6 +15,7 @@ import trio
 from kathikon_actors import App, BadConfiguration, NodeNameTaken, Queue, StoreUnavailable, open_node
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.journal import FLUSH_TIMEOUT
+from supervisors import TreeNode
 from supervisors.testing import crash
 from tests.node import workers
 from tests.node.workers import app
@@ -96,32 +97,54 @@ def _alive(pid: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        ("store",),
-        ("store", "table"),
-        ("store", "database"),
-        ("store", "membership"),
-        ("store", "journal"),
-        ("zygote",),
-        ("queues",),
-        ("queues", "queue wide"),
-        ("queues", "queue wide", "pool"),
-        ("queues", "queue wide", "producer"),
-        ("scheduler",),
-        ("claimer",),
-        ("maintenance", "rescuer"),
-        ("maintenance", "pruner"),
-        ("leadership",),
-        ("commands",),
-        ("queue keeper",),
-        ("mourners",),
-        ("crons",),
-        ("telemetry",),
-    ],
-    ids="/".join,
-)
+EVERY_NAME = [
+    ("store",),
+    ("store", "table"),
+    ("store", "database"),
+    ("store", "membership"),
+    ("store", "journal"),
+    ("inside",),
+    ("zygote",),
+    ("queues",),
+    ("queues", "queue wide"),
+    ("queues", "queue wide", "pool"),
+    ("queues", "queue wide", "producer"),
+    ("mourners",),
+    ("scheduler",),
+    ("claimer",),
+    ("maintenance",),
+    ("maintenance", "rescuer"),
+    ("maintenance", "pruner"),
+    ("maintenance", "figures"),
+    ("queue keeper",),
+    ("commands",),
+    ("leadership",),
+    ("limiter",),
+    ("broadcaster",),
+    ("crons",),
+    ("actors",),
+    ("telemetry",),
+    ("control",),
+]
+
+
+async def test_every_name_of_the_tree_is_killed_below() -> None:
+    """Whoever adds a child to the node adds it to the list."""
+    async with open_node(app, name="n1") as node:
+        found: set[tuple[str, ...]] = set()
+
+        def look(at: TreeNode, path: tuple[str, ...]) -> None:
+            for child in at.children:
+                here = (*path, str(child.id))
+                if "pool" not in path and "queue default" not in here:
+                    found.add(here)
+                    look(child, here)
+
+        look(node.tree(), ())
+    assert found == set(EVERY_NAME)
+
+
+@pytest.mark.parametrize("path", EVERY_NAME, ids="/".join)
 async def test_any_child_of_the_tree_may_be_killed_under_load(postgres_dsn: str, path: tuple[str, ...]) -> None:
     """An injected exception in each name of the tree: the node heals, no job is lost, none completes twice."""
     async with open_node(app, store=postgres_dsn, name="n1") as node:

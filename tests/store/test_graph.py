@@ -128,15 +128,14 @@ async def test_of_two_in_one_batch_the_first_is_stored(store: Store) -> None:
     assert {record.id for record in await desk.all()} == {first.id, plain.id}
 
 
-@pytest.mark.parametrize("state", ["completed", "cancelled", "discarded"])
-async def test_the_end_of_a_job_frees_its_key(store: Store, state: str) -> None:
+async def test_the_end_of_a_job_frees_its_key(store: Store) -> None:
     """In the transaction that ends it, whichever way."""
     desk = await a_desk(store)
-    first, second = unique(), unique()
-    await desk.insert(first)
-    assert not await desk.write(ended(first, state))
-    (answer,) = await desk.insert(second)
-    assert not answer.conflict
+    for state in ("completed", "cancelled", "discarded"):
+        job = unique()
+        (answer,) = await desk.insert(job)
+        assert not answer.conflict
+        assert not await desk.write(ended(job, state))
 
 
 async def test_an_operators_cancel_frees_the_key(store: Store) -> None:
@@ -422,32 +421,33 @@ async def test_a_batch_resolves_once_sealed_and_its_last_child_has_ended(store: 
     assert isinstance(answer.error, BatchClosed)
 
 
-@pytest.mark.parametrize(
-    ("needed", "states", "worker"),
-    [
-        (None, ["completed", "completed"], "success"),
-        (None, ["completed", "cancelled"], "failure"),
-        (None, [], "success"),
-        (1, ["discarded", "completed", "cancelled"], "success"),
-        (1, ["discarded", "cancelled"], "failure"),
-        (2, ["completed", "completed", "discarded"], "success"),
-        (3, ["completed", "completed", "discarded"], "failure"),
-        (0, [], "success"),
-    ],
-)
-async def test_the_policy_decides_which_callback_is_inserted(
-    store: Store, needed: int | None, states: list[str], worker: str
-) -> None:
+POLICIES: list[tuple[int | None, list[str], str]] = [
+    (None, ["completed", "completed"], "success"),
+    (None, ["completed", "cancelled"], "failure"),
+    (None, [], "success"),
+    (1, ["discarded", "completed", "cancelled"], "success"),
+    (1, ["discarded", "cancelled"], "failure"),
+    (2, ["completed", "completed", "discarded"], "success"),
+    (3, ["completed", "completed", "discarded"], "failure"),
+    (0, [], "success"),
+]
+
+
+async def test_the_policy_decides_which_callback_is_inserted(store: Store) -> None:
     """All, any, at least n; cancelled and discarded children count as ended."""
     desk = await a_desk(store)
-    batch = await a_batch(store, needed=needed)
-    jobs = [member(batch) for _ in states]
-    await desk.insert(*jobs)
-    assert (await store.batches.seal(batch.id)).state == ("running" if states else "succeeded")
-    for job, state in zip(jobs, states, strict=True):
-        assert await callbacks(desk) == []
-        await desk.write(ended(job, state))
-    assert [record.worker for record in await callbacks(desk)] == [worker]
+    seen: set[bytes] = set()
+    for needed, states, worker in POLICIES:
+        batch = await a_batch(store, needed=needed)
+        jobs = [member(batch) for _ in states]
+        await desk.insert(*jobs)
+        assert (await store.batches.seal(batch.id)).state == ("running" if states else "succeeded")
+        for job, state in zip(jobs, states, strict=True):
+            assert {record.id for record in await callbacks(desk)} == seen
+            await desk.write(ended(job, state))
+        new = [record for record in await callbacks(desk) if record.id not in seen]
+        assert [record.worker for record in new] == [worker]
+        seen.add(new[0].id)
 
 
 async def test_on_complete_stands_in_for_the_callback_that_is_not_given(store: Store) -> None:
@@ -526,11 +526,17 @@ async def test_a_batch_within_another_counts_as_one_child(store: Store) -> None:
     assert len(await store.batches.find(None, 10)) == 2
 
 
-@pytest.mark.parametrize("early", [False, True])
-@pytest.mark.parametrize("state", ["completed", "discarded"])
-async def test_a_job_that_waits_ends_with_its_children(store: Store, early: bool, state: str) -> None:
+async def test_a_job_that_waits_ends_with_its_children(store: Store) -> None:
     """Whichever is first: the end of `perform`, or of the last child."""
     desk = await a_desk(store)
+    for early in (False, True):
+        for state in ("completed", "discarded"):
+            await wait_and_end(desk, early, state)
+
+
+async def wait_and_end(desk: Desk, early: bool, state: str) -> None:
+    """One job that waits for one child."""
+    store = desk.store
     parent = new_record(worker="parent")
     await desk.insert(parent)
     batch = new_batch(parent_id=parent.id)

@@ -34,7 +34,7 @@ _COLOURS: Final = {"running": "green", "restarting": "yellow", "stopped": "red",
 class Picture(Protocol):
     """Something that shows how things are."""
 
-    def draw(self, node: Node, score: Score) -> None:
+    def draw(self, node: Node, score: Score, /) -> None:
         """Show it."""
 
 
