@@ -43,7 +43,7 @@ async def measure(setup: Setup, sections: tuple[str, ...], *, peers: bool) -> li
         figures: dict[str, float] = {}
         if peers:
             jobs = max(setup.jobs // 10, 100)
-            figures = await trio.to_thread.run_sync(peer_figures, setup.dsn, jobs, min(setup.times, 3))
+            figures = await trio.to_thread.run_sync(peer_figures, setup.dsn, jobs, max(1, setup.times // 2))
         rows += await throughput_rows(setup, figures)
     if "latency" in sections:
         rows += await latency_rows(setup)
@@ -63,7 +63,7 @@ def sized(dsn: str, *, quick: bool) -> Setup:
     say("the machine's floor")
     floor = measure_floor(dsn, seconds=0.7 if quick else 3.0)
     if quick:
-        return Setup(dsn, floor, jobs=20_000, samples=100, times=3, seconds=3.0, backlog=200_000, deaths=10)
+        return Setup(dsn, floor, jobs=20_000, samples=100, times=3, seconds=2.0, backlog=200_000, deaths=10)
     return Setup(dsn, floor)
 
 

@@ -127,7 +127,6 @@ _HOMES = {
         "ActorError",
         "ActorIgnored",
         "BadReturnValue",
-        "Breaker",
         "CallTimeout",
         "CallingSelf",
         "MailboxFull",

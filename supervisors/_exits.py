@@ -54,6 +54,7 @@ class Crash:
 
 
 ExitReason = Normal | Shutdown | Killed | Crash
+"""How a child, an actor or a whole tree ended."""
 
 
 class Exit(Exception):

@@ -15,6 +15,7 @@ import trio_asyncio
 from benchmarks.floor import Floor
 from benchmarks.job_queue.workers import noop
 from kathikon_actors import NewJob, Node
+from kathikon_actors.store.connection import open_loop
 
 __all__ = ["NAME", "Setup", "percentiles", "query", "repeated", "say", "settled", "warm"]
 
@@ -77,7 +78,7 @@ def percentiles(values: list[float]) -> tuple[float, float]:
 
 
 async def query(dsn: str, statement: str) -> list[asyncpg.Record]:
-    """Run one statement on a connection of its own, within an asyncio loop."""
+    """Run one statement on a connection of its own."""
 
     async def run() -> list[asyncpg.Record]:
         connection = await asyncpg.connect(dsn)
@@ -86,8 +87,9 @@ async def query(dsn: str, statement: str) -> list[asyncpg.Record]:
         finally:
             await connection.close()  # noqa: ASYNC102 in an asyncio task of its own
 
-    rows: list[asyncpg.Record] = await trio_asyncio.aio_as_trio(run)()
-    return rows
+    async with open_loop():
+        rows: list[asyncpg.Record] = await trio_asyncio.aio_as_trio(run)()
+        return rows
 
 
 def say(what: str) -> None:

@@ -28,6 +28,7 @@ CallNext = Callable[[Job], Awaitable[object]]
 """Runs the rest of the chain; gives what `perform` returned, or raises what it raised."""
 
 Middleware = Callable[[Job, CallNext], Awaitable[object]]
+"""Takes a job and the rest of the chain; gives its own outcome or that of the rest. What it raises is a failure."""
 
 
 def check_middleware(whose: str, value: object) -> tuple[Middleware, ...]:

@@ -52,6 +52,8 @@ class Queue:
         on_full: what becomes of an insert above `max_depth`. `"refuse"` (default): it fails with `QueueFull`, nothing
             is stored. `"hold"`: it is stored, and the lowest priority waits in the store while the best `max_depth`
             jobs (at least 10) are worked on.
+        paused: start nothing of it until it is resumed. It holds where nothing was set for the queue yet: one that was
+            resumed stays so, also when its node starts again.
 
     Raises:
         BadConfiguration: naming the queue, the field and what is legal.
@@ -78,6 +80,7 @@ class Queue:
     isolation: Isolation = "process"
     max_jobs_per_process: int | None = None
     max_memory: int | str | None = None
+    paused: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -91,8 +94,9 @@ class Queue:
         held = self.max_in_memory
         if isinstance(held, bool) or not isinstance(held, int) or held < 10:
             raise BadConfiguration(f'queue "{self.name}": max_in_memory is {held!r}; give a whole number from 10')
-        if not isinstance(self.fair, bool):
-            raise BadConfiguration(f'queue "{self.name}": fair is {self.fair!r}; give True or False')
+        for field in ("fair", "paused"):
+            if not isinstance(getattr(self, field), bool):
+                raise self._problem(field, "True or False")
         check_queue_rate(self.name, self.rate_limit)
         self._check_depth()
         self._check_broadcast()

@@ -33,6 +33,7 @@ from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.sealing import Keyring, known_keyrings
 from kathikon_actors.jobs.states import TERMINAL_STATES, Action
 from kathikon_actors.jobs.worker import definition_of
+from kathikon_actors.node.aborting import OnError, check_on_error, insert_or_abort
 from kathikon_actors.node.asking import ask_owner, check_percent, report_progress
 from kathikon_actors.node.composition import Composition
 from kathikon_actors.node.crons import Crons, Schedules
@@ -218,19 +219,28 @@ class Client(Operations, StoreReports, Composition, Schedules, Rotation, Externa
             raise AlreadyExists(as_uuid(record.id))
         return Job(record)
 
-    async def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> InsertedMany:
+    async def insert_many(
+        self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], *, on_error: OnError = "continue"
+    ) -> InsertedMany:
         """Insert any number of jobs in input order, by chunks of 1,000, each one transaction.
 
         A job that does not fit is left out and reported with its index; the others are stored.
 
+        With `on_error="abort"` the first job that does not fit ends it: nothing of its chunk is stored nor anything
+        behind it, `errors` has that one, `ids` are those of the chunks before.
+
         Raises:
             StoreUnavailable: a chunk was not committed; chunks before are stored.
+            ValueError: `on_error` is something else.
 
         Example:
             ```python
             many = await client.insert_many(send_receipt.new(order) for order in orders)
             ```
         """
+        check_on_error(on_error)
+        if on_error == "abort":
+            return await insert_or_abort(jobs, lambda new, _coming: self._build(new), self._insert_whole)
         stored = InsertedMany(0, [], [])
         chunk: dict[bytes, tuple[int, Record]] = {}
         index = -1

@@ -17,10 +17,12 @@ from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Job
 from kathikon_actors.jobs.sealed_record import is_sealed
 from kathikon_actors.jobs.workflow import Workflow
+from kathikon_actors.node.listing import decided
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.composing import Answer
     from kathikon_actors.jobs.record import Record
+    from kathikon_actors.node.aborting import OnError
     from kathikon_actors.node.listing import InsertedMany
     from kathikon_actors.store.graph import BatchStore
 
@@ -52,9 +54,11 @@ class OpenBatch:
         """
         return await self._owner.insert(job, args, batch=self.id, **options)
 
-    async def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> InsertedMany:
+    async def insert_many(
+        self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], *, on_error: OnError = "continue"
+    ) -> InsertedMany:
         """Append any number of jobs, by chunks; as `insert_many` of a node otherwise."""
-        return await self._owner.insert_children(jobs, self.id)
+        return await self._owner.insert_children(jobs, self.id, on_error=on_error)
 
     async def close(self) -> BatchStatus:
         """Take no more children: from now on the batch ends when they all have. Harmless when it is closed."""
@@ -84,7 +88,7 @@ class Composition:
         raise NotImplementedError
 
     async def _insert_whole(self, records: Sequence[Record]) -> dict[bytes, Answer]:
-        """Insert all of these jobs or none."""
+        """Insert all of these jobs or, when one of them is refused, none; its answer says why."""
         raise NotImplementedError
 
     async def insert(
@@ -93,13 +97,17 @@ class Composition:
         """See `Node` and `Client`."""
         raise NotImplementedError
 
-    async def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> InsertedMany:
+    async def insert_many(
+        self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], *, on_error: OnError = "continue"
+    ) -> InsertedMany:
         """See `Node` and `Client`."""
         raise NotImplementedError
 
-    async def insert_children(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], batch_id: UUID) -> InsertedMany:
+    async def insert_children(
+        self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], batch_id: UUID, *, on_error: OnError = "continue"
+    ) -> InsertedMany:
         """See `OpenBatch.insert_many`."""
-        return await self.insert_many(_children(jobs, batch_id))
+        return await self.insert_many(_children(jobs, batch_id), on_error=on_error)
 
     @asynccontextmanager
     async def open_batch(
@@ -331,11 +339,13 @@ class Composition:
             parents += [given[parent] for parent in after]
             records[name] = self._build(job.options(id=given[name], **({"depends_on": parents} if parents else {})))
         answers = await self._insert_whole(list(records.values()))
+        refused = next((answer for answer in answers.values() if answer.error is not None), None)
+        if refused is not None:
+            decided(refused)
         jobs = {}
         for name, record in records.items():
-            answer = answers[record.id]
-            assert answer.record is not None
-            jobs[name] = Job(answer.record, conflict=answer.conflict)
+            stored, conflict = decided(answers[record.id])
+            jobs[name] = Job(stored, conflict=conflict)
         return jobs
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from copy import copy
 from uuid import UUID
 
@@ -42,7 +42,7 @@ def page_of(wanted: Filter, after: UUID | str | None, newest_first: bool, limit:
     return Page(wanted, None if after is None else raw_id(after), newest_first, limit)
 
 
-async def new_jobs(jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> AsyncIterator[NewJob]:
+async def new_jobs(jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> AsyncGenerator[NewJob, None]:
     """Give the jobs of an iterable or an async iterable one by one."""
     if isinstance(jobs, AsyncIterable):
         async for job in jobs:

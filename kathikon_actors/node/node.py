@@ -39,6 +39,7 @@ from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.sealing import Keyring, known_keyrings
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.jobs.worker import definition_of
+from kathikon_actors.node.aborting import OnError, check_on_error, insert_or_abort
 from kathikon_actors.node.app import App
 from kathikon_actors.node.children import launch_zygote, node_children
 from kathikon_actors.node.chunks import CHUNK, Chunks
@@ -229,19 +230,28 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
             raise AlreadyExists(as_uuid(record.id))
         return record, False
 
-    async def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> InsertedMany:
+    async def insert_many(
+        self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], *, on_error: OnError = "continue"
+    ) -> InsertedMany:
         """Insert any number of jobs in input order, by chunks of 1,000, each committed as one.
 
         A job that does not fit is left out and reported with its index; the others are stored. While one chunk
         commits the next one is made, so that a generator of a million jobs uses bounded memory.
 
+        With `on_error="abort"` the first job that does not fit ends it: nothing of its chunk is stored nor anything
+        behind it, `errors` has that one, `ids` are those of the chunks before. Jobs of durability `"memory"` cannot be
+        rolled back and do not fit there; `"snapshot"` is committed.
+
         Raises:
             NodeStopping: the node takes no more work; chunks before are stored.
             StoreUnavailable: a chunk was not committed in time; chunks before are stored.
+            ValueError: `on_error` is something else.
         """
-        return await self.insert_records(jobs, self._build)
+        return await self.insert_records(jobs, self._build, on_error=on_error)
 
-    async def insert_children(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], batch_id: UUID) -> InsertedMany:
+    async def insert_children(
+        self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], batch_id: UUID, *, on_error: OnError = "continue"
+    ) -> InsertedMany:
         """See `OpenBatch.insert_many`."""
         plain = Extra(batch_id=batch_id.bytes)
 
@@ -253,12 +263,19 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
                 record.durability = "commit"
             return record
 
-        return await self.insert_records(jobs, build)
+        return await self.insert_records(jobs, build, on_error=on_error)
 
     async def insert_records(
-        self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], build: Callable[[object, Sequence[Record]], Record]
+        self,
+        jobs: Iterable[NewJob] | AsyncIterable[NewJob],
+        build: Callable[[object, Sequence[Record]], Record],
+        *,
+        on_error: OnError = "continue",
     ) -> InsertedMany:
         """As `insert_many`, with jobs built by `build`."""
+        check_on_error(on_error)
+        if on_error == "abort":
+            return await insert_or_abort(jobs, build, self._insert_whole)
         chunks = Chunks(self._state, self._insert_timeout)
         async for new in new_jobs(jobs):
             try:

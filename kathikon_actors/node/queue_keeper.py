@@ -67,6 +67,9 @@ async def load_queues(state: NodeState) -> None:
     Raises:
         StoreUnavailable: the store did not answer.
     """
+    paused = [queue.name for queue in state.declared_queues.values() if queue.paused]
+    if paused:
+        await state.store.pause_new(paused)
     settings = await state.store.queue_settings()
     wanted = wanted_queues(state.declared_queues, settings)
     state.paused = {name for name, setting in settings.items() if setting.paused}

@@ -201,7 +201,7 @@ class QueueOperations:
             raise BadConfiguration(f'there is a queue "{queue.name}" already; change it with scale, pause or resume')
         declaration = msgspec.json.encode(queue).decode()
         await store.change_queue(
-            QueueChange(queue.name, paused=False, concurrency=0, removed=False, declaration=declaration)
+            QueueChange(queue.name, paused=queue.paused, concurrency=0, removed=False, declaration=declaration)
         )
         await self._queues_changed()
 

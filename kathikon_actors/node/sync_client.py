@@ -18,6 +18,7 @@ from kathikon_actors.jobs.record import ErrorEntry, HistoryEntry, Job
 from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.rotation import Rotated
 from kathikon_actors.jobs.states import State
+from kathikon_actors.node.aborting import OnError
 from kathikon_actors.node.client import Client
 from kathikon_actors.node.crons import SyncCrons
 from kathikon_actors.node.figures import WINDOW
@@ -123,9 +124,9 @@ class SyncClient(SyncComposition):
             raise TypeError(f"connection is {connection!r}; give a psycopg 3 connection, or use Client with asyncpg")
         return drive(client.insert(job, args, connection=connection, **options))
 
-    def insert_many(self, jobs: Iterable[NewJob]) -> InsertedMany:
+    def insert_many(self, jobs: Iterable[NewJob], *, on_error: OnError = "continue") -> InsertedMany:
         """See `Client.insert_many`."""
-        return self._call(self._open().insert_many(jobs))
+        return self._call(self._open().insert_many(jobs, on_error=on_error))
 
     def get(self, job_id: UUID | str) -> Job:
         """See `Client.get`."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.record import Job
     from kathikon_actors.jobs.workflow import Workflow
+    from kathikon_actors.node.aborting import OnError
     from kathikon_actors.node.client import Client
     from kathikon_actors.node.composition import OpenBatch
     from kathikon_actors.node.listing import InsertedMany
@@ -37,9 +38,9 @@ class SyncOpenBatch:
         """See `OpenBatch.insert`."""
         return self._owner.insert(job, args, batch=self.id, **options)
 
-    def insert_many(self, jobs: Iterable[NewJob]) -> InsertedMany:
+    def insert_many(self, jobs: Iterable[NewJob], *, on_error: OnError = "continue") -> InsertedMany:
         """See `OpenBatch.insert_many`."""
-        return self._owner.insert_many(job.options(batch=self.id) for job in jobs)
+        return self._owner.insert_many((job.options(batch=self.id) for job in jobs), on_error=on_error)
 
     def close(self) -> BatchStatus:
         """See `OpenBatch.close`."""
@@ -63,7 +64,7 @@ class SyncComposition:
         """See `Client.insert`."""
         raise NotImplementedError
 
-    def insert_many(self, jobs: Iterable[NewJob]) -> InsertedMany:
+    def insert_many(self, jobs: Iterable[NewJob], *, on_error: OnError = "continue") -> InsertedMany:
         """See `Client.insert_many`."""
         raise NotImplementedError
 

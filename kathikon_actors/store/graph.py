@@ -105,6 +105,6 @@ class GraphStore(Protocol):
 
         Args:
             records: each id once.
-            whole: raise the first refusal, and store nothing.
+            whole: store nothing when one of them is refused; its answer says why.
         """
         ...

@@ -75,8 +75,9 @@ class MemoryGraphStore:
     async def insert_composed(self, records: Sequence[Record], *, whole: bool = False) -> dict[bytes, Answer]:
         """See `GraphStore.insert_composed`."""
         await self._begin()
-        if whole:
-            self.data.graph.check(self.data, records)
+        refused = self.data.graph.refusals(self.data, records) if whole else {}
+        if refused:
+            return refused
         return self.compose(records)
 
     def compose(self, records: Sequence[Record]) -> dict[bytes, Answer]:

@@ -15,7 +15,13 @@ import msgspec
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.batch import BatchRecord, callback_of
 from kathikon_actors.jobs.composing import Answer
-from kathikon_actors.jobs.errors import AlreadyExists, BatchClosed, BatchNotFound, DependenciesNotFound
+from kathikon_actors.jobs.errors import (
+    AlreadyExists,
+    BatchClosed,
+    BatchNotFound,
+    DependenciesNotFound,
+    KathikonError,
+)
 from kathikon_actors.jobs.ids import IdSource, as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
@@ -125,23 +131,23 @@ class MemoryGraph:
             answers[record.id] = Answer(copy(_row(data, record.id)))
         return answers
 
-    def check(self, data: MemoryData, records: Sequence[Record]) -> None:
-        """Raise what would refuse one of these inserts."""
+    def refusals(self, data: MemoryData, records: Sequence[Record]) -> dict[bytes, Answer]:
+        """Give what would refuse some of these inserts."""
         new = {record.id for record in records}
-        for record in records:
-            found = data.live.get(record.id) or data.finished.get(record.id)
-            if found is not None and found.inserted_at != record.inserted_at:
-                raise AlreadyExists(as_uuid(record.id))
-            if record.extra is None:
-                continue
-            batch = None if record.extra.batch_id is None else self.batches.get(record.extra.batch_id)
-            if record.extra.batch_id is not None and (batch is None or batch.sealed_at is not None):
-                raise (BatchNotFound if batch is None else BatchClosed)(as_uuid(record.extra.batch_id))
-            missing = [
-                p for p in record.extra.depends_on if p not in data.live and p not in data.finished and p not in new
-            ]
-            if missing:
-                raise DependenciesNotFound(record.worker, [str(as_uuid(parent)) for parent in missing])
+        errors = ((record.id, self._refusal(data, record, new)) for record in records)
+        return {job_id: Answer(error=error) for job_id, error in errors if error is not None}
+
+    def _refusal(self, data: MemoryData, record: Record, new: set[bytes]) -> KathikonError | None:
+        found = data.live.get(record.id) or data.finished.get(record.id)
+        if found is not None and found.inserted_at != record.inserted_at:
+            return AlreadyExists(as_uuid(record.id))
+        if record.extra is None:
+            return None
+        batch = None if record.extra.batch_id is None else self.batches.get(record.extra.batch_id)
+        if record.extra.batch_id is not None and (batch is None or batch.sealed_at is not None):
+            return (BatchNotFound if batch is None else BatchClosed)(as_uuid(record.extra.batch_id))
+        missing = [p for p in record.extra.depends_on if p not in data.live and p not in data.finished and p not in new]
+        return DependenciesNotFound(record.worker, [str(as_uuid(p)) for p in missing]) if missing else None
 
     def _holder(self, data: MemoryData, extra: Extra, now: int) -> Record | None:
         held = None if extra.unique_key is None else self.keys.get(extra.unique_key)

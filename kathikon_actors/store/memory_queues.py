@@ -43,6 +43,12 @@ class MemoryQueues:
         self.data.tell_control(QUEUES)
         return now
 
+    async def pause_new(self, queues: Sequence[str]) -> None:
+        """See `Store.pause_new`."""
+        await self._begin()
+        for name in queues:
+            self.data.queues.setdefault(name, QueueSettings(name, paused=True))
+
     async def publish_queues(self, membership: Membership, queues: Iterable[Queue]) -> None:
         """See `Store.publish_queues`."""
         await self._begin()

@@ -96,6 +96,11 @@ class PostgresOperations:
         self._check_open()
         return await self._readers.run(queue_rows.change_queue, change)
 
+    async def pause_new(self, queues: Sequence[str]) -> None:
+        """See `Store.pause_new`."""
+        self._check_open()
+        await self._readers.run(queue_rows.pause_new, queues)
+
     async def publish_queues(self, membership: Membership, queues: Iterable[Queue]) -> None:
         """See `Store.publish_queues`."""
         self._check_open()

@@ -55,15 +55,29 @@ async def insert_composed_rows(raw: Raw, records: Sequence[Record], whole: bool 
     Args:
         raw: any asyncpg connection.
         records: each id once.
-        whole: raise the first refusal, and store nothing.
+        whole: store nothing when one of them is refused; its answer says why. Not within the caller's transaction.
     """
     if raw.is_in_transaction():
-        return await _insert_composed_rows(raw, records, whole)
-    async with raw.transaction():
-        return await _insert_composed_rows(raw, records, whole)
+        return await _insert_composed_rows(raw, records)
+    try:
+        async with raw.transaction():
+            answers = await _insert_composed_rows(raw, records)
+            if whole and any(answer.error is not None for answer in answers.values()):
+                raise _NotWhole(answers)
+    except _NotWhole as refused:
+        return refused.answers
+    return answers
 
 
-async def _insert_composed_rows(raw: Raw, records: Sequence[Record], whole: bool) -> dict[bytes, Answer]:
+class _NotWhole(Exception):
+    """Rolls back the transaction of inserts that go together, one of which was refused."""
+
+    def __init__(self, answers: dict[bytes, Answer]) -> None:
+        super().__init__()
+        self.answers = answers
+
+
+async def _insert_composed_rows(raw: Raw, records: Sequence[Record]) -> dict[bytes, Answer]:
     taken: set[bytes] = set()
 
     async def store_rows(rows: list[Record]) -> None:
@@ -71,11 +85,7 @@ async def _insert_composed_rows(raw: Raw, records: Sequence[Record], whole: bool
 
     answers = await insert_composed(raw, records, store_rows, check_ids=True)
     answers = {record.id: Answer(record) for record in records} | answers
-    answers |= {job_id: Answer(error=AlreadyExists(as_uuid(job_id))) for job_id in taken}
-    refused = [answer.error for answer in answers.values() if answer.error is not None]
-    if whole and refused:
-        raise refused[0]
-    return answers
+    return answers | {job_id: Answer(error=AlreadyExists(as_uuid(job_id))) for job_id in taken}
 
 
 async def get_row(raw: Raw, job_id: bytes) -> Record | None:

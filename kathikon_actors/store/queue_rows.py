@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kathikon_actors.store.connection import Raw
     from kathikon_actors.store.protocol import Membership
 
-__all__ = ["change_queue", "is_due", "publish_queues", "queue_settings", "running_queues"]
+__all__ = ["change_queue", "is_due", "pause_new", "publish_queues", "queue_settings", "running_queues"]
 
 
 async def queue_settings(raw: Raw) -> dict[str, QueueSettings]:
@@ -35,6 +35,11 @@ async def change_queue(raw: Raw, change: QueueChange) -> QueueSettings:
         assert row is not None
         await raw.execute(statement("tell_control"), QUEUES)
     return QueueSettings(*row)
+
+
+async def pause_new(raw: Raw, queues: Sequence[str]) -> None:
+    """See `QueueStore.pause_new`."""
+    await raw.execute(statement("pause_new_queues"), list(queues))
 
 
 async def publish_queues(raw: Raw, membership: Membership, queues: Iterable[Queue]) -> None:

@@ -69,6 +69,9 @@ class QueueStore(Protocol):
         """Change the settings of a queue and tell the nodes; give them as they are now."""
         ...
 
+    async def pause_new(self, queues: Sequence[str]) -> None:
+        """Pause those of these queues for which nothing was ever set."""
+
     async def publish_queues(self, membership: Membership, queues: Iterable[Queue]) -> None:
         """Say which queues this node runs; without effect when its epoch was replaced."""
 

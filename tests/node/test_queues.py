@@ -63,6 +63,33 @@ async def test_a_paused_queue_starts_nothing_until_it_is_resumed(node: Node, tmp
     assert (await node.wait(waiting.id, WAIT)).result == 1
 
 
+async def test_a_queue_may_be_declared_paused(store_url: str) -> None:
+    """Nothing of it starts until it is resumed; added at run time likewise."""
+    app = App([Queue("default"), Queue("later", paused=True)], workers=workers.WORKERS)
+    async with open_node(app, store=store_url, name="n1") as node:
+        await node.add_queue(Queue("added", paused=True))
+        waiting = [await node.insert(workers.add.new(1), queue=queue) for queue in ("later", "added")]
+        assert (await node.wait((await node.insert(workers.add.new(2))).id, WAIT)).result == 2
+        assert [await state_of(node, job) for job in waiting] == ["available", "available"]
+        assert {queue.name for queue in await node.queues() if queue.paused} == {"later", "added"}
+        for job in waiting:
+            await node.resume(job.queue)
+            assert (await node.wait(job.id, WAIT)).result == 1
+    with pytest.raises(BadConfiguration, match='queue "q": paused is 1; give True or False'):
+        Queue("q", paused=1)  # type: ignore[arg-type]
+
+
+async def test_what_was_resumed_stays_so_though_it_is_declared_paused(postgres_dsn: str) -> None:
+    """Also on a node that starts later."""
+    app = App([Queue("default", paused=True)], workers=workers.WORKERS)
+    async with open_node(app, store=postgres_dsn, name="n1") as node:
+        await node.resume("default")
+        async with open_node(app, store=postgres_dsn, name="n2") as other:
+            assert (await other.wait((await other.insert(workers.add.new(1))).id, WAIT)).result == 1
+    async with open_node(app, store=postgres_dsn, name="n1") as node:
+        assert (await node.wait((await node.insert(workers.add.new(2))).id, WAIT)).result == 2
+
+
 async def test_what_was_given_ahead_is_taken_back_when_a_queue_is_paused(node: Node, tmp_path: Path) -> None:
     """It has not started, so it waits with the others."""
     path = tmp_path / "marks"
