@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from kathikon_actors.queue.heap import Heap, PriorityHeap
+from kathikon_actors.queue.heap import Heap
 from kathikon_actors.store.protocol import Key, key_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class LimitedHeap:
     """Ready jobs that may start now, best first; `len` counts those that wait, too.
 
     Args:
-        base: the order of those that may start.
+        order: makes a heap in the queue's order: one for those that may start, one for those that wait at each gate.
         queue: whose jobs they are.
         gatekeeper: of the node.
         records: the node's jobs: one that is not there any more is passed over.
@@ -36,14 +36,20 @@ class LimitedHeap:
     """
 
     def __init__(
-        self, base: Heap, queue: str, gatekeeper: Gatekeeper, records: Mapping[bytes, Record], wake: Callable[[], None]
+        self,
+        order: Callable[[], Heap],
+        queue: str,
+        gatekeeper: Gatekeeper,
+        records: Mapping[bytes, Record],
+        wake: Callable[[], None],
     ) -> None:
-        self._base = base
+        self._order = order
+        self._base = order()
         self._queue = queue
         self._gatekeeper = gatekeeper
         self._records = records
         self._wake = wake
-        self._parked: dict[Gate, PriorityHeap] = {}
+        self._parked: dict[Gate, Heap] = {}
         self._woken: dict[bytes, tuple[Gate, Record]] = {}
         self._opened: dict[Gate, None] = {}
 
@@ -187,7 +193,7 @@ class LimitedHeap:
     def _park(self, record: Record, gate: Gate, now: float) -> None:
         parked = self._parked.get(gate)
         if parked is None:
-            parked = self._parked[gate] = PriorityHeap()
+            parked = self._parked[gate] = self._order()
             gate.heaps[self] = None
         parked.push(record)
         self._gatekeeper.refused(gate, now)

@@ -48,9 +48,9 @@ class Producer:
 
     def _heap(self) -> Heap:
         crew = self._crew
-        order: Heap = FairHeap() if crew.queue.fair else PriorityHeap()
+        order: Callable[[], Heap] = FairHeap if crew.queue.fair else PriorityHeap
         if crew.gatekeeper is None:
-            return order
+            return order()
         return LimitedHeap(order, crew.queue.name, crew.gatekeeper, crew.table.records, self._wake_up)
 
     @property

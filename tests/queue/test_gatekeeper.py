@@ -49,7 +49,7 @@ class SimNode:
         }
         self.keeper = Gatekeeper({"q": Queue("q")}, definitions, lambda: world.now)
         self.records: dict[bytes, Record] = {}
-        self.heap = LimitedHeap(PriorityHeap(), "q", self.keeper, self.records, lambda: None)
+        self.heap = LimitedHeap(PriorityHeap, "q", self.keeper, self.records, lambda: None)
         self.runs: list[Record] = []
         self.keeper.tick(world.now)
 
