@@ -74,7 +74,8 @@ async def main(ticks: int) -> None:
             for process in nodes:
                 process.kill()
                 process.wait()
-            await server.stop("immediate")
+            with trio.CancelScope(shield=True):
+                await server.stop("immediate")
     seconds = Counter(int(datetime.fromisoformat(job.meta["cron_tick"]).timestamp()) for job in jobs)
     after = [job for job in jobs if job.inserted_at.timestamp() > killed]
     print(f"{len(jobs)} ticks, each fired {max(seconds.values())} time; {len(after)} of them by the second node")

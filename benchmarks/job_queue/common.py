@@ -85,7 +85,7 @@ async def query(dsn: str, statement: str) -> list[asyncpg.Record]:
         try:
             return await connection.fetch(statement)
         finally:
-            await connection.close()
+            await connection.close()  # noqa: ASYNC102 in an asyncio task of its own
 
     async with open_loop():
         rows: list[asyncpg.Record] = await trio_asyncio.aio_as_trio(run)()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+
+import sniffio
 
 from kathikon_actors.jobs.batch import Batch, BatchRecord, Callback
 from kathikon_actors.jobs.batch_status import BatchStatus
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from kathikon_actors.store.graph import BatchStore
 
 __all__ = ["Composition", "OpenBatch"]
+
+CLOSE_PATIENCE = 5.0
+"""Seconds that a block which was cancelled takes to close its batch."""
 
 POLL = (0.005, 0.2)
 """Seconds between two looks at a batch that is waited for: the first, and the longest."""
@@ -133,7 +138,8 @@ class Composition:
         try:
             yield opened
         finally:
-            await opened.close()
+            with _to_the_end(CLOSE_PATIENCE):
+                await opened.close()  # noqa: ASYNC102 it is shielded where that is a word
 
     async def new_batch(self, batch: Batch | None = None, *, within: OpenBatch | UUID | str | None = None) -> UUID:
         """Open a batch that has no block, for programs that append in several places; `close_batch` closes it.
@@ -371,3 +377,12 @@ def _raw(value: OpenBatch | UUID | str | None) -> bytes | None:
 def _check_limit(limit: object) -> None:
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= 10_000:
         raise ValueError(f"limit is {limit!r}; give 1 to 10,000 and go on with after=")
+
+
+def _to_the_end(seconds: float) -> AbstractContextManager[object]:
+    """Let a cancelled trio task do one thing more; asyncio delivers a cancellation once, and needs nothing."""
+    if sniffio.current_async_library() != "trio":
+        return nullcontext()
+    import trio
+
+    return trio.CancelScope(deadline=trio.current_time() + seconds, shield=True)

@@ -6,7 +6,6 @@ plain functions too, and so does `on_discard`.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 
@@ -58,7 +57,7 @@ class _LoopMourner:
 
     async def receive(self) -> list[FromWorker]:
         if not self._waiting:
-            await trio.sleep(math.inf)
+            await trio.sleep_forever()
         message = self._waiting.pop(0)
         executable = self._executables.mourners.get(message.record.worker)
         if executable is None:

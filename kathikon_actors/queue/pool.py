@@ -173,7 +173,7 @@ async def _serve(place: _Place, *, task_status: trio.TaskStatus[None] = trio.TAS
         _tell(place, process.pid, "started")
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as hearing:
-                nursery.start_soon(_watch, place, runner, hearing)
+                nursery.start_soon(_watch, place, runner, hearing)  # noqa: ASYNC111 it only cancels it
                 nursery.start_soon(_succeed, place, spent, succeeded)
                 try:
                     while not runner.over:

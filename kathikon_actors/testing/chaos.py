@@ -119,9 +119,9 @@ class Chaos:
             error.add_note(self.report())
             print(self.report(), file=sys.stderr)
             # The nursery ends without the error, so that it comes out as itself and not in a group.
-            await self._manager.__aexit__(None, None, None)
+            await self._manager.__aexit__(None, None, None)  # noqa: ASYNC102 ends at once, cancelled above
             return False
-        return await self._manager.__aexit__(kind, error, traceback)
+        return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102 likewise
 
     async def _strike_now_and_then(self) -> None:
         while True:

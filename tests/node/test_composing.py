@@ -137,3 +137,12 @@ async def test_a_batch_inserts_one_callback_when_its_children_have_ended(node: N
     with pytest.raises(BatchClosed):
         await node.insert(add.new(1), batch=enough.id)
     assert len(await node.children(enough.id)) == 51
+
+
+async def test_a_block_that_is_cancelled_closes_its_batch(node: Node) -> None:
+    """What was inserted until then is the batch, and it resolves."""
+    with trio.CancelScope() as scope:
+        async with node.open_batch() as batch:
+            scope.cancel()
+            await trio.sleep_forever()
+    assert (await node.wait_batch(batch.id, timeout=20)).state == "succeeded"
