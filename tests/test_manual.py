@@ -24,6 +24,12 @@ EXPECTED = {
         "charge discarded None",
         "Nightly discarded None",
     ],
+    "cookbook": [
+        "completed True 3\ncard declined\n5000\n0\n",
+        "the same job: True True",
+        "discarded 2 3 ['api', 'sync']",
+        "runs: 1 users\ncancelled: 3\ntotal: 15 100\ntenant: acme acme\n",
+    ],
     "scheduling": ["report of today", "weekly 0 4 * * SUN", "report of sunday"],
     "encryption": ["{'card': '4111'} {'customer': 'Ada'} charged 4111", "jobs cannot be filtered by args"],
     "telemetry": ["add None -> available", "add available -> executing", "add executing -> completed"],
@@ -55,7 +61,7 @@ def test_the_program_of_a_page_runs_and_prints_what_it_should(page: str, tmp_pat
         assert words in printed
 
 
-@pytest.mark.parametrize("page", ["guarantees"])
+@pytest.mark.parametrize("page", ["guarantees", "contract"])
 def test_every_test_that_a_page_names_exists(page: str) -> None:
     """A promise whose proof was renamed or removed is found here."""
     text = (ROOT / "docs" / f"{page}.md").read_text()

@@ -464,6 +464,8 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
             return True
         if self._state.wake is not None:
             self._state.wake.give_up()
+        for crew in self._state.crews.values():
+            crew.give_up()  # else the tree, which stops one queue after the other, would wait for each by itself
         return False
 
 

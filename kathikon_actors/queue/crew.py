@@ -44,6 +44,7 @@ class Crew:
         queue: the declaration.
         quarantine: ids of jobs that run alone, because one of them killed a process that ran several.
         draining: give nothing more: the node is stopping, or the queue is being removed.
+        given_up: what still runs is stopped, in all worker processes at once: the node's time to stop is over.
         paused: give nothing more until it is resumed.
         rescaled: the pool may lack processes; the producer looks.
         pool: the supervisor of the worker processes, while it runs.
@@ -87,6 +88,7 @@ class Crew:
         self.quarantine: set[bytes] = set()
         self.runners: list[Runner] = []
         self.draining = False
+        self.given_up = False
         self.paused = False
         self.rescaled = False
         self.pool: DynamicSupervisor | None = None
@@ -153,6 +155,10 @@ class Crew:
         """Give nothing more, and take back what has not started."""
         self.draining = True
         self._revoke_waiting()
+
+    def give_up(self) -> None:
+        """Have every worker process stop now, whatever it runs; what does not end in its grace is given back."""
+        self.given_up = True
 
     def pause(self) -> None:
         """Give nothing more until `resume`, and take back what has not started; what runs goes on."""

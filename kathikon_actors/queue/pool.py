@@ -237,5 +237,5 @@ async def _watch(place: _Place, runner: Runner, hearing: trio.CancelScope) -> No
             runner.watch(now)
         if now - born > HEALTHY_AFTER:
             place.crew.recover(place.id)
-        if runner.over:
+        if runner.over or place.crew.given_up:
             hearing.cancel()

@@ -191,6 +191,21 @@ async def test_a_queue_is_added_and_removed_at_run_time(node: Node, tmp_path: Pa
         assert (await node.wait(job.id, WAIT)).state == "completed"
 
 
+async def test_all_queues_stop_at_the_same_time(store_url: str, tmp_path: Path) -> None:
+    """Five that are stuck take one shutdown timeout and not five; what waits in any of them does not begin."""
+    names = [f"q{number}" for number in range(5)]
+    app = App([Queue(name, concurrency=1) for name in names], workers=workers.WORKERS)
+    async with open_node(app, store=store_url, name="n1", shutdown_timeout=1.0) as node:
+        for name in names:
+            for _ in range(2):
+                await node.insert(workers.hold_async.new(str(tmp_path / name), 600), queue=name)
+        for name in names:
+            await eventually(lambda name=name: lines_of(tmp_path / name), "one runs")
+        began = trio.current_time()
+    assert 0.9 < trio.current_time() - began < 4.0
+    assert [len(lines_of(tmp_path / name)) for name in names] == [1] * 5
+
+
 async def test_settings_hold_on_every_node_and_after_a_restart(postgres_dsn: str, open_one: OpenNode) -> None:
     """Told to the other node, found by the one that starts later; a client sets them too."""
     async with open_one("one") as one, open_one("two") as two, Client(postgres_dsn) as client:
