@@ -3,8 +3,8 @@
 Five fields (minute, hour, day of month, month, day of week) or six with seconds first; `*`, ranges, lists, steps,
 names, `L`, `LW`, `5L`, `1#2`; in the day of week 0 and 7 are Sunday; `@daily` and its kin. When both day fields are
 given and neither begins with `*`, a day that fits one of them fits (Debian's rule). A time that the clocks skip in
-spring comes right after the gap, one that they repeat in autumn comes once; an entry that runs every hour or oftener
-follows the clock on the wall through both.
+spring comes right after the gap, one that they repeat in autumn comes once, each with all its seconds; an entry whose
+minute or hour begins with `*`, or that runs in every hour, follows the clock on the wall through both.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ _LEGAL: Final = MappingProxyType(
     }
 )
 _FIRST_WINDOW: Final = 100_000_000
+_SECOND: Final = 1_000_000
+_LONGEST_REPEAT: Final = dt.timedelta(hours=3)  # no zone of today puts its clocks back by more than two
 _SOME_DAY: Final = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
 
@@ -57,28 +59,61 @@ class Ticks:
         self.timezone = timezone
         self._zone = zone
         parts = ALIASES.get(expression.strip().lower(), expression).split()
-        # The rules for the days on which clocks change belong to five fields; one second is a shift of those.
-        self._shift = dt.timedelta()
-        if len(parts) == 6 and parts[0].isdigit() and int(parts[0]) <= 59:
-            self._shift = dt.timedelta(seconds=int(parts[0]))
-            parts = parts[1:]
+        # The rules for the days on which clocks change are about minutes: the seconds of each are counted from there.
+        seconds = parts.pop(0) if len(parts) == 6 else "0"
         self._fields = " ".join(parts)
+        self._seconds = sorted(CronSim(f"{seconds} * * * * *", _SOME_DAY).seconds)
+        every_hour = len(CronSim(self._fields, _SOME_DAY).hours) == 24
+        self._follows_the_wall = every_hour or parts[0].startswith("*") or parts[1].startswith("*")
 
     def after(self, us: int) -> int | None:
         """Give the first tick later than `us`; `None` when there is none within 50 years.
 
         Both are microseconds since 1970.
         """
-        start = from_us(us) - self._shift
-        ticks = CronSim(self._fields, start.astimezone(self._zone))
+        since = us - self._seconds[-1] * _SECOND
+        minute = self._wall_minute(since) if self._follows_the_wall else self._fixed_minute(since)
+        if minute is None:
+            return None
+        return next(tick for second in self._seconds if (tick := minute + second * _SECOND) > us)
+
+    def _fixed_minute(self, us: int) -> int | None:
+        """Give the first minute later than `us` of an entry with fixed hours: skipped ones come after the gap."""
+        ticks = CronSim(self._fields, from_us(us).astimezone(self._zone))
         while True:
             try:
                 tick = next(ticks)
             except (StopIteration, OverflowError):
                 return None
-            found = to_us(tick.astimezone(dt.UTC) + self._shift)
+            found = to_us(tick.astimezone(dt.UTC))
             if found > us:  # a time in the repeated hour may come before where we began
                 return found
+
+    def _wall_minute(self, us: int) -> int | None:
+        """Give the first minute later than `us` at which a clock on the wall shows what the expression names.
+
+        The parser counts without a zone: its own way through a day of which half an hour is skipped or repeated
+        (Lord Howe) loses ticks.
+        """
+        start = from_us(us)
+        wall = start.astimezone(self._zone).replace(tzinfo=None, fold=0)
+        # The clock may be put back soon, and show times before `wall` once more.
+        later = (start + _LONGEST_REPEAT).astimezone(self._zone).replace(tzinfo=None)
+        repeated = max(dt.timedelta(), wall + _LONGEST_REPEAT - later)
+        best: int | None = None
+        try:
+            for shown in CronSim(self._fields, wall - repeated):
+                for fold in (0, 1):
+                    moment = shown.replace(tzinfo=self._zone, fold=fold).astimezone(dt.UTC)
+                    found = to_us(moment)
+                    exists = moment.astimezone(self._zone).replace(tzinfo=None, fold=0) == shown
+                    if exists and found > us and (best is None or found < best):
+                        best = found
+                if best is not None and shown > wall:
+                    break
+        except OverflowError:
+            pass  # past the year 9999
+        return best
 
     def between(self, after: int, until: int, limit: int) -> list[int]:
         """Give the latest ticks in `(after, until]`, at most `limit`, in order.

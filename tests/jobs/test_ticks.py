@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -76,6 +77,11 @@ def test_what_an_expression_names(expression: str, start: str, expected: list[st
         ("0 * * * *", "2025-03-30 01:30", ["03-30 02:00:00", "03-30 04:00:00", "03-30 05:00:00"]),
         ("0 * * * *", "2025-10-26 01:30", ["10-26 02:00:00", "10-26 03:00:00", "10-26 03:00:00", "10-26 04:00:00"]),
         ("0 3 * * *", "2025-10-26 00:00", ["10-26 03:00:00", "10-27 03:00:00"]),
+        ("*/30 30 3 * * *", "2025-03-29 12:00", ["03-30 04:00:00", "03-30 04:00:30", "03-31 03:30:00"]),
+        ("*/30 30 3 * * *", "2025-10-25 12:00", ["10-26 03:30:00", "10-26 03:30:30", "10-27 03:30:00"]),
+        ("5,9 0 3,4 * * *", "2025-03-29 12:00", ["03-30 04:00:05", "03-30 04:00:09", "03-31 03:00:05"]),
+        ("0 0-23 * * *", "2025-10-26 01:30", ["10-26 02:00:00", "10-26 03:00:00", "10-26 03:00:00", "10-26 04:00:00"]),
+        ("*/40 * 3 * * *", "2025-03-29 12:00", ["03-31 03:00:00", "03-31 03:00:40", "03-31 03:01:00"]),
     ],
 )
 def test_both_days_on_which_the_clocks_change(expression: str, start: str, expected: list[str]) -> None:
@@ -93,6 +99,37 @@ def test_from_within_the_repeated_hour_a_daily_job_does_not_run_again() -> None:
         following = reader.after(first + minutes * MINUTE)
         assert following is not None
         assert from_us(following) == dt.datetime(2025, 10, 27, 1, 30, tzinfo=dt.UTC), minutes
+
+
+@pytest.mark.parametrize(
+    ("zone", "changes"),
+    [
+        ("Australia/Lord_Howe", ["2024-04-06 15:00", "2025-10-04 15:30"]),  # by half an hour
+        ("Antarctica/Troll", ["2025-03-30 01:00", "2025-10-26 01:00"]),  # by two
+        ("Europe/Athens", ["2025-03-30 01:00", "2025-10-26 01:00"]),
+    ],
+)
+@pytest.mark.parametrize(
+    ("expression", "fits"),
+    [
+        ("15 */6 * * *", lambda at: at.minute == 15 and at.hour % 6 == 0),
+        ("0 */2 * * *", lambda at: at.minute == 0 and at.hour % 2 == 0),
+        ("*/20 1-3 * * *", lambda at: at.minute % 20 == 0 and 1 <= at.hour <= 3),
+        ("*/30 * * * *", lambda at: at.minute % 30 == 0),
+    ],
+)
+def test_an_entry_follows_the_clock_on_the_wall(
+    zone: str, changes: list[str], expression: str, fits: Callable[[dt.datetime], bool]
+) -> None:
+    """On a day on which clocks change, every minute at which the wall shows a time that fits is a tick, no other."""
+    reader = parse_ticks(expression, zone)
+    for change in changes:
+        middle = us(change)
+        minutes = [middle + minute * MINUTE for minute in range(-720, 720)]
+        expected = [at for at in minutes if fits(from_us(at).astimezone(ZoneInfo(zone)))]
+        assert reader.between(minutes[0] - 1, minutes[-1], 2000) == expected
+        for at in range(minutes[0], minutes[-1], 17 * MINUTE):
+            assert reader.after(at) == next((tick for tick in expected if tick > at), reader.after(minutes[-1]))
 
 
 def test_a_date_that_never_comes_has_no_tick() -> None:
@@ -148,9 +185,15 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 @given(
-    st.sampled_from(["0 3 * * *", "*/30 * * * *", "15 */6 * * *", "0 0 L * *"]),
+    st.sampled_from(["0 3 * * *", "*/30 * * * *", "15 */6 * * *", "0 0 L * *", "*/20 45 1-3 * * *"]),
     st.sampled_from(["UTC", "Europe/Athens", "America/New_York", "Australia/Lord_Howe"]),
-    st.integers(us("2024-01-01"), us("2027-01-01")),
+    st.integers(us("2024-01-01"), us("2027-01-01"))
+    # and often near the change of a clock
+    | st.builds(
+        int.__add__,
+        st.sampled_from(["2025-03-30 01:00", "2025-10-26 01:00", "2024-11-03 06:00", "2024-04-06 15:00"]).map(us),
+        st.integers(-12 * 60 * MINUTE, 12 * 60 * MINUTE),
+    ),
 )
 def test_ticks_go_forward_and_none_is_left_out(expression: str, zone: str, start: int) -> None:
     """Whatever moment one begins at: the next tick of a moment before it is the same or lies between."""
