@@ -6,7 +6,7 @@ What is judged comes from the jobs' own rows: history, attempts, errors. So it h
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -139,21 +139,13 @@ async def audit(where: Auditable, *, acknowledged: Iterable[UUID | str] = (), pa
     verdict = Verdict()
     wanted = {UUID(str(job_id)) for job_id in acknowledged}
     last: UUID | None = None
-    async for job in _all_jobs(where, deadline):
-        if job.id == last:
-            _note(verdict, verdict.twice, job.id, "is stored twice, as a live row and as a finished one")
-        last = job.id
-        wanted.discard(job.id)
-        verdict.jobs += 1
-        verdict.by_state[job.state] += 1
-        verdict.retries += max(0, job.attempt - 1)
-        if job.state in UNSETTLED:
-            _note(verdict, verdict.unfinished, job.id, f"is still {job.state} after {patience:g} s")
-        for problem in problems_of(job):
-            if problem.startswith("completed "):
-                _note(verdict, verdict.twice, job.id, problem)
-            else:
-                verdict.problems.append((job.id, problem))
+    while page := await _page(where, deadline, after=last, newest_first=False, limit=PAGE):
+        for job in page:
+            if job.id == last:
+                _note(verdict, verdict.twice, job.id, "is stored twice, as a live row and as a finished one")
+            last = job.id
+            wanted.discard(job.id)
+            _judge(verdict, job, patience)
     for job_id in sorted(wanted):
         _note(verdict, verdict.lost, job_id, "was acknowledged and is not in the store")
     return verdict
@@ -201,12 +193,17 @@ def _note(verdict: Verdict, group: list[UUID], job_id: UUID, problem: str) -> No
     verdict.problems.append((job_id, problem))
 
 
-async def _all_jobs(where: Auditable, deadline: float) -> AsyncIterator[Job]:
-    after: UUID | None = None
-    while page := await _page(where, deadline, after=after, newest_first=False, limit=PAGE):
-        for job in page:
-            yield job
-        after = page[-1].id
+def _judge(verdict: Verdict, job: Job, patience: float) -> None:
+    verdict.jobs += 1
+    verdict.by_state[job.state] += 1
+    verdict.retries += max(0, job.attempt - 1)
+    if job.state in UNSETTLED:
+        _note(verdict, verdict.unfinished, job.id, f"is still {job.state} after {patience:g} s")
+    for problem in problems_of(job):
+        if problem.startswith("completed "):
+            _note(verdict, verdict.twice, job.id, problem)
+        else:
+            verdict.problems.append((job.id, problem))
 
 
 async def _page(where: Auditable, deadline: float, **wanted: Any) -> Sequence[Job]:
