@@ -386,7 +386,10 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         raw = raw_id(job_id)
         with trio.move_on_after(timeout):
             return await self._wait(raw)
-        record = await self._find(raw)
+        try:
+            record = await self._find(raw)
+        except StoreUnavailable:
+            record = None
         raise WaitTimeout(as_uuid(raw), timeout, record.state if record is not None else "unknown")
 
     async def _wait(self, raw: bytes) -> Job:
@@ -417,7 +420,11 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         return await self._state.store.get(raw)
 
     async def counts(self) -> Sequence[Counts]:
-        """Count jobs by queue and state, finished ones included, as committed."""
+        """Count jobs by queue and state, finished ones included, as committed.
+
+        Raises:
+            StoreUnavailable: the store did not answer, or is being opened again.
+        """
         return await self._state.store.counts()
 
     def worker_queues(self) -> dict[str, str]:

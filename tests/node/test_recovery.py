@@ -6,15 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import trio
 
-from kathikon_actors import App, BadConfiguration, NodeNameTaken, Queue, StoreUnavailable, open_node
+from kathikon_actors import App, BadConfiguration, Node, NodeNameTaken, Queue, StoreUnavailable, open_node
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.journal import FLUSH_TIMEOUT
+from kathikon_actors.store.protocol import Counts
 from supervisors import TreeNode
 from supervisors.testing import crash
 from tests.node import workers
@@ -164,8 +165,18 @@ async def test_any_child_of_the_tree_may_be_killed_under_load(postgres_dsn: str,
         for job_id in [*ids, *second]:
             done = await node.wait(job_id, timeout=WAIT)
             assert (done.state, done.attempt) == ("completed", 1), done.history
-        counts = {c.queue: c.by_state for c in await node.counts()}
+        with trio.fail_after(WAIT):
+            counts = {c.queue: c.by_state for c in await _counts(node)}
         assert counts["wide"] == {"completed": 3000}
+
+
+async def _counts(node: Node) -> Sequence[Counts]:
+    """The last jobs may end while what was killed is being stopped: the store is opened again only after that."""
+    while True:
+        try:
+            return await node.counts()
+        except StoreUnavailable:
+            await trio.sleep(0.05)
 
 
 async def test_a_postgres_that_is_killed_and_comes_back_loses_nothing(tmp_path: Path) -> None:
