@@ -28,12 +28,13 @@ from kathikon_actors.jobs.errors import (
     WaitTimeout,
 )
 from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
+from kathikon_actors.jobs.inserted import OnError, check_on_error
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.sealing import Keyring, known_keyrings
 from kathikon_actors.jobs.states import TERMINAL_STATES, Action
 from kathikon_actors.jobs.worker import definition_of
-from kathikon_actors.node.aborting import OnError, check_on_error, insert_or_abort
+from kathikon_actors.node.aborting import insert_or_abort
 from kathikon_actors.node.asking import ask_owner, check_percent, report_progress
 from kathikon_actors.node.composition import Composition
 from kathikon_actors.node.crons import Crons, Schedules

@@ -33,13 +33,14 @@ from kathikon_actors.jobs.errors import (
 )
 from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
+from kathikon_actors.jobs.inserted import OnError, check_on_error
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.sealing import Keyring, known_keyrings
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.jobs.worker import definition_of
-from kathikon_actors.node.aborting import OnError, check_on_error, insert_or_abort
+from kathikon_actors.node.aborting import insert_or_abort
 from kathikon_actors.node.app import App
 from kathikon_actors.node.children import launch_zygote, node_children
 from kathikon_actors.node.chunks import CHUNK, Chunks
