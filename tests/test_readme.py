@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 EXPECTED = {
-    "from kathikon_actors": ["completed {'receipt': 'INV-99: 1250 ct at attempt 1'}", "7", "queue billing", "zygote"],
+    "import App, Job, Queue": ["completed {'receipt': 'INV-99: 1250 ct at attempt 1'}", "7", "queue billing", "zygote"],
+    "import Actor, open_actor_system": ["15 15", "killed", "\n15"],
     "from supervisors": ["late is up", "clock running", "pool (one_for_all"],
 }
 

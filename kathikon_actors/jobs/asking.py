@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import UUID
@@ -13,13 +14,13 @@ from kathikon_actors.jobs.batch import Batch, BatchRecord
 from kathikon_actors.jobs.batch_status import BatchStatus
 from kathikon_actors.jobs.errors import InvalidJob
 from kathikon_actors.jobs.ids import as_uuid
-from kathikon_actors.jobs.inserted import InsertedMany
+from kathikon_actors.jobs.inserted import InsertedMany, OnError, check_on_error
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.wire import WireInserted, WireMany, batch_to_wire, error_from_wire, to_wire
 
 if TYPE_CHECKING:
-    from kathikon_actors.jobs.runtime import JobRuntime
+    from kathikon_actors.jobs.runtime import JobRuntime, What
 
 __all__ = ["JobBatch", "insert", "insert_many"]
 
@@ -66,9 +67,9 @@ class JobBatch:
         """Append one job; see `Job.insert`."""
         return insert(self._door, job, args, {**options, "batch": self.id})
 
-    def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> Any:
+    def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], *, on_error: OnError = "continue") -> Any:
         """Append any number of jobs; see `Job.insert_many`."""
-        return insert_many(self._door, jobs, self.id)
+        return insert_many(self._door, jobs, self.id, on_error)
 
     def close(self) -> Any:
         """Take no more children; harmless when it is closed. Gives a `BatchStatus`."""
@@ -98,35 +99,53 @@ def _inserted(body: bytes) -> Any:
     return Job(msgspec.msgpack.decode(wire.record, type=Record), conflict=wire.conflict)
 
 
-def insert_many(door: JobRuntime, jobs: Iterable[NewJob] | AsyncIterable[NewJob], batch: UUID | None) -> Any:
+def insert_many(
+    door: JobRuntime,
+    jobs: Iterable[NewJob] | AsyncIterable[NewJob],
+    batch: UUID | None,
+    on_error: OnError = "continue",
+) -> Any:
     """See `Job.insert_many`; with `batch`, as children of it."""
+    check_on_error(on_error)
+    what: What = "insert_or_abort" if on_error == "abort" else "insert_many"
     if door.is_async:
-        return _insert_many_async(door, jobs, batch)
+        return _insert_many_async(door, jobs, batch, what)
     if isinstance(jobs, AsyncIterable):
         raise TypeError("this worker is a plain function; give jobs that need no await")
     stored = _Stored()
     for chunk in _chunks(jobs):
-        stored.add(len(chunk), door.ask("insert_many", _bodies(chunk, batch), _many))
+        if not stored.add(len(chunk), door.ask(what, _bodies(chunk, batch), _many)) and on_error == "abort":
+            break
     return stored.whole()
 
 
 async def _insert_many_async(
-    door: JobRuntime, jobs: Iterable[NewJob] | AsyncIterable[NewJob], batch: UUID | None
+    door: JobRuntime, jobs: Iterable[NewJob] | AsyncIterable[NewJob], batch: UUID | None, what: What
 ) -> InsertedMany:
     stored = _Stored()
-    if not isinstance(jobs, AsyncIterable):
-        for chunk in _chunks(jobs):
-            stored.add(len(chunk), await door.ask("insert_many", _bodies(chunk, batch), _many))
-        return stored.whole()
+    chunks = _chunks_async(jobs) if isinstance(jobs, AsyncIterable) else _awaitable(_chunks(jobs))
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            fitted = stored.add(len(chunk), await door.ask(what, _bodies(chunk, batch), _many))
+            if not fitted and what == "insert_or_abort":
+                break
+    return stored.whole()
+
+
+async def _awaitable(chunks: Iterator[list[NewJob]]) -> AsyncGenerator[list[NewJob], None]:
+    for chunk in chunks:
+        yield chunk
+
+
+async def _chunks_async(jobs: AsyncIterable[NewJob]) -> AsyncGenerator[list[NewJob], None]:
     chunk = []
     async for job in jobs:
         chunk.append(job)
         if len(chunk) >= CHUNK:
-            stored.add(len(chunk), await door.ask("insert_many", _bodies(chunk, batch), _many))
+            yield chunk
             chunk = []
     if chunk:
-        stored.add(len(chunk), await door.ask("insert_many", _bodies(chunk, batch), _many))
-    return stored.whole()
+        yield chunk
 
 
 def _chunks(jobs: Iterable[NewJob]) -> Iterator[list[NewJob]]:
@@ -152,11 +171,13 @@ class _Stored:
         self._taken = 0
         self._all = InsertedMany(0, [], [])
 
-    def add(self, number: int, chunk: WireMany) -> None:
+    def add(self, number: int, chunk: WireMany) -> bool:
+        """Take what one chunk gave; tell whether every job of it fitted."""
         self._all.ids.extend(map(as_uuid, chunk.ids))
         self._all.errors.extend((self._taken + place, error_from_wire(e)) for place, e in chunk.errors)  # type: ignore[misc]
         self._all.conflicts.extend((self._taken + place, as_uuid(job_id)) for place, job_id in chunk.conflicts)
         self._taken += number
+        return not chunk.errors
 
     def whole(self) -> InsertedMany:
         return InsertedMany(len(self._all.ids), self._all.ids, self._all.errors, self._all.conflicts)

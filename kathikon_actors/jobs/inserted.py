@@ -1,13 +1,16 @@
-"""What `insert_many` tells."""
+"""What `insert_many` is told about jobs that do not fit, and what it tells."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 from uuid import UUID
 
-from kathikon_actors.jobs.errors import KathikonError
+from kathikon_actors.jobs.errors import KathikonError, did_you_mean
 
-__all__ = ["InsertedMany"]
+__all__ = ["InsertedMany", "OnError", "check_on_error"]
+
+OnError = Literal["continue", "abort"]
 
 
 @dataclass(frozen=True)
@@ -25,3 +28,14 @@ class InsertedMany:
     ids: list[UUID]
     errors: list[tuple[int, KathikonError | TypeError]]
     conflicts: list[tuple[int, UUID]] = field(default_factory=list)
+
+
+def check_on_error(value: str) -> None:
+    """Refuse what `on_error` cannot be.
+
+    Raises:
+        ValueError: naming what it can be.
+    """
+    legal = get_args(OnError)
+    if value not in legal:
+        raise ValueError(f'on_error is {value!r}; give "continue" or "abort".{did_you_mean(str(value), legal)}')

@@ -13,6 +13,7 @@ from kathikon_actors.jobs import runtime
 if TYPE_CHECKING:
     from kathikon_actors.jobs.asking import JobBatch
     from kathikon_actors.jobs.batch import Batch
+    from kathikon_actors.jobs.inserted import OnError
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.record import Record
 
@@ -52,15 +53,18 @@ class Inside:
         """
         return _asking().insert(runtime.of(self._record.id), job, args, options)
 
-    def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> Any:
+    def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], *, on_error: OnError = "continue") -> Any:
         """Insert any number of jobs by chunks of 1,000; gives (or, in an async worker, awaits) an `InsertedMany`.
+
+        With `on_error="abort"` the first job that does not fit ends it: nothing of its chunk is stored nor anything
+        behind it.
 
         Example:
             ```python
             job.insert_many(resize.new(path) for path in paths)
             ```
         """
-        return _asking().insert_many(runtime.of(self._record.id), jobs, None)
+        return _asking().insert_many(runtime.of(self._record.id), jobs, None, on_error)
 
     def open_batch(self, batch: Batch | None = None) -> JobBatch:
         """Open a batch of children and wait for them: this job ends when they all have.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CURRENT", "JobRuntime", "SideChannel", "What", "of"]
 
-What = Literal["insert", "insert_many", "open_batch", "close_batch"]
+What = Literal["insert", "insert_many", "insert_or_abort", "open_batch", "close_batch"]
 """What a job may ask of its node."""
 
 T = TypeVar("T")

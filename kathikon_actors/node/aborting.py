@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
-from typing import Final, Literal, get_args
+from typing import Final
 from uuid import UUID
 
 from kathikon_actors.jobs.composing import Answer
@@ -14,7 +14,6 @@ from kathikon_actors.jobs.errors import (
     KathikonError,
     NodeStopping,
     StoreUnavailable,
-    did_you_mean,
 )
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.inserted import InsertedMany
@@ -22,23 +21,10 @@ from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.node.listing import new_jobs
 
-__all__ = ["OnError", "check_on_error", "insert_or_abort"]
-
-OnError = Literal["continue", "abort"]
+__all__ = ["insert_or_abort"]
 
 CHUNK: Final = 1_000
 """Jobs of one transaction."""
-
-
-def check_on_error(value: str) -> None:
-    """Refuse what `on_error` cannot be.
-
-    Raises:
-        ValueError: naming what it can be.
-    """
-    legal = get_args(OnError)
-    if value not in legal:
-        raise ValueError(f'on_error is {value!r}; give "continue" or "abort".{did_you_mean(str(value), legal)}')
 
 
 async def insert_or_abort(

@@ -21,8 +21,8 @@ from kathikon_actors.node.listing import decided
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.composing import Answer
+    from kathikon_actors.jobs.inserted import OnError
     from kathikon_actors.jobs.record import Record
-    from kathikon_actors.node.aborting import OnError
     from kathikon_actors.node.listing import InsertedMany
     from kathikon_actors.store.graph import BatchStore
 

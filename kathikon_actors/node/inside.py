@@ -91,9 +91,13 @@ class Inside:
                 job = from_wire(_decode(ask.body, type=WireJob), definitions)
                 record, conflict = await node.insert_record(_child(node, job, asker), given_id="id" in job.given)
                 return _encode(WireInserted(msgspec.Raw(_encode(record)), conflict))
-            case "insert_many":
+            case "insert_many" | "insert_or_abort":
                 jobs = [from_wire(wire, definitions) for wire in _decode(ask.body, type=list[WireJob])]
-                stored = await node.insert_records(jobs, lambda new, coming: _child(node, new, asker, coming))
+                stored = await node.insert_records(
+                    jobs,
+                    lambda new, coming: _child(node, new, asker, coming),
+                    on_error="abort" if ask.what == "insert_or_abort" else "continue",
+                )
                 return _encode(
                     WireMany(
                         [job_id.bytes for job_id in stored.ids],

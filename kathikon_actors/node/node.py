@@ -33,17 +33,17 @@ from kathikon_actors.jobs.errors import (
 )
 from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
+from kathikon_actors.jobs.inserted import OnError, check_on_error
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.sealing import Keyring, known_keyrings
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.jobs.worker import definition_of
-from kathikon_actors.node.aborting import OnError, check_on_error, insert_or_abort
+from kathikon_actors.node.aborting import insert_or_abort
 from kathikon_actors.node.app import App
 from kathikon_actors.node.children import launch_zygote, node_children
 from kathikon_actors.node.chunks import CHUNK, Chunks
-from kathikon_actors.node.client import insert_on
 from kathikon_actors.node.composition import Composition
 from kathikon_actors.node.control import ControlSocket
 from kathikon_actors.node.crons import Crons, Schedules, declared_rows
@@ -54,6 +54,7 @@ from kathikon_actors.node.reporting import NodeReports
 from kathikon_actors.node.rotation import Rotation
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.node.telemetry import Telemetry, report_supervisors, telemetry_of
+from kathikon_actors.node.transactional import insert_on
 from kathikon_actors.store.connection import open_loop
 from kathikon_actors.store.cron_store import CronStore
 from kathikon_actors.store.embedded import EmbeddedServer

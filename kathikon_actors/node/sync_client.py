@@ -12,13 +12,13 @@ from uuid import UUID
 from kathikon_actors.jobs.cron import CronEntry
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.filters import Filter
+from kathikon_actors.jobs.inserted import OnError
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.jobs.record import ErrorEntry, HistoryEntry, Job
 from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.rotation import Rotated
 from kathikon_actors.jobs.states import State
-from kathikon_actors.node.aborting import OnError
 from kathikon_actors.node.client import Client
 from kathikon_actors.node.crons import SyncCrons
 from kathikon_actors.node.figures import WINDOW

@@ -10,10 +10,10 @@ from uuid import UUID
 if TYPE_CHECKING:
     from kathikon_actors.jobs.batch import Batch
     from kathikon_actors.jobs.batch_status import BatchStatus
+    from kathikon_actors.jobs.inserted import OnError
     from kathikon_actors.jobs.new_job import NewJob
     from kathikon_actors.jobs.record import Job
     from kathikon_actors.jobs.workflow import Workflow
-    from kathikon_actors.node.aborting import OnError
     from kathikon_actors.node.client import Client
     from kathikon_actors.node.composition import OpenBatch
     from kathikon_actors.node.listing import InsertedMany

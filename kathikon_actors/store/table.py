@@ -384,7 +384,10 @@ class Table:
         ended: list[Record] = []
         for record, attempt in written:
             if record.id in fenced:
-                logger.warning("job %s is not ours any more; its outcome was not stored", record.id.hex())
+                extra = record.extra
+                # The start of a guarded job is refused as a matter of course: it was replaced or put off before it ran.
+                level = logging.DEBUG if extra is not None and extra.begun in (1, 3) else logging.WARNING
+                logger.log(level, "job %s is not ours any more; its outcome was not stored", record.id.hex())
                 if self.records.get(record.id) is record:
                     self._forget(record)
                 self._resolve(record, lost=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from typing import Any
 
-from kathikon_actors import App, Batch, Job, Queue, Unique, worker
+from kathikon_actors import App, Batch, Job, NewJob, Queue, Unique, worker
 from tests.node.workers import WORKERS, add, end_as
 
 
@@ -52,6 +53,26 @@ def misinsert(job: Job) -> list[str]:
     return [*raised, *(f"{place} {type(error).__name__}" for place, error in many.errors)]
 
 
+def many(bad: int) -> Iterator[NewJob]:
+    """A job that does not fit among others for later."""
+    for number in range(3000):
+        yield add.new(number).options(schedule_in=3600, tags=["child"], **({"queue": "no"} if number == bad else {}))
+
+
+@worker(max_attempts=1)
+def give_up(job: Job, bad: int) -> list[int]:
+    """Insert until one does not fit."""
+    stored = job.insert_many(many(bad), on_error="abort")
+    return [stored.inserted, *(place for place, _ in stored.errors)]
+
+
+@worker(max_attempts=1)
+async def give_up_async(job: Job, bad: int) -> list[int]:
+    """Insert until one does not fit."""
+    stored = await job.insert_many(many(bad), on_error="abort")
+    return [stored.inserted, *(place for place, _ in stored.errors)]
+
+
 @worker(max_attempts=1)
 def fan_out(job: Job, children: int, bad: int) -> str:
     """Wait for children that were streamed."""
@@ -78,5 +99,5 @@ async def callback(job: Job) -> Any:
 
 app = App(
     queues=[Queue("default", concurrency=8), Queue("wide", concurrency=8, processes=2)],
-    workers=[*WORKERS, spread, spread_async, misinsert, fan_out, fan_out_async, callback],
+    workers=[*WORKERS, spread, spread_async, misinsert, give_up, give_up_async, fan_out, fan_out_async, callback],
 )

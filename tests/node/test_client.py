@@ -34,6 +34,7 @@ from kathikon_actors.store.connection import open_loop
 from kathikon_actors.store.postgres import PostgresStore
 from tests.node import workers
 from tests.node.workers import app
+from tests.support.waiting import eventually
 
 NAMES = (
     "insert", "insert_many", "get", "list", "wait", "cancel", "retry", "rerun", "discard", "counts",
@@ -175,6 +176,22 @@ async def test_a_client_sees_a_node_work_and_its_jobs_are_the_nodes(postgres_dsn
             assert (await client.cancel(other.id)).state == "cancelled"
             assert (await client.rerun(job.id)).rerun_of == job.id
         assert (await client.cancel(later.id)).state == "cancelled"
+
+
+async def test_a_worker_that_no_node_has_is_a_failed_attempt(postgres_dsn: str) -> None:
+    """Its code may be deployed later; the node and the jobs behind it go on."""
+    async with open_node(app, store=postgres_dsn, name="n1") as node, Client(postgres_dsn) as client:
+        early = await client.insert("deployed_later", {"a": 1}, queue="default", max_attempts=2)
+        done = await client.insert(workers.add.new(1))
+        assert (await node.wait(done.id, timeout=20)).result == 1
+
+        async def has_failed() -> bool:
+            return (await client.get(early.id)).state == "retryable"
+
+        await eventually(has_failed, "it was tried")
+        found = await client.get(early.id)
+        assert (found.attempt, found.errors[0]["kind"]) == (1, "unknown_worker")
+        assert 'no worker "deployed_later"' in found.errors[0]["message"]
 
 
 async def test_cancel_against_claim_has_one_winner(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:

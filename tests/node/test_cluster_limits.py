@@ -120,6 +120,20 @@ async def test_two_nodes_keep_one_rate(start: Start, postgres_dsn: str, marks: P
     assert 1.3 <= starts[-1] - starts[0] < 6.0
 
 
+async def test_a_rate_holds_though_a_node_is_killed(start: Start, postgres_dsn: str, marks: Path) -> None:
+    """kill -9 in the middle: what it had not started yet starts elsewhere, no faster than before."""
+    victim, other = start("victim"), start("other")
+    await up(victim, other)
+    await insert(postgres_dsn, [limited.fifty_a_second.new(str(marks), str(n)) for n in range(90)])
+    await eventually(lambda: len(starts_of(lines_of(marks))) >= 25, "they work")
+    victim.kill()
+    victim.wait()
+    await all_completed(postgres_dsn, 90)
+    starts = starts_of(lines_of(marks))
+    assert len(starts) >= 90
+    assert most_within(starts, 1.0 - LATE) <= 54
+
+
 async def test_the_tokens_of_a_killed_node_come_back_and_no_more_than_those(
     start: Start, postgres_dsn: str, marks: Path
 ) -> None:

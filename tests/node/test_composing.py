@@ -18,6 +18,7 @@ from kathikon_actors import (
     at_least,
 )
 from tests.node.workers import add, add_async, end_as, hold, note
+from tests.support.waiting import eventually, lines_of
 
 
 async def test_a_second_insert_of_a_unique_job_gives_the_first(node: Node, tmp_path: Path) -> None:
@@ -84,6 +85,41 @@ async def test_a_failed_parent_cancels_or_frees(node: Node) -> None:
     assert (await node.wait(kept.id, timeout=20)).state == "completed"
     with pytest.raises(DependenciesNotFound, match="01a00000"):
         await node.insert(add.new(1), depends_on=["01a00000-0000-7000-8000-000000000000"])
+
+
+@pytest.mark.parametrize("action", ["cancel", "discard", "purge"])
+@pytest.mark.parametrize("many", [False, True])
+async def test_whatever_an_operator_does_to_a_parent_resolves_what_waits_for_it(
+    node: Node, action: str, many: bool
+) -> None:
+    """One by one and in bulk; nobody waits for ever for a job that is gone."""
+    parent = await node.insert(add.new(1), schedule_in=3600, tags=["parent"])
+    lost = await node.insert(add.new(2), depends_on=[parent])
+    kept = await node.insert(add.new(3), depends_on=[parent], on_dependency_failure="run")
+    if many:
+        await getattr(node, f"{action}_by")(tags=["parent"], state="scheduled")
+    else:
+        await getattr(node, action)(parent.id)
+    ended = await node.wait(lost.id, timeout=20)
+    assert (ended.state, ended.history[-1]["meta"]) == (
+        "cancelled",
+        {"reason": "a job that it depends on failed"},
+    )
+    assert (await node.wait(kept.id, timeout=20)).result == 3
+    assert (await node.retry(lost.id)).state == "available"
+    assert (await node.wait(lost.id, timeout=20)).result == 2
+
+
+async def test_a_running_child_that_is_purged_counts_in_its_batch(node: Node, tmp_path: Path) -> None:
+    """It is stopped, counts as cancelled, and the batch ends with its callback."""
+    async with node.open_batch(Batch(on_failure=add.new(9).options(tags=["callback"]))) as batch:
+        child = await batch.insert(hold.new(str(tmp_path / "x"), 600))
+        await batch.insert(add_async.new(1))
+    await eventually(lambda: lines_of(tmp_path / "x"), "it runs")
+    await node.purge(child.id)
+    status = await node.wait_batch(batch.id, timeout=20)
+    assert (status.state, status.total, status.completed, status.cancelled) == ("failed", 2, 1, 1)
+    assert len(await node.list(tags=["callback"])) == 1
 
 
 async def test_a_workflow_runs_as_a_whole(node: Node) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from kathikon_actors import Node, open_node
-from tests.node.composers import app, fan_out, fan_out_async, misinsert, spread, spread_async
+from tests.node.composers import app, fan_out, fan_out_async, give_up, give_up_async, misinsert, spread, spread_async
 
 
 @pytest.fixture
@@ -44,6 +44,17 @@ async def test_what_does_not_fit_raises_inside_the_job(node: Node) -> None:
         "InvalidJob",
         "1 UnknownQueue",
     ]
+
+
+@pytest.mark.parametrize("worker", [give_up, give_up_async])
+async def test_a_running_job_may_give_up_at_the_first_that_does_not_fit(node: Node, worker: object) -> None:
+    """Nothing of that chunk nor of what is behind it is stored; without one all is."""
+    job = await node.insert(worker, {"bad": 1500})
+    assert (await node.wait(job.id, timeout=30)).result == [1000, 1500]
+    assert await node.count_by(tags=["child"]) == 1000
+    job = await node.insert(worker, {"bad": -1})
+    assert (await node.wait(job.id, timeout=30)).result == [3000]
+    assert await node.count_by(tags=["child"]) == 4000
 
 
 @pytest.mark.parametrize(("bad", "state"), [(0, "completed"), (1, "discarded")])
