@@ -100,7 +100,8 @@ if TYPE_CHECKING:
     from kathikon_actors.node.client import Client
     from kathikon_actors.node.composition import OpenBatch
     from kathikon_actors.node.listing import InsertedMany
-    from kathikon_actors.node.node import Node, open_node
+    from kathikon_actors.node.node import Node
+    from kathikon_actors.node.opening import open_node
     from kathikon_actors.node.operations import ChangedMany
     from kathikon_actors.node.queue_operations import QueueStatus
     from kathikon_actors.node.report import Health, Percentiles, QueueReport, Report, WorkerReport
@@ -247,7 +248,8 @@ _HOMES = {
     "node.app": ("App", "Queue"),
     "node.client": ("Client",),
     "node.listing": ("InsertedMany",),
-    "node.node": ("Node", "open_node"),
+    "node.node": ("Node",),
+    "node.opening": ("open_node",),
     "node.operations": ("ChangedMany",),
     "node.sync_client": ("SyncClient",),
     "store.snapshot_sink": ("open_snapshot_store",),

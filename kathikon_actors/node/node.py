@@ -1,75 +1,44 @@
-"""The node: what a program holds of the running tree, and the block it lives in."""
+"""The node: what a program holds of the running tree."""
 
 from __future__ import annotations
 
 import logging
-import os
-import socket
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-import msgspec
 import trio
 
 from kathikon_actors.actors.system import ActorSystem
-from kathikon_actors.actors.systems import inside
 from kathikon_actors.jobs.batch import Batch
-from kathikon_actors.jobs.build import build_record
-from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.errors import (
-    AlreadyExists,
-    BadConfiguration,
-    InvalidJob,
     JobNotFound,
-    KathikonError,
-    NodeStopping,
-    QueueFull,
     StoreUnavailable,
-    UnknownWorker,
     WaitTimeout,
 )
-from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
-from kathikon_actors.jobs.inserted import OnError, check_on_error
-from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.retention import Retention
-from kathikon_actors.jobs.sealing import Keyring, known_keyrings
+from kathikon_actors.jobs.sealing import Keyring
 from kathikon_actors.jobs.states import TERMINAL_STATES
-from kathikon_actors.jobs.worker import definition_of
-from kathikon_actors.node.aborting import insert_or_abort
-from kathikon_actors.node.app import App
-from kathikon_actors.node.children import launch_zygote, node_children
-from kathikon_actors.node.chunks import CHUNK, Chunks
 from kathikon_actors.node.composition import Composition
-from kathikon_actors.node.control import ControlSocket
-from kathikon_actors.node.crons import Crons, Schedules, declared_rows
-from kathikon_actors.node.listing import InsertedMany, decided, new_jobs
+from kathikon_actors.node.crons import Crons, Schedules
+from kathikon_actors.node.inserting import NodeInserts
 from kathikon_actors.node.manage import JobActions
 from kathikon_actors.node.operations import Operations
 from kathikon_actors.node.reporting import NodeReports
 from kathikon_actors.node.rotation import Rotation
 from kathikon_actors.node.state import NodeState
-from kathikon_actors.node.telemetry import Telemetry, report_supervisors, telemetry_of
-from kathikon_actors.node.transactional import insert_on
-from kathikon_actors.store.connection import open_loop
+from kathikon_actors.node.telemetry import Telemetry
 from kathikon_actors.store.cron_store import CronStore
-from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.graph import BatchStore
-from kathikon_actors.store.journal import SNAPSHOT_INTERVAL
-from kathikon_actors.store.memory import MemoryStore
-from kathikon_actors.store.postgres import PostgresStore
 from kathikon_actors.store.protocol import Counts, Store
 from kathikon_actors.store.rotating import SealedStore
-from kathikon_actors.store.urls import parse_store_url
-from kathikon_actors.telemetry.events import BatchChanged, LimitDecision, NodeChanged
-from kathikon_actors.telemetry.tracing import traced
-from supervisors import ChildSpec, FailedToStart, Supervisor, TreeNode, open_supervisor
+from kathikon_actors.telemetry.events import BatchChanged, NodeChanged
+from supervisors import Supervisor, TreeNode
 
-__all__ = ["InsertedMany", "Node", "NodeStatistics", "open_node", "open_nodes", "run_node"]
+__all__ = ["Node", "NodeStatistics"]
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +69,7 @@ class NodeStatistics:
     degraded: tuple[str, ...] = ()
 
 
-class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedules, Rotation):
+class Node(NodeInserts, JobActions, Operations, NodeReports, Composition, Telemetry, Schedules, Rotation):
     """A running node. Made by `open_node`."""
 
     _tree: Supervisor
@@ -180,183 +149,14 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
     async def _sleep(self, seconds: float) -> None:
         await trio.sleep(seconds)
 
-    # -- inserting ----------------------------------------------------------------------------------------------
-
-    async def insert(
-        self, job: object, args: Mapping[str, Any] | None = None, *, connection: object = None, **options: Any
-    ) -> Job:
-        """Insert a job; it is committed when this returns, unless its `durability` says otherwise.
-
-        Args:
-            job: `worker.new(...)`, or a worker (or its name) with `args`.
-            args: arguments by name, with a worker.
-            connection: your own asyncpg connection, opened in this node's asyncio loop: the insert is a part of its
-                transaction, visible and claimed only after its commit and gone on rollback.
-            **options: insert options, over those of the `NewJob`.
-
-        Raises:
-            UnknownWorker, UnknownQueue, UnknownOption, InvalidJob, TypeError: it does not fit; nothing was stored.
-            AlreadyExists: the given id is taken.
-            QueueFull: the queue holds its `max_depth` of jobs, or its `max_in_memory` when it is to live in memory.
-            NodeStopping: the node takes no more work.
-            StoreUnavailable: not committed within the node's `insert_timeout`.
-
-        Example:
-            ```python
-            job = await node.insert(charge_customer.new("INV-99", cents=1250).options(priority=3))
-            job = await node.insert(charge_customer, {"invoice_id": "INV-7", "cents": 5}, schedule_in=60)
-            ```
-        """
-        record = self._build(self._new_job(job, args, options))
-        if connection is not None:
-            if self._state.store.url == "memory:":
-                raise BadConfiguration("a transactional insert needs a store on Postgres; this node's is memory:")
-            record.node = None
-            return await insert_on(connection, record, on_trio=True)
-        given_id = "id" in options or (isinstance(job, NewJob) and "id" in job.given)
-        stored, conflict = await self.insert_record(record, given_id=given_id)
-        return Job(stored, conflict=conflict) if conflict else Job.of(stored)
-
-    async def insert_record(self, record: Record, *, given_id: bool) -> tuple[Record, bool]:
-        """Insert what `build` has made; give the job, and whether it is a unique one that was there already."""
-        table = self._state.the_table()
-        if record.durability != "commit" and table.admit(record):
-            await trio.lowlevel.checkpoint()
-            return record, False
-        insert = await table.submit([record], may_conflict=given_id, timeout=self._insert_timeout)
-        existing = await table.committed(insert)
-        if insert.answers:
-            return decided(insert.answers[record.id])
-        if existing:
-            raise AlreadyExists(as_uuid(record.id))
-        return record, False
-
-    async def insert_many(
-        self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], *, on_error: OnError = "continue"
-    ) -> InsertedMany:
-        """Insert any number of jobs in input order, by chunks of 1,000, each committed as one.
-
-        A job that does not fit is left out and reported with its index; the others are stored. While one chunk
-        commits the next one is made, so that a generator of a million jobs uses bounded memory.
-
-        With `on_error="abort"` the first job that does not fit ends it: nothing of its chunk is stored nor anything
-        behind it, `errors` has that one, `ids` are those of the chunks before. Jobs of durability `"memory"` cannot be
-        rolled back and do not fit there; `"snapshot"` is committed.
-
-        Raises:
-            NodeStopping: the node takes no more work; chunks before are stored.
-            StoreUnavailable: a chunk was not committed in time; chunks before are stored.
-            ValueError: `on_error` is something else.
-        """
-        return await self.insert_records(jobs, self._build, on_error=on_error)
-
-    async def insert_children(
-        self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], batch_id: UUID, *, on_error: OnError = "continue"
-    ) -> InsertedMany:
-        """See `OpenBatch.insert_many`."""
-        plain = Extra(batch_id=batch_id.bytes)
-
-        def build(new: object, coming: Sequence[Record]) -> Record:
-            record = self._build(new, coming)
-            extra = record.extra
-            record.extra = plain if extra is None else msgspec.structs.replace(extra, batch_id=plain.batch_id)
-            if record.durability != "commit":
-                record.durability = "commit"
-            return record
-
-        return await self.insert_records(jobs, build, on_error=on_error)
-
-    async def insert_records(
-        self,
-        jobs: Iterable[NewJob] | AsyncIterable[NewJob],
-        build: Callable[[object, Sequence[Record]], Record],
-        *,
-        on_error: OnError = "continue",
-    ) -> InsertedMany:
-        """As `insert_many`, with jobs built by `build`."""
-        check_on_error(on_error)
-        if on_error == "abort":
-            return await insert_or_abort(jobs, build, self._insert_whole)
-        chunks = Chunks(self._state, self._insert_timeout)
-        async for new in new_jobs(jobs):
-            try:
-                chunks.add(build(new, chunks.records), given_id="id" in new.given)
-            except (NodeStopping, StoreUnavailable):
-                raise
-            except (KathikonError, TypeError) as error:
-                chunks.refuse(error)
-            if len(chunks.records) >= CHUNK:
-                await chunks.submit()
-        return await chunks.finish()
-
     def _batch_store(self) -> BatchStore:
         return self._state.store.batches
-
-    async def _insert_whole(self, records: Sequence[Record]) -> dict[bytes, Answer]:
-        for record in records:
-            record.node = None
-        return await self._state.store.insert_composed(records, whole=True)
-
-    def _new_job(self, job: object, args: Mapping[str, Any] | None, options: dict[str, Any]) -> NewJob:
-        if isinstance(job, NewJob):
-            if args is not None:
-                raise InvalidJob(job.worker, "args", "are bound already by new(...); leave them out here")
-            return job.options(**options) if options else job
-        if isinstance(job, str):
-            definition = self._state.definitions.get(job)
-            if definition is None:
-                raise UnknownWorker(job, self._state.definitions)
-        else:
-            definition = definition_of(job)
-        check_options(definition.name, options)
-        if args is not None and not isinstance(args, Mapping):
-            raise InvalidJob(definition.name, "args", f"is {args!r}; give arguments by name, as a dict")
-        bad = [key for key in args or {} if not isinstance(key, str)]
-        if bad:
-            raise InvalidJob(definition.name, f"args[{bad[0]!r}]", "has a key that is not a string")
-        return NewJob(definition.name, definition.bind((), args or {}), definition, options)
 
     async def open_batch_of(self, parent: bytes, batch: Batch) -> bytes:
         """Open a batch for a job that runs here, and that ends with it; give its id."""
         record = self._new_batch(batch, parent=parent)
         await self._state.store.batches.open(record)
         return record.id
-
-    def _build(self, new: object, coming: Sequence[Record] = ()) -> Record:
-        state = self._state
-        if state.draining:
-            raise NodeStopping(f'node "{state.name}" is stopping and takes no more jobs')
-        return self.build(new, coming)
-
-    def build(self, new: object, coming: Sequence[Record] = ()) -> Record:
-        """Give the record of a job that is to be inserted, also while the node stops: what runs may go on.
-
-        Args:
-            new: a `NewJob`.
-            coming: what is to be inserted with it, and is not counted in the queue's depth yet.
-        """
-        state = self._state
-        if not isinstance(new, NewJob):
-            raise InvalidJob(repr(new)[:80], "job", "is not a job; give worker.new(...)")
-        definition = state.definitions.get(new.worker)
-        if definition is None:
-            raise UnknownWorker(new.worker, state.definitions)
-        if state.app.tracing:
-            new = traced(new)
-        record = build_record(new, definition, state.defaults, state.ids, state.clock())
-        refusal = state.queues[record.queue].refusal(record.worker, is_async=definition.is_async or state.one_loop)
-        if refusal is not None:
-            raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
-        record.node = state.name
-        border = None if state.table is None else state.table.borders.get(record.queue)
-        if border is not None and border.depth is not None:
-            depth = border.full_with(record.queue, coming)
-            if depth is not None:
-                state.bus.emit(
-                    LimitDecision(queue=record.queue, limit="depth", decision="refused", worker=record.worker)
-                )
-                raise QueueFull(record.queue, depth, border.depth)
-        return record
 
     # -- looking ------------------------------------------------------------------------------------------------
 
@@ -475,141 +275,3 @@ class Node(JobActions, Operations, NodeReports, Composition, Telemetry, Schedule
         for crew in self._state.crews.values():
             crew.give_up()  # else the tree, which stops one queue after the other, would wait for each by itself
         return False
-
-
-_open: list[Node] = []
-
-
-def open_nodes() -> list[Node]:
-    """Give the nodes whose blocks run in this process, the latest last."""
-    return list(_open)
-
-
-@asynccontextmanager
-async def open_node(
-    app: App,
-    *,
-    store: str = "memory:",
-    name: str | None = None,
-    lease: float = 30.0,
-    shutdown_timeout: float = 25.0,
-    insert_timeout: float = 30.0,
-    snapshot_interval: float = SNAPSHOT_INTERVAL,
-) -> AsyncIterator[Node]:
-    """Run a node round a block.
-
-    Leaving the block, or cancelling it, stops gracefully: nothing new is taken, what runs may finish within
-    `shutdown_timeout`, the rest is given back, everything is committed, the tree stops in reverse order. An exception
-    of the block stops at once: what runs is given back.
-
-    Args:
-        app: what to run.
-        store: `"memory:"`, `"embedded:PATH"` (a private Postgres in that directory) or `"postgresql://..."`.
-        name: the node's name on the store; a node that starts again under its name goes on with its jobs. Default:
-            the host's name.
-        lease: seconds after which others may take the jobs of a node that is silent.
-        shutdown_timeout: seconds that running jobs have to finish.
-        insert_timeout: seconds that an insert waits for its commit.
-        snapshot_interval: seconds after which the changes of jobs with `durability="snapshot"` are written.
-
-    Raises:
-        BadConfiguration: the app, the name or the store URL does not fit.
-        NodeNameTaken: a live node has this name on this store.
-        StoreUnavailable: the store cannot be reached.
-        RestartLimitReached: the tree gave up, after its ordered stop.
-
-    Example:
-        ```python
-        async with open_node(app, store="embedded:./jobs") as node:
-            job = await node.insert(render_invoice.new("INV-99"))
-            print(await node.wait(job.id, timeout=90))
-        ```
-    """
-    if not isinstance(app, App):
-        raise BadConfiguration(f"open_node takes an App, not {app!r}")
-    if not snapshot_interval > 0:
-        raise BadConfiguration(f"open_node: snapshot_interval is {snapshot_interval!r}; give seconds above 0")
-    name = _node_name(name)
-    definitions = app.definitions()
-    url = parse_store_url(store)
-    server: EmbeddedServer | None = None
-    driver: Store
-    if url.kind == "memory":
-        driver = MemoryStore()
-    elif url.kind == "embedded":
-        assert url.path is not None
-        server = EmbeddedServer(url.path)
-        driver = PostgresStore(server.dsn)
-    else:
-        driver = PostgresStore(url.text)
-    state = NodeState(app, definitions, driver, name, lease, snapshot_interval)
-    running: list[Node] = []
-    control = ControlSocket(url, name, lambda: running[0] if running else None)
-    children = [*node_children(state, server), ChildSpec("control", control.run)]
-    async with run_node(state, children, shutdown_timeout=shutdown_timeout, insert_timeout=insert_timeout) as node:
-        running.append(node)
-        yield node
-
-
-@asynccontextmanager
-async def run_node(
-    state: NodeState, children: Sequence[ChildSpec], *, shutdown_timeout: float, insert_timeout: float
-) -> AsyncIterator[Node]:
-    """Run a node whose parts and children are chosen already; see `open_node`."""
-    app, definitions, name = state.app, state.definitions, state.name
-    state.declared_crons = declared_rows(
-        list(app.crons.values()),
-        definitions,
-        lambda new: build_record(new, definitions[new.worker], app.defaults, state.ids, 0),
-        app.keyring,
-    )
-    for handler in app.telemetry:
-        state.bus.subscribe(handler)
-    node = state.node = Node(state, insert_timeout)
-    with known_keyrings(app.keyring), inside(state.system):
-        async with open_loop(), telemetry_of(state):
-            try:
-                if not state.one_loop:
-                    state.launched = launch_zygote(state)
-                async with open_supervisor(children, strategy="rest_for_one", name=f"node {name}") as tree:
-                    node._tree = tree  # noqa: SLF001 its own half
-                    state.doors.open()
-                    _open.append(node)
-                    report_supervisors(state.bus, tree)
-                    state.bus.emit(NodeChanged(action="started"))
-                    try:
-                        yield node
-                    except trio.Cancelled:
-                        with trio.CancelScope(shield=True, deadline=trio.current_time() + shutdown_timeout + 1.0):
-                            await _drain(node, shutdown_timeout)
-                        raise
-                    else:
-                        with trio.CancelScope(shield=True):
-                            await _drain(node, shutdown_timeout)
-                    finally:
-                        _open.remove(node)
-            except FailedToStart as error:
-                raise _root_cause(error) from error
-            finally:
-                if state.launched is not None:
-                    await state.launched.aclose()
-
-
-async def _drain(node: Node, timeout: float) -> None:
-    if not await node._finish(timeout):  # noqa: SLF001
-        logger.warning("some jobs did not finish within %.0f s; they run again when the node is back", timeout)
-
-
-def _root_cause(error: BaseException) -> BaseException:
-    """Give what kept the innermost child from starting: the reader wants the sentence, not the way to it."""
-    while isinstance(error, FailedToStart) and error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def _node_name(name: str | None) -> str:
-    if name is None:
-        name = socket.gethostname() or f"node-{os.getpid()}"
-    if not name or len(name) > 200 or not name.isprintable():
-        raise BadConfiguration(f"node name {name!r}: give 1 to 200 printable characters")
-    return name

@@ -13,7 +13,8 @@ from typing import Final, Self
 
 import trio
 
-from kathikon_actors.node.node import Node, open_nodes
+from kathikon_actors.node.node import Node
+from kathikon_actors.node.opening import open_nodes
 from kathikon_actors.testing.victims import check_kind, victims
 
 __all__ = ["Chaos", "Strike"]

@@ -15,7 +15,8 @@ from kathikon_actors.jobs.record import Job, from_us, to_us
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 from kathikon_actors.node.app import App
 from kathikon_actors.node.children import node_children
-from kathikon_actors.node.node import Node, run_node
+from kathikon_actors.node.node import Node
+from kathikon_actors.node.opening import run_node
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.store.memory import MemoryStore
 from kathikon_actors.store.memory_data import MemoryData

@@ -66,7 +66,7 @@ def kathikon_store() -> str:
 @trio_fixture  # type: ignore[untyped-decorator]
 async def kathikon_node(kathikon_app: App, kathikon_store: str) -> AsyncIterator[Node]:
     """Run a node of `kathikon_app` round the test."""
-    from kathikon_actors.node.node import open_node
+    from kathikon_actors.node.opening import open_node
 
     async with open_node(kathikon_app, store=kathikon_store, name="test") as node:
         yield node

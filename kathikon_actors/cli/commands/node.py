@@ -72,7 +72,7 @@ def node(
 async def _serve(session: Session, app: App, where: str, options: _Options) -> None:
     import trio
 
-    from kathikon_actors.node.node import open_node
+    from kathikon_actors.node.opening import open_node
     from kathikon_actors.node.tuning import tune_gc
 
     output = session.output

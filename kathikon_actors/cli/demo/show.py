@@ -17,7 +17,8 @@ from kathikon_actors.cli.demo import shop
 from kathikon_actors.cli.demo.score import Score
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.node.app import App
-from kathikon_actors.node.node import Node, open_node
+from kathikon_actors.node.node import Node
+from kathikon_actors.node.opening import open_node
 from kathikon_actors.telemetry.events import Event, JobTransition, SupervisorReport, WorkerProcessChanged
 from kathikon_actors.testing.audit import Verdict, audit
 from kathikon_actors.testing.chaos import Chaos, Strike
