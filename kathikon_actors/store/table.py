@@ -18,12 +18,14 @@ import trio
 from kathikon_actors.jobs.composing import is_composed
 from kathikon_actors.jobs.errors import QueueFull, StoreUnavailable
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.jobs.states import DUE_STATES, TERMINAL_STATES
+from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.processes.messages import Ask, Reply
 from kathikon_actors.store.border import Border
 from kathikon_actors.store.lane_queue import Insert, LaneQueue
 from kathikon_actors.store.mourners import Mourners
+from kathikon_actors.store.routing import Routing
 from kathikon_actors.store.unwritten import Unwritten
+from kathikon_actors.store.waiting import Waiter, Waiting
 
 __all__ = ["Table"]
 
@@ -33,17 +35,11 @@ logger = logging.getLogger(__name__)
 MAX_PENDING_INSERTS = 50_000
 """Rows; above it inserts wait for room."""
 
-REMEMBERED = 10_000
-"""Completed jobs that are remembered for those who ask for them next; `completed` is final, so they cannot be stale."""
-
-REMEMBERED_RESULT = 10_000
-"""Bytes: a job with a larger result is not remembered."""
-
 MAX_PENDING_OUTCOMES = 200_000
 """Rows; above it producers dispatch no more, so that results stay bounded while the store is cut off."""
 
 
-class Table:
+class Table(Waiting, Routing):
     """The jobs this node owns, by id.
 
     Consumers attach themselves: a producer per queue takes what is available, the scheduler takes what is due later.
@@ -78,43 +74,8 @@ class Table:
         self.unwritten = Unwritten(self.outcomes)
         self._producers: dict[str, Callable[[list[Record]], None]] = {}
         self._scheduler: Callable[[Record], None] | None = None
-        self._waiters: dict[bytes, list[_Waiter]] = {}
+        self._waiters: dict[bytes, list[Waiter]] = {}
         self._completed: OrderedDict[bytes, Record] = OrderedDict()
-
-    # -- consumers ----------------------------------------------------------------------------------------------
-
-    def attach_producer(self, queue: str, push: Callable[[list[Record]], None]) -> list[Record]:
-        """Send available records of `queue` to `push` from now on; give those that are here already."""
-        self._producers[queue] = push
-        return [record for record in self.records.values() if record.queue == queue and record.state == "available"]
-
-    def detach_producer(self, queue: str, push: Callable[[list[Record]], None]) -> None:
-        """Stop sending to `push`, unless another producer has taken its place."""
-        if self._producers.get(queue) == push:
-            del self._producers[queue]
-
-    def attach_scheduler(self, push: Callable[[Record], None]) -> list[Record]:
-        """Send records that are due later to `push` from now on; give those that are here already."""
-        self._scheduler = push
-        return [record for record in self.records.values() if record.state in DUE_STATES]
-
-    def detach_scheduler(self, push: Callable[[Record], None]) -> None:
-        """Stop sending to `push`, unless another scheduler has taken its place."""
-        if self._scheduler == push:
-            self._scheduler = None
-
-    def route(self, records: Iterable[Record]) -> None:
-        """Hand records to whoever acts on their state next."""
-        by_queue: dict[str, list[Record]] = {}
-        for record in records:
-            if record.state == "available":
-                by_queue.setdefault(record.queue, []).append(record)
-            elif record.state in DUE_STATES and self._scheduler is not None:
-                self._scheduler(record)
-        for queue, group in by_queue.items():
-            push = self._producers.get(queue)
-            if push is not None:
-                push(group)
 
     # -- changes ------------------------------------------------------------------------------------------------
 
@@ -418,48 +379,7 @@ class Table:
         if ended and self.on_ended is not None:
             self.on_ended(ended)
 
-    # -- waiting ------------------------------------------------------------------------------------------------
-
-    async def wait_written(self, job_id: bytes) -> Record | None:
-        """Wait until what was last changed of a job is committed.
-
-        Returns:
-            The record, or `None` when the job is not here (any more): ask the store.
-        """
-        record = self.records.get(job_id, self.unwritten.ended.get(job_id))
-        if record is None or record.durability != "commit":
-            await trio.lowlevel.checkpoint()
-            return record
-        return await self._wait(job_id, ended=False)
-
-    def forget(self, job_id: bytes) -> None:
-        """What is remembered of a completed job is not what the store has any more."""
-        self._completed.pop(job_id, None)
-
-    async def wait_ended(self, job_id: bytes) -> Record | None:
-        """Wait until a job of this table has ended and that is committed.
-
-        Returns:
-            The record, or `None` when the job is not here (any more): ask the store.
-        """
-        record = self.records.get(job_id)
-        if record is None or (record.durability != "commit" and record.state in TERMINAL_STATES):
-            await trio.lowlevel.checkpoint()
-            return record or self._completed.get(job_id) or self.unwritten.ended.get(job_id)
-        return await self._wait(job_id, ended=True)
-
-    async def _wait(self, job_id: bytes, *, ended: bool) -> Record | None:
-        waiter = _Waiter(ended)
-        self._waiters.setdefault(job_id, []).append(waiter)
-        try:
-            await waiter.event.wait()
-        finally:
-            waiting = self._waiters.get(job_id)
-            if waiting is not None:
-                waiting.remove(waiter)
-                if not waiting:
-                    del self._waiters[job_id]
-        return waiter.record
+    # -- the end ------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """The table ends: whoever waits for an insert is told that its fate is unknown, the others ask the store."""
@@ -471,27 +391,4 @@ class Table:
             insert.finish(
                 StoreUnavailable("the node lost its table; what was not acknowledged may or may not be stored")
             )
-        for waiters in list(self._waiters.values()):
-            for waiter in waiters:
-                waiter.event.set()
-
-    def _remember(self, record: Record) -> None:
-        if record.state == "completed" and len(record.result or b"") <= REMEMBERED_RESULT:
-            self._completed[record.id] = record
-            if len(self._completed) > REMEMBERED:
-                self._completed.popitem(last=False)
-
-    def _resolve(self, record: Record, *, lost: bool) -> None:
-        for waiter in self._waiters.get(record.id, ()):
-            if lost or not waiter.ended or record.state in TERMINAL_STATES:
-                waiter.record = None if lost else record
-                waiter.event.set()
-
-
-class _Waiter:
-    __slots__ = ("ended", "event", "record")
-
-    def __init__(self, ended: bool) -> None:
-        self.ended = ended
-        self.event = trio.Event()
-        self.record: Record | None = None
+        self._tell_all()
