@@ -17,8 +17,6 @@ import trio
 from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.errors import (
     AlreadyExists,
-    LeaseLost,
-    NodeNameTaken,
     StoreUnavailable,
 )
 from kathikon_actors.jobs.ids import as_uuid
@@ -35,12 +33,12 @@ from kathikon_actors.store.memory_retention import MemoryRetention
 from kathikon_actors.store.memory_sealed import MemorySealed
 from kathikon_actors.store.memorybroadcasts import MemoryBroadcasts
 from kathikon_actors.store.memorylimits import MemoryLimits
+from kathikon_actors.store.memorymembers import MemoryMembers
 from kathikon_actors.store.protocol import (
     CLAIMABLE_STATES,
     MAX_PAGE,
     Changed,
     Counts,
-    DeadNode,
     Lane,
     Membership,
     Page,
@@ -52,7 +50,7 @@ from kathikon_actors.store.snapshots import MemorySnapshotStore
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
 
 
-class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, MemoryGraphStore):
+class MemoryStore(MemoryMembers, MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, MemoryGraphStore):
     """A `Store` in this process' memory.
 
     Args:
@@ -91,62 +89,6 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
             if node.session is self:
                 node.session = None
         await trio.lowlevel.checkpoint()
-
-    async def join(self, node: str, lease: float) -> Membership:
-        """See `Store.join`."""
-        await self._begin()
-        nodes = self.data.nodes
-        now = self.data.clock()
-        row = nodes.get(node)
-        if row is None:
-            row = nodes[node] = MemoryNode(len(nodes) + 1)
-            self.data.owned[row.node_id] = {}
-        if row.session not in (None, self) and row.lease_until > now:
-            raise NodeNameTaken(node, (row.lease_until - now) / 1e6)
-        row.epoch += 1
-        row.session = self
-        row.lease_until = now + int(lease * 1e6)
-        row.batches = {}
-        row.left = row.closed = row.swept = False
-        return Membership(node, row.node_id, row.epoch)
-
-    async def renew(self, membership: Membership, lease: float) -> None:
-        """See `Store.renew`."""
-        await self._begin()
-        self._member(membership).lease_until = self.data.clock() + int(lease * 1e6)
-
-    async def leave(self, membership: Membership) -> None:
-        """See `Store.leave`."""
-        await self._begin()
-        row = self.data.nodes.get(membership.node)
-        if row is not None and row.epoch == membership.epoch:
-            # The name's next life counts on from here; until then this number fences the life that left.
-            row.epoch += 1
-            row.session = None
-            row.lease_until = 0
-            row.left = row.closed = True
-
-    async def lead(self, membership: Membership, lease: float) -> int | None:
-        """See `Store.lead`."""
-        await self._begin()
-        data = self.data
-        node = data.nodes.get(membership.node)
-        if node is None or node.epoch != membership.epoch:
-            return None
-        now = data.clock()
-        leader, term, until = data.leader
-        if leader != node.node_id and until > now:
-            return None
-        term += leader != node.node_id
-        data.leader = (node.node_id, term, now + int(lease * 1e6))
-        return term
-
-    async def resign(self, membership: Membership) -> None:
-        """See `Store.resign`."""
-        await self._begin()
-        leader, term, _ = self.data.leader
-        if leader == membership.node_id:
-            self.data.leader = (leader, term, 0)
 
     async def commit_inserts(
         self,
@@ -304,43 +246,6 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
             found[queue] = Unowned(best, None if due is None else (due - now) / 1e6)
         return found
 
-    async def fence_dead(self, membership: Membership) -> list[DeadNode]:
-        """See `Store.fence_dead`."""
-        await self._begin()
-        self._member(membership)
-        now = self.data.clock()
-        dead = []
-        for name, row in self.data.nodes.items():
-            if row.swept or name == membership.node or (not row.left and row.lease_until > now):
-                continue
-            if not row.closed:
-                row.closed = True
-                row.epoch += 1
-                row.session = None
-            dead.append(DeadNode(name, row.node_id, row.epoch, not row.left))
-        return dead
-
-    async def take_over(self, membership: Membership, dead: DeadNode, after: bytes | None, limit: int) -> list[Record]:
-        """See `Store.take_over`."""
-        await self._begin()
-        node = self._member(membership)
-        row = self.data.nodes[dead.node]
-        if row.epoch != dead.epoch:
-            return []
-        rows, kept = self.data.owned[row.node_id], self.data.broadcasts.jobs
-        page = heapq.nsmallest(
-            limit, (job_id for job_id in rows if job_id not in kept and (after is None or job_id > after))
-        )
-        taken = []
-        for job_id in page:
-            record = rows.pop(job_id)
-            record.node = membership.node
-            record.orphaned += dead.crashed
-            self.data.owned[node.node_id][job_id] = record
-            taken.append(copy(record))
-        row.swept = not page
-        return taken
-
     async def change(
         self, job_id: bytes, change: Change, *, membership: Membership | None = None, queues: Collection[str] = ()
     ) -> Changed:
@@ -399,12 +304,6 @@ class MemoryStore(MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, 
         await trio.lowlevel.checkpoint()
         if not self._open:
             raise StoreUnavailable("the memory store is closed; open it first")
-
-    def _member(self, membership: Membership) -> MemoryNode:
-        node = self.data.nodes.get(membership.node)
-        if node is None or node.epoch != membership.epoch:
-            raise LeaseLost(membership.node, membership.epoch)
-        return node
 
     def _tell(self, queues: set[str]) -> None:
         if queues:

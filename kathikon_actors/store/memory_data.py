@@ -52,7 +52,7 @@ class MemoryNode:
     node_id: int
     epoch: int = 0
     lease_until: int = 0
-    session: MemoryStore | None = None
+    session: object = None
     batches: dict[Lane, int] = field(default_factory=dict)
     left: bool = False
     closed: bool = False
