@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from dataclasses import replace
 from functools import partial
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import trio
 
-from kathikon_actors import faults
-from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
+from kathikon_actors.jobs.errors import LeaseLost
 from kathikon_actors.node.actors import run_actors
 from kathikon_actors.node.broadcaster import Announcements, Broadcaster
 from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
 from kathikon_actors.node.cron_clock import CronClock
+from kathikon_actors.node.database import STOP_SERVER_TIMEOUT, keep_open, run_server
+from kathikon_actors.node.holding import hold_membership, start_again
 from kathikon_actors.node.inside import Inside
-from kathikon_actors.node.intake import Intake
 from kathikon_actors.node.limiter import Limiter
-from kathikon_actors.node.manage import take_up_doubtful
 from kathikon_actors.node.mourning import Wake
 from kathikon_actors.node.pruner import Pruner
-from kathikon_actors.node.queue_keeper import QueueKeeper, load_queues
+from kathikon_actors.node.queue_keeper import QueueKeeper
 from kathikon_actors.node.rescuer import Rescuer
 from kathikon_actors.node.scheduler import LONGEST_SLEEP, Scheduler
 from kathikon_actors.node.state import NodeState
@@ -37,9 +35,8 @@ from kathikon_actors.queue.tree import queue_spec
 from kathikon_actors.store.border import border_of
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.journal import FLUSH_TIMEOUT, Journal
-from kathikon_actors.store.protocol import Membership
 from kathikon_actors.store.table import Table
-from kathikon_actors.telemetry.events import NodeChanged, Recovered, StoreCut, StoreReopened
+from kathikon_actors.telemetry.events import NodeChanged
 from supervisors import ChildSpec, Supervisor, supervisor_spec
 
 __all__ = ["launch_zygote", "node_children"]
@@ -48,12 +45,6 @@ logger = logging.getLogger(__name__)
 
 EXPIRE_EVERY = 0.25
 """Seconds between two looks for inserts whose time is up."""
-
-LEAVE_TIMEOUT = 2.0
-"""Seconds that a stopping node takes to end its lease and close its connections."""
-
-STOP_SERVER_TIMEOUT = 15.0
-"""Seconds that an embedded server has for its last checkpoint."""
 
 
 def node_children(state: NodeState, server: EmbeddedServer | None) -> list[ChildSpec]:
@@ -65,10 +56,10 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
     """
     store = [ChildSpec("table", _table, args=(state,), child_intensity=(0, 1.0))]
     if server is not None:
-        store.append(ChildSpec("server", _server, args=(state, server), shutdown=STOP_SERVER_TIMEOUT + 2.0))
+        store.append(ChildSpec("server", run_server, args=(state, server), shutdown=STOP_SERVER_TIMEOUT + 2.0))
     store += [
-        ChildSpec("database", _database, args=(state,)),
-        ChildSpec("membership", _membership, args=(state,)),
+        ChildSpec("database", keep_open, args=(state,)),
+        ChildSpec("membership", hold_membership, args=(state,)),
         ChildSpec("journal", _journal, args=(state,), shutdown=FLUSH_TIMEOUT + 2.0),
     ]
     children = [
@@ -124,135 +115,6 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
         raise LeaseLost(lost.node, lost.epoch)
     finally:
         table.close()
-
-
-async def _server(
-    state: NodeState, server: EmbeddedServer, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """Run the embedded Postgres."""
-    await server.start()
-    try:
-        task_status.started(server.pid)
-        status = await server.wait_exit()
-        raise StoreUnavailable(f"the embedded server {server.pid} ended by itself (status {status})")
-    finally:
-        # It comes back only when everything that stands on it has stopped: nobody must wait for it meanwhile.
-        state.link.closed()
-        with trio.move_on_after(STOP_SERVER_TIMEOUT, shield=True):
-            await server.stop()
-
-
-async def _database(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """Keep the store open: a cut is waited out here, it is no crash."""
-    store, link = state.store, state.link
-    try:
-        if state.started_before:
-            await _reopen(state)
-        else:
-            await store.open()
-            state.started_before = True
-        link.opened()
-        task_status.started()
-        while True:
-            await link.wait_cut()
-            begun = trio.current_time()
-            state.bus.emit(StoreCut(problem=f"{store.url} does not answer"))
-            await _reopen(state)
-            link.opened()
-            state.bus.emit(StoreReopened(seconds=trio.current_time() - begun))
-    finally:
-        link.closed()
-        with trio.move_on_after(LEAVE_TIMEOUT, shield=True):
-            await store.close()
-
-
-async def _reopen(state: NodeState) -> None:
-    pause = 0.02
-    while True:
-        try:
-            await state.store.open()
-        except StoreUnavailable as error:
-            logger.warning("the store is cut off, trying again in %.2f s: %s", pause, error)
-            await trio.sleep(pause)
-            pause = min(2 * pause, 2.0)
-        else:
-            return
-
-
-async def _membership(state: NodeState, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
-    """Hold the node's name: join, take up the work of the earlier life, renew the lease until told to leave."""
-    store, lease = state.store, state.lease
-    if state.membership is None:
-        membership = await _join(state)
-        await _take_up(state, membership)
-    else:
-        membership = state.membership
-        begun = time.monotonic()
-        try:
-            await store.renew(membership, lease)
-            state.hold_from(begun)
-        except LeaseLost:
-            # We left, or were replaced, while this child was down: all that works under that epoch starts again.
-            task_status.started(membership.epoch)
-            await _start_again(state)
-    renewed = trio.current_time()
-    task_status.started(membership.epoch)
-    try:
-        while True:
-            await trio.sleep_until(renewed + lease / 3)
-            begun, now = trio.current_time(), time.monotonic()
-            if now > state.held_until:
-                # We were stopped. What ran is dead, and others may have what we held: we are another life now.
-                await _start_again(state)
-            try:
-                if faults.armed:
-                    await faults.reach("membership.before_renew", node=state.name)
-                await store.renew(membership, lease)
-                renewed = begun
-                state.hold_from(now)
-                await take_up_doubtful(state)
-            except StoreUnavailable:
-                # What runs must have stopped when the lease ends: others take the jobs then.
-                with trio.move_on_at(renewed + lease * 0.8) as patience:
-                    await state.link.reopened()
-                if patience.cancelled_caught:
-                    raise LeaseLost(membership.node, membership.epoch) from None
-    except trio.Cancelled:
-        with trio.move_on_after(LEAVE_TIMEOUT, shield=True):
-            try:
-                await store.leave(membership)
-            except StoreUnavailable as error:
-                logger.warning("the lease could not be ended, it runs out by itself: %s", error)
-        raise
-
-
-async def _join(state: NodeState) -> Membership:
-    while True:
-        begun = time.monotonic()
-        try:
-            membership = await state.store.join(state.name, state.lease)
-            state.hold_from(begun)
-            return membership
-        except NodeNameTaken as taken:
-            if not state.joined_before:
-                raise
-            logger.warning("%s", taken)
-            await trio.sleep(min(1.0, state.lease / 3))
-
-
-async def _take_up(state: NodeState, membership: Membership) -> None:
-    """Load the rows that this name owns; what was running when its last life ended is available again."""
-    table = state.table
-    assert table is not None
-    intake = state.intake = Intake(table, state.store, membership, state.queues, state.clock)
-    await load_queues(state)
-    state.store.attach_ready(state.queues, table.adopt)
-    await intake.take_up()
-    state.membership = membership
-    state.joined_before = True
-    if table.records:
-        state.bus.emit(Recovered(source="restart", of_node=state.name, jobs=len(table.records)))
-        logger.info("node %s goes on with %d jobs of its earlier life", state.name, len(table.records))
 
 
 async def _journal(state: NodeState, *, task_status: trio.TaskStatus[Journal] = trio.TASK_STATUS_IGNORED) -> None:
@@ -350,7 +212,7 @@ async def _claimer(state: NodeState, *, task_status: trio.TaskStatus[Claimer] = 
     try:
         await Claimer(state, state.intake).run(task_status=task_status)
     except LeaseLost:
-        await _start_again(state)
+        await start_again(state)
 
 
 async def _broadcaster(
@@ -360,7 +222,7 @@ async def _broadcaster(
     try:
         await Broadcaster(state).run(task_status=task_status)
     except LeaseLost:
-        await _start_again(state)
+        await start_again(state)
 
 
 async def _limiter(state: NodeState, *, task_status: trio.TaskStatus[Limiter] = trio.TASK_STATUS_IGNORED) -> None:
@@ -369,7 +231,7 @@ async def _limiter(state: NodeState, *, task_status: trio.TaskStatus[Limiter] = 
     try:
         await Limiter(state, state.gatekeeper).run(task_status=task_status)
     except LeaseLost:
-        await _start_again(state)
+        await start_again(state)
 
 
 async def _rescuer(state: NodeState, *, task_status: trio.TaskStatus[Rescuer] = trio.TASK_STATUS_IGNORED) -> None:
@@ -378,7 +240,7 @@ async def _rescuer(state: NodeState, *, task_status: trio.TaskStatus[Rescuer] = 
     try:
         await Rescuer(state, state.intake).run(task_status=task_status)
     except LeaseLost:
-        await _start_again(state)
+        await start_again(state)
 
 
 def _queues_spec(state: NodeState) -> ChildSpec:
@@ -412,9 +274,3 @@ async def _queue_keeper(
 async def _commands(state: NodeState, *, task_status: trio.TaskStatus[Commands] = trio.TASK_STATUS_IGNORED) -> None:
     """Carry out what operators ask for from elsewhere."""
     await Commands(state).run(task_status=task_status)
-
-
-async def _start_again(state: NodeState) -> NoReturn:
-    """Have the table end, and with it all that works under the epoch that was replaced; we are restarted after it."""
-    state.lease_lost.set()
-    await trio.sleep_forever()
