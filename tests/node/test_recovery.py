@@ -8,11 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import trio
 
-from kathikon_actors import App, BadConfiguration, Node, NodeNameTaken, Queue, StoreUnavailable, open_node
+from kathikon_actors import App, BadConfiguration, Node, NodeNameTaken, Queue, StoreUnavailable, WaitTimeout, open_node
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.journal import FLUSH_TIMEOUT
 from kathikon_actors.store.protocol import Counts
@@ -177,6 +178,19 @@ async def _counts(node: Node) -> Sequence[Counts]:
             return await node.counts()
         except StoreUnavailable:
             await trio.sleep(0.05)
+
+
+async def test_a_wait_whose_time_is_up_says_so_while_the_store_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits that out, and gives up as it does in any other case."""
+
+    async def no_answer(_job_id: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        raise StoreUnavailable("cut off by the test")
+
+    async with open_node(app, name="n1") as node:
+        monkeypatch.setattr(node._state.store, "get", no_answer)
+        with pytest.raises(WaitTimeout, match="it is unknown"):
+            await node.wait(uuid4(), timeout=0.05)
 
 
 async def test_a_postgres_that_is_killed_and_comes_back_loses_nothing(tmp_path: Path) -> None:

@@ -29,11 +29,12 @@ async def test_a_plain_function_that_spins_or_sleeps_is_interrupted(name: str, a
     assert second.result == b"8"
 
 
-async def test_a_bare_except_loop_does_not_give_way_and_is_killed() -> None:
+async def test_a_bare_except_loop_does_not_give_way_and_is_killed(tmp_path: Path) -> None:
     """What holds everything back loses its process."""
+    inside = tmp_path / "inside"
     async with open_worker() as worker:
-        worker.send([run(1, "hold_everything_back")])
-        await until(worker.running)
+        worker.send([run(1, "hold_everything_back", path=str(inside))])
+        await until(inside.exists)  # a run counts as running before it has come to its `try`
         worker.interrupt(1, "timeout")
         with trio.move_on_after(0.3):
             await worker.receive()
