@@ -172,7 +172,7 @@ class Engine(ABC):
         self._outer = outer
         try:
             with self._serving:
-                await outer.start(self.keeper.hold)
+                await self.keeper.open(outer)
                 self.started_at = trio.current_time()
                 await self.start_first()
                 self.ready.set()

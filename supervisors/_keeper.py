@@ -45,17 +45,28 @@ class Keeper:
         self._on_end = on_end
         self._on_interrupt = on_interrupt
         self._kids: trio.Nursery | None = None
+        self._held = trio.Event()
         self._release = trio.Event()
         self._closed = trio.Event()
         self.starting: Child | None = None
         self.fatal: BaseException | None = None
         self.closing = False
 
-    async def hold(self, task_status: trio.TaskStatus[None]) -> None:
-        """Keep the children's nursery open until `release`, out of reach of outer cancellation."""
+    async def open(self, outer: trio.Nursery) -> None:
+        """Open the children's nursery in a task of `outer`.
+
+        Not by `outer.start`: where that is cancelled at this very moment, it waits for the task to end, which is out of
+        reach of the cancellation.
+        """
+        outer.start_soon(self.hold)
+        with trio.CancelScope(shield=True):
+            await self._held.wait()
+
+    async def hold(self) -> None:
+        """Keep the children's nursery open until `close`, out of reach of outer cancellation."""
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as self._kids:
-                task_status.started()
+                self._held.set()
                 await self._release.wait()
             self._closed.set()
 

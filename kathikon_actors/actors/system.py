@@ -367,7 +367,13 @@ async def serve_system(
     system.closed = False
     error: BaseException | None = None
     async with trio.open_nursery() as outer:
-        helpers = system.helpers = await outer.start(_hold_helpers)
+        held = trio.Event()
+        outer.start_soon(_hold_helpers, system, held)
+        # Not by `outer.start`, which would wait for ever for what a cancellation at this moment cannot reach.
+        with trio.CancelScope(shield=True):
+            await held.wait()
+        helpers = system.helpers
+        assert helpers is not None
         helpers.start_soon(system.deadlines.run, name="actor deadlines")
         system._forker = Forker(helpers, zygote, preload, spares)  # noqa: SLF001 its own half
         assert isinstance(system.snapshots, SnapshotWriter)
@@ -390,15 +396,17 @@ async def serve_system(
         except BaseException as exc:
             error = exc
         system.closed = True
-        await system.snapshots.close()
-        helpers.cancel_scope.cancel()
+        try:
+            await system.snapshots.close()
+        finally:
+            helpers.cancel_scope.cancel()
     if error is not None:
         raise error
 
 
-async def _hold_helpers(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+async def _hold_helpers(system: ActorSystem, held: trio.Event) -> None:
     """Hold the tasks that serve actors: a cancellation from outside stops the actors, and those only after them."""
     with trio.CancelScope(shield=True):
-        async with trio.open_nursery() as helpers:
-            task_status.started(helpers)
+        async with trio.open_nursery() as system.helpers:
+            held.set()
             await trio.sleep_forever()

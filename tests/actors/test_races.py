@@ -7,7 +7,7 @@ from collections import Counter as Tally
 
 import trio
 
-from kathikon_actors import ActorDied, NoSuchActor
+from kathikon_actors import ActorDied, NoSuchActor, open_actor_system
 from kathikon_actors.actors.recipe import Isolation
 from tests.actors.cast import Counter, Player
 from tests.actors.tools import Stage
@@ -77,3 +77,22 @@ async def test_links_to_the_dying_are_signals_or_nothing(stage: Stage, isolation
         if unlinked:
             assert exits == []
         stage.lines.clear()
+
+
+async def test_a_system_that_is_cancelled_before_it_opens_ends_at_once() -> None:
+    """Cancelled before its first step, or a step or two later."""
+    for steps in range(6):
+        with trio.fail_after(5), trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+
+                async def cancel_after(count: int) -> None:
+                    for _ in range(count):
+                        await trio.lowlevel.checkpoint()
+                    scope.cancel()
+
+                if steps == 0:
+                    scope.cancel()
+                else:
+                    nursery.start_soon(cancel_after, steps - 1)
+                async with open_actor_system():
+                    await trio.sleep_forever()

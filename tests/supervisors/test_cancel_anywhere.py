@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import trio
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from supervisors import Backoff, ChildSpec, FailedToStart, RestartLimitReached, open_supervisor, supervisor_spec
+from supervisors import (
+    Backoff,
+    ChildSpec,
+    FailedToStart,
+    RestartLimitReached,
+    open_dynamic_supervisor,
+    open_supervisor,
+    open_task_supervisor,
+    supervisor_spec,
+)
 from tests.supervisors.tools import Diary, Puppet
 
 seconds = st.sampled_from([0.0, 0.0, 0.3, 1.0, 2.5])
@@ -103,3 +113,23 @@ def cancel_many(drawn: list[dict[str, Any]], strategy: str, todo: list[tuple[flo
 def test_cancelled_at_any_moment_a_tree_stops_in_order_and_in_time() -> None:
     """No orphan, no two lives of one child, no stop longer than the children's own time, in reverse order."""
     cancel_many()
+
+
+@pytest.mark.parametrize("opening", [open_supervisor, open_dynamic_supervisor, open_task_supervisor])
+async def test_a_block_that_is_cancelled_before_it_opens_ends_at_once(opening: Any) -> None:
+    """Cancelled before its first step, or a step or two later: nothing waits for a task that nobody can reach."""
+    for steps in range(6):
+        with trio.fail_after(5), trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+
+                async def cancel_after(count: int) -> None:
+                    for _ in range(count):
+                        await trio.lowlevel.checkpoint()
+                    scope.cancel()
+
+                if steps == 0:
+                    scope.cancel()
+                else:
+                    nursery.start_soon(cancel_after, steps - 1)
+                async with opening():
+                    await trio.sleep_forever()
