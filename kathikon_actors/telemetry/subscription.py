@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Self
 
 import trio
@@ -102,12 +103,18 @@ class Subscription:
         """Hand over what is buffered."""
         while self._buffer and not self._busy:
             batch = [self._buffer.popleft() for _ in range(min(_BATCH, len(self._buffer)))]
+            # Whoever takes it out has it: the thread, or we, when we are cancelled before there is one.
+            ticket = [batch]
             self._busy = True
             try:
                 # A handler that hangs must not keep the node from stopping: its thread is left behind.
                 failure = await trio.to_thread.run_sync(
-                    self._hand_over, batch, abandon_on_cancel=True, limiter=self._thread
+                    self._hand_over, ticket, abandon_on_cancel=True, limiter=self._thread
                 )
+            except trio.Cancelled:
+                with suppress(IndexError):  # the thread has it
+                    self._buffer.extendleft(reversed(ticket.pop()))
+                raise
             finally:
                 self._busy = False
             if failure is not None:
@@ -123,11 +130,15 @@ class Subscription:
         self.delivered += 1
         return self._buffer.popleft()
 
-    def _hand_over(self, batch: list[Event]) -> BaseException | None:
+    def _hand_over(self, ticket: list[list[Event]]) -> BaseException | None:
         """In the thread: call the handler for each; give the last thing it raised."""
         handler = self._handler
         assert handler is not None
         failure: BaseException | None = None
+        try:
+            batch = ticket.pop()
+        except IndexError:  # given back meanwhile
+            return None
         for event in batch:
             try:
                 handler(event)

@@ -142,8 +142,10 @@ async def test_a_cancelled_job_that_waits_keeps_no_place(node: Node, marks: str)
 async def test_a_worker_that_fails_is_given_a_rest_and_tried_again(node: Node, marks: str, tmp_path: Path) -> None:
     """Opens after 5 failures, three probes after the rest, and closes when it is well."""
     well = tmp_path / "well"
+    told: list[LimitDecision] = []
+    node.subscribe(told.append, LimitDecision)  # type: ignore[arg-type]
     await node.insert_many(limited.fragile.new(marks, str(n), str(well)) for n in range(60))
-    await eventually(lambda: len(starts_of(lines_of(Path(marks)))) >= 5, "it opened")
+    await eventually(lambda: any(event.decision == "opened" for event in told), "it opened")
     await node.insert(limited.free.new(marks, "free"))
     await eventually(lambda: starts_of(lines_of(Path(marks)), "free"), "others are not concerned")
     well.touch()

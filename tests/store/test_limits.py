@@ -129,13 +129,14 @@ async def test_racing_nodes_never_hold_more_than_the_limit(backend: Backend) -> 
 
 async def test_slots_are_spaced_over_all_nodes(backend: Backend) -> None:
     """Reserved in batches by two nodes in turn, no two begin closer than the rate allows."""
-    pacing = Rate(100, per=1, burst=1).pacing
+    # So slow a rate that the turns themselves take no slot's time.
+    pacing = Rate(5, per=1, burst=1).pacing
     stores = [await backend.connect() for _ in range(2)]
     nodes = [await store.join(f"n{number}", 30) for number, store in enumerate(stores)]
     begins: list[int] = []
     total = 0
     for turn in range(8):
-        bid = SlotBid("worker w rate", "", pacing, 3, NS)
+        bid = SlotBid("worker w rate", "", pacing, 3, 60 * NS)
         granted = await stores[turn % 2].limits.bid(nodes[turn % 2], [], [bid])
         slots = granted.slots[0]
         assert slots.count == 3
