@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -72,36 +73,36 @@ class OpenBatch:
         return f"<OpenBatch {self.id}>"
 
 
-class Composition:
+class Composition(ABC):
     """The part of `Node` and `Client` that opens batches and inserts workflows."""
 
-    def _batch_store(self) -> BatchStore:
-        raise NotImplementedError
+    @abstractmethod
+    def _batch_store(self) -> BatchStore: ...
 
-    def _ids_and_now(self) -> tuple[IdSource, int]:
-        raise NotImplementedError
+    @abstractmethod
+    def _ids_and_now(self) -> tuple[IdSource, int]: ...
 
-    async def _sleep(self, seconds: float) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _sleep(self, seconds: float) -> None: ...
 
-    def _build(self, new: object) -> Record:
-        raise NotImplementedError
+    @abstractmethod
+    def _build(self, new: object) -> Record: ...
 
+    @abstractmethod
     async def _insert_whole(self, records: Sequence[Record]) -> dict[bytes, Answer]:
         """Insert all of these jobs or, when one of them is refused, none; its answer says why."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def insert(
         self, job: object, args: Mapping[str, Any] | None = None, *, connection: object = None, **options: Any
     ) -> Job:
         """See `Node` and `Client`."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def insert_many(
         self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], *, on_error: OnError = "continue"
     ) -> InsertedMany:
         """See `Node` and `Client`."""
-        raise NotImplementedError
 
     async def insert_children(
         self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], batch_id: UUID, *, on_error: OnError = "continue"
@@ -285,7 +286,7 @@ class Composition:
         _, now = self._ids_and_now()
         return await self._batch_store().prune(now - int(older_than * 1e6), limit)
 
-    def _batch_told(self, batch_id: bytes, action: str) -> None:
+    def _batch_told(self, batch_id: bytes, action: str) -> None:  # noqa: B027 most have nothing to do
         """Tell of a batch, where there is somebody to tell."""
 
     def _new_batch(self, batch: Batch, *, outer: bytes | None = None, parent: bytes | None = None) -> BatchRecord:

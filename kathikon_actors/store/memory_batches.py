@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ def _nobody(_queue: str) -> None:
     return None
 
 
-class MemoryGraphStore:
+class MemoryGraphStore(ABC):
     """A `GraphStore` in memory; `MemoryStore` is the rest."""
 
     data: MemoryData
@@ -112,14 +113,14 @@ class MemoryGraphStore:
             for wake in list(self.data.listeners.values()):
                 wake(queues)
 
-    async def _begin(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _begin(self) -> None: ...
 
-    def _member(self, membership: Membership) -> MemoryNode:
-        raise NotImplementedError
+    @abstractmethod
+    def _member(self, membership: Membership) -> MemoryNode: ...
 
-    def _tell(self, queues: set[str]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _tell(self, queues: set[str]) -> None: ...
 
 
 class MemoryBatches:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,13 +27,13 @@ class MemoryCommand:
     answer: str | None = None
 
 
-class MemoryCommands:
+class MemoryCommands(ABC):
     """`CommandStore` on a `MemoryData`."""
 
     data: MemoryData
 
-    async def _begin(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _begin(self) -> None: ...
 
     async def ask(self, job_id: bytes, change: Change) -> int:
         """See `Store.ask`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from kathikon_actors.jobs import machine
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["MemoryRetention"]
 
 
-class MemoryRetention:
+class MemoryRetention(ABC):
     """`RetentionStore` on a `MemoryData`."""
 
     data: MemoryData
 
-    async def _begin(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _begin(self) -> None: ...
 
     async def prune(self, retention: Retention) -> Pruned:
         """See `Store.prune`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["PostgresOperations"]
 
 
-class PostgresOperations:
+class PostgresOperations(ABC):
     """`CommandStore` on the connections of a `PostgresStore`."""
 
     _readers: Pool
     _ear: Ear
 
-    def _check_open(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _check_open(self) -> None: ...
 
     async def ask(self, job_id: bytes, change: Change) -> int:
         """See `Store.ask`."""
