@@ -89,9 +89,9 @@ class SyncComposition(ABC):
         """See `Client.batches`."""
         return self._call(self._open().batches(after=after, limit=limit))
 
-    def children(self, batch_id: UUID | str, *, after: UUID | str | None = None, limit: int = 100) -> Sequence[Job]:
+    def children(self, parent: UUID | str, *, after: UUID | str | None = None, limit: int = 100) -> Sequence[Job]:
         """See `Client.children`."""
-        return self._call(self._open().children(batch_id, after=after, limit=limit))
+        return self._call(self._open().children(parent, after=after, limit=limit))
 
     def close_batch(self, batch_id: UUID | str) -> BatchStatus:
         """See `Client.close_batch`."""
