@@ -98,7 +98,7 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
     """Hold the jobs. Its end ends everything that stands on it: the store gives up and the node starts again."""
     table = state.table = Table({name: border_of(queue) for name, queue in state.queues.items()})
     table.on_stored, table.on_progress = state.watch.inserted, state.watch.progressed
-    table.on_ended = state.figures.committed
+    table.on_ended, table.on_failed = state.figures.ended, state.figures.failed
     table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
     state.announcements = Announcements()
