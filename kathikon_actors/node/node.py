@@ -35,7 +35,7 @@ from kathikon_actors.store.cron_store import CronStore
 from kathikon_actors.store.graph import BatchStore
 from kathikon_actors.store.protocol import Counts, Store
 from kathikon_actors.store.rotating import SealedStore
-from kathikon_actors.telemetry.events import BatchChanged, NodeChanged
+from kathikon_actors.telemetry.events import NodeChanged
 from supervisors import Supervisor, TreeNode
 
 __all__ = ["Node", "NodeStatistics"]
@@ -118,9 +118,6 @@ class Node(NodeInserts, JobActions, Operations, NodeReports, Composition, Teleme
             return False
         definition = None if worker is None else self._state.definitions.get(worker)
         return definition is None or definition.encrypt is not False
-
-    def _batch_told(self, batch_id: bytes, action: str) -> None:
-        self._state.bus.emit(BatchChanged(batch_id=as_uuid(batch_id), action=action))
 
     def _rotating(self) -> tuple[Keyring | None, SealedStore, CronStore]:
         store = self._state.store

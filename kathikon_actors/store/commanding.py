@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from kathikon_actors.jobs import json
 from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.errors import InvalidState, JobNotFound, OwnedElsewhere
 from kathikon_actors.jobs.ids import as_uuid
@@ -18,6 +19,7 @@ from kathikon_actors.store.outside import get_row
 from kathikon_actors.store.rows import decode_rows, pg_id, pg_us
 from kathikon_actors.store.selecting import filter_values
 from kathikon_actors.store.statements import statement
+from kathikon_actors.telemetry.telling import MOST, is_heard, note_more, note_moved
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.filters import Filter
@@ -229,14 +231,23 @@ async def purge_rows(raw: Raw, ids: Sequence[bytes]) -> set[bytes]:
     gone: set[bytes] = set()
     async with raw.transaction():
         for chunk in _chunks(list(ids)):
-            gone.update(row[0].bytes for row in await raw.fetch(statement("purge"), [pg_id(i) for i in chunk]))
+            rows = await raw.fetch(statement("purge"), [pg_id(i) for i in chunk])
+            note_moved("purged", rows, None)
+            gone.update(row["id"].bytes for row in rows)
     return gone
 
 
 async def purge_meeting(raw: Raw, wanted: Filter) -> int:
     """See `CommandStore.purge_meeting`."""
-    status = await raw.execute(statement("purge_meeting"), *filter_values(wanted))
-    return int(status.rpartition(" ")[2])
+    if not is_heard():
+        status = await raw.execute(statement("purge_meeting"), *filter_values(wanted))
+        return int(status.rpartition(" ")[2])
+    row = await raw.fetchrow(statement("purge_meeting_told"), *filter_values(wanted), MOST)
+    assert row is not None
+    note_moved("purged", json.decode(row["named"].encode()) if row["named"] else (), None)
+    note_more("purged", json.decode(row["more"].encode()) if row["more"] else (), None)
+    number: int = row["number"]
+    return number
 
 
 async def count_meeting(raw: Raw, wanted: Filter) -> int:

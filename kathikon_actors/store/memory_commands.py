@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.errors import InvalidState, JobNotFound, OwnedElsewhere
 from kathikon_actors.jobs.filters import Filter
+from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.store.commands import COMMANDS, DONE, NOT_FOUND, Command, Requested, wanted_states
+from kathikon_actors.telemetry.telling import note_moved
 
 if TYPE_CHECKING:
     from kathikon_actors.store.memory import MemoryData
     from kathikon_actors.store.protocol import Membership
+    from kathikon_actors.telemetry.telling import Telling
 
 __all__ = ["MemoryCommand", "MemoryCommands"]
 
@@ -30,6 +33,7 @@ class MemoryCommands:
     """`CommandStore` on a `MemoryData`."""
 
     data: MemoryData
+    telling: Telling
 
     async def _begin(self) -> None:
         raise NotImplementedError
@@ -69,7 +73,10 @@ class MemoryCommands:
     async def request(self, wanted: Filter, change: Change) -> Requested:
         """See `Store.request`."""
         await self._begin()
-        meant = wanted.with_states(wanted_states(wanted, change.action))
+        with self.telling.collect():
+            return self._request(wanted.with_states(wanted_states(wanted, change.action)), change)
+
+    def _request(self, meant: Filter, change: Change) -> Requested:
         data, found = self.data, Requested()
         for record in [r for r in (*data.live.values(), *data.finished.values()) if meant.takes(r)]:
             if record.id in data.live and data.is_held(record):
@@ -106,7 +113,8 @@ class MemoryCommands:
             entry.answer = self._progress(job_id, entry.command.percent)
             return entry.answer is not None
         try:
-            self.data.apply(job_id, change)
+            with self.telling.collect():
+                self.data.apply(job_id, change)
         except OwnedElsewhere:
             return False
         except JobNotFound:
@@ -133,16 +141,18 @@ class MemoryCommands:
     async def purge(self, ids: Sequence[bytes]) -> set[bytes]:
         """See `Store.purge`."""
         await self._begin()
-        return {job_id for job_id in ids if self.data.finished.pop(job_id, None) is not None}
+        return self._purge([job_id for job_id in ids if job_id in self.data.finished])
+
+    def _purge(self, ids: list[bytes]) -> set[bytes]:
+        gone = [self.data.finished.pop(job_id) for job_id in ids]
+        with self.telling.collect():
+            note_moved("purged", ((as_uuid(r.id), r.worker, r.queue, r.attempt, r.state) for r in gone), None)
+        return set(ids)
 
     async def purge_meeting(self, wanted: Filter) -> int:
         """See `Store.purge_meeting`."""
         await self._begin()
-        finished = self.data.finished
-        gone = [record.id for record in finished.values() if wanted.takes(record)]
-        for job_id in gone:
-            del finished[job_id]
-        return len(gone)
+        return len(self._purge([record.id for record in self.data.finished.values() if wanted.takes(record)]))
 
     async def count_meeting(self, wanted: Filter) -> int:
         """See `Store.count_meeting`."""

@@ -20,6 +20,7 @@ from kathikon_actors.store.memory_graph import MemoryGraph
 from kathikon_actors.store.memorybroadcasts import BroadcastData
 from kathikon_actors.store.memorylimits import LimitData
 from kathikon_actors.store.protocol import Changed
+from kathikon_actors.telemetry.telling import counts_of, note_batch, note_inserted
 
 if TYPE_CHECKING:
     from kathikon_actors.actors.snapshots.sink import StoredSnapshot
@@ -158,7 +159,11 @@ class MemoryData:
         if not finished and record.state in TERMINAL_STATES:
             self.graph.end(self, [self.finished[job_id]], lambda _queue: None)
         elif finished and record.state not in TERMINAL_STATES:
-            self.graph.put_back(record, before.state)
+            batch = self.graph.put_back(record, before.state)
+            if batch is not None:
+                note_batch(batch.id, "retried", *counts_of(batch))
+        if made is not None:
+            note_inserted([made])
         return Changed(copy(self.row(job_id)), None if made is None else copy(self.row(made.id)))
 
     def give(self, record: Record, node: str | None) -> None:
