@@ -50,9 +50,9 @@ class PostgresBatches:
         """See `BatchStore.find`."""
         return await self._pool.run(_find, after, limit)
 
-    async def children(self, batch_id: bytes, after: bytes | None, limit: int) -> list[Record]:
+    async def children(self, parent: bytes, after: bytes | None, limit: int) -> list[Record]:
         """See `BatchStore.children`."""
-        return await self._pool.run(_children, batch_id, after, limit)
+        return await self._pool.run(_children, parent, after, limit)
 
     async def retry_failed(self, batch_id: bytes, now: int) -> int:
         """See `BatchStore.retry_failed`."""
@@ -110,8 +110,8 @@ async def _find(raw: Raw, after: bytes | None, limit: int) -> list[BatchRecord]:
     return [_decode(row) for row in await raw.fetch(statement("find_batches"), _id(after), limit)]
 
 
-async def _children(raw: Raw, batch_id: bytes, after: bytes | None, limit: int) -> list[Record]:
-    return decode_rows(await raw.fetch(statement("batch_children"), pg_id(batch_id), _id(after), limit))
+async def _children(raw: Raw, parent: bytes, after: bytes | None, limit: int) -> list[Record]:
+    return decode_rows(await raw.fetch(statement("children"), pg_id(parent), _id(after), limit))
 
 
 async def _retry_failed(raw: Raw, batch_id: bytes, now: int) -> int:

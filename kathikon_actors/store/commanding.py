@@ -13,7 +13,15 @@ from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.errors import InvalidState, JobNotFound, OwnedElsewhere
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
-from kathikon_actors.store.commands import COMMANDS, DONE, NOT_FOUND, Command, Requested, wanted_states
+from kathikon_actors.store.commands import (
+    COMMANDS,
+    DONE,
+    NOT_FOUND,
+    Command,
+    Question,
+    Requested,
+    wanted_states,
+)
 from kathikon_actors.store.managing import change_row
 from kathikon_actors.store.outside import get_row
 from kathikon_actors.store.rows import decode_rows, pg_id, pg_us
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ask",
+    "ask_node",
     "ask_progress",
     "carry_out",
     "change_finished",
@@ -40,6 +49,8 @@ __all__ = [
     "purge_rows",
     "read_answers",
     "request_change",
+    "take_answer",
+    "withdraw",
 ]
 
 PROGRESS: Final = "progress"
@@ -175,10 +186,10 @@ async def _finish(raw: Raw, changed: list[Record]) -> None:
         await raw.execute(statement("tell"), ",".join(sorted(live)))
 
 
-async def open_commands(raw: Raw, membership: Membership, after: int, limit: int) -> list[Command]:
+async def open_commands(raw: Raw, membership: Membership, after: int, limit: int) -> list[Command | Question]:
     """See `CommandStore.open_commands`."""
     rows = await raw.fetch(statement("open_commands"), membership.node_id, after, limit)
-    return [_command(row) for row in rows]
+    return [Question(row["number"], row["action"]) if row["job_id"] is None else _command(row) for row in rows]
 
 
 def _command(row: Any) -> Command:
@@ -224,6 +235,25 @@ async def give_answers(raw: Raw, answers: Sequence[tuple[int, str]]) -> None:
 async def read_answers(raw: Raw, numbers: Sequence[int]) -> dict[int, str]:
     """See `CommandStore.read_answers`."""
     return {row["number"]: row["answer"] for row in await raw.fetch(statement("answers"), list(numbers))}
+
+
+async def ask_node(raw: Raw, node: str, what: str, seconds: float) -> int | None:
+    """See `CommandStore.ask_node`."""
+    async with raw.transaction():
+        number: int | None = await raw.fetchval(statement("ask_node"), node, what, float(seconds))
+        await raw.execute(statement("tell_control"), COMMANDS)
+    return number
+
+
+async def take_answer(raw: Raw, number: int) -> str | None:
+    """See `CommandStore.take_answer`."""
+    answer: str | None = await raw.fetchval(statement("take_answer"), number)
+    return answer
+
+
+async def withdraw(raw: Raw, number: int) -> None:
+    """See `CommandStore.withdraw`."""
+    await raw.execute(statement("withdraw_question"), number)
 
 
 async def purge_rows(raw: Raw, ids: Sequence[bytes]) -> set[bytes]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Sequence
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ def _nobody(_queue: str) -> None:
     return None
 
 
-class MemoryGraphStore:
+class MemoryGraphStore(ABC):
     """A `GraphStore` in memory; `MemoryStore` is the rest."""
 
     data: MemoryData
@@ -118,14 +119,14 @@ class MemoryGraphStore:
             for wake in list(self.data.listeners.values()):
                 wake(queues)
 
-    async def _begin(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _begin(self) -> None: ...
 
-    def _member(self, membership: Membership) -> MemoryNode:
-        raise NotImplementedError
+    @abstractmethod
+    def _member(self, membership: Membership) -> MemoryNode: ...
 
-    def _tell(self, queues: set[str]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _tell(self, queues: set[str]) -> None: ...
 
 
 class MemoryBatches:
@@ -181,14 +182,18 @@ class MemoryBatches:
         ids = heapq.nlargest(limit, (batch_id for batch_id in batches if after is None or batch_id < after))
         return [copy(batches[batch_id]) for batch_id in ids]
 
-    async def children(self, batch_id: bytes, after: bytes | None, limit: int) -> list[Record]:
+    async def children(self, parent: bytes, after: bytes | None, limit: int) -> list[Record]:
         """See `BatchStore.children`."""
         await trio.lowlevel.checkpoint()
         data = self._data
-        members = data.graph.members.get(batch_id, ())
-        ids = heapq.nsmallest(limit, (job_id for job_id in members if after is None or job_id > after))
-        found = (data.live.get(job_id) or data.finished.get(job_id) for job_id in ids)
-        return [copy(record) for record in found if record is not None]
+        members = data.graph.members.get(parent)
+        found: Iterable[Record | None] = (
+            (data.live.get(job_id) or data.finished.get(job_id) for job_id in members)
+            if members is not None
+            else (r for r in (*data.live.values(), *data.finished.values()) if r.extra and r.extra.parent_id == parent)
+        )
+        there = (record for record in found if record is not None and (after is None or record.id > after))
+        return [copy(record) for record in heapq.nsmallest(limit, there, key=lambda record: record.id)]
 
     async def retry_failed(self, batch_id: bytes, now: int) -> int:
         """See `BatchStore.retry_failed`."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kathikon_actors.actors.snapshots.sink import StoredSnapshot
     from kathikon_actors.store.figures import Cell, LastError
     from kathikon_actors.store.memory import MemoryStore
-    from kathikon_actors.store.memory_commands import MemoryCommand
+    from kathikon_actors.store.memory_commands import MemoryCommand, MemoryQuestion
     from kathikon_actors.store.protocol import Lane, Membership
     from kathikon_actors.store.queue_store import QueueSettings, RunningQueue
 
@@ -73,7 +73,8 @@ class MemoryData:
         broadcasts: what was announced to all nodes.
         limits: what nodes hold of limits that they share.
         listeners: told of queues in which rows were left unowned, by the store that listens.
-        commands: what operators want of jobs that a node owns, by number.
+        commands: what operators want of jobs that a node owns, by number; `questions` to nodes likewise.
+        last_command: the number of the newest of these.
         control: who is told of commands and the like, by topic and store.
         archived: what ended long ago.
         figures: by time and node_id.
@@ -96,6 +97,8 @@ class MemoryData:
     limits: LimitData = field(default_factory=LimitData)
     listeners: dict[MemoryStore, Callable[[frozenset[str]], None]] = field(default_factory=dict)
     commands: dict[int, MemoryCommand] = field(default_factory=dict)
+    questions: dict[int, MemoryQuestion] = field(default_factory=dict)
+    last_command: int = 0
     control: dict[str, dict[int, Callable[[], None]]] = field(default_factory=dict)
     archived: dict[bytes, Record] = field(default_factory=dict)
     figures: dict[tuple[int, int], dict[tuple[str, str], Cell]] = field(default_factory=dict)
@@ -120,6 +123,11 @@ class MemoryData:
         """Whether a node of this name lives."""
         node = self.nodes.get(name)
         return node is not None and node.session is not None and node.lease_until > self.clock()
+
+    def next_command(self) -> int:
+        """Give a number for a command or a question."""
+        self.last_command += 1
+        return self.last_command
 
     def tell_control(self, topic: str) -> None:
         """Wake those who listen to a topic."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from kathikon_actors.jobs import machine
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["MemoryRetention"]
 
 
-class MemoryRetention:
+class MemoryRetention(ABC):
     """`RetentionStore` on a `MemoryData`."""
 
     data: MemoryData
     telling: Telling
 
-    async def _begin(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _begin(self) -> None: ...
 
     async def prune(self, retention: Retention) -> Pruned:
         """See `Store.prune`."""
