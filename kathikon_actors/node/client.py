@@ -33,8 +33,8 @@ from kathikon_actors.node.external import ExternalRuns
 from kathikon_actors.node.operations import Operations
 from kathikon_actors.node.outside import AnyQueue, ClientInserts
 from kathikon_actors.node.remote import RemoteStore
-from kathikon_actors.node.reporting import StoreReports
 from kathikon_actors.node.rotation import Rotation
+from kathikon_actors.node.trees import RemoteTrees
 from kathikon_actors.store.batches import PostgresBatches
 from kathikon_actors.store.crons import PostgresCrons
 from kathikon_actors.store.graph import BatchStore
@@ -65,7 +65,7 @@ class _Pool(Protocol):
     async def close(self) -> None: ...
 
 
-class Client(ClientInserts, Operations, StoreReports, Composition, Schedules, Rotation, ExternalRuns):
+class Client(ClientInserts, Operations, RemoteTrees, Composition, Schedules, Rotation, ExternalRuns):
     """Inserts, looks at and changes jobs from a program without a node, on trio or on asyncio.
 
     What it inserts belongs to nobody until a node that runs the queue claims it. It opens its connections when the

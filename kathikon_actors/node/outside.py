@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
@@ -42,7 +43,7 @@ class AnyQueue:
         return 0
 
 
-class ClientInserts:
+class ClientInserts(ABC):
     """The part of a `Client` that inserts."""
 
     _defaults: Defaults
@@ -50,11 +51,11 @@ class ClientInserts:
     _on_trio: bool
     _tracing: bool
 
-    async def _run(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
-        raise NotImplementedError
+    @abstractmethod
+    async def _run(self, work: Callable[..., Awaitable[T]], *args: Any) -> T: ...
 
-    def _ids_and_now(self) -> tuple[IdSource, int]:
-        raise NotImplementedError
+    @abstractmethod
+    def _ids_and_now(self) -> tuple[IdSource, int]: ...
 
     async def insert(
         self, job: object, args: Mapping[str, Any] | None = None, *, connection: object = None, **options: Any

@@ -27,10 +27,12 @@ from kathikon_actors.node.operations import ChangedMany
 from kathikon_actors.node.queue_operations import QueueStatus
 from kathikon_actors.node.report import Health, Report
 from kathikon_actors.node.sync_composition import SyncComposition
+from kathikon_actors.node.trees import TREE_TIMEOUT
 from kathikon_actors.store.figures import KnownNode
 from kathikon_actors.store.protocol import Counts
 from kathikon_actors.store.psycopg_connection import drive, is_psycopg
 from kathikon_actors.store.retaining import Pruned
+from supervisors import TreeNode
 
 __all__ = ["SyncClient"]
 
@@ -187,6 +189,10 @@ class SyncClient(SyncComposition):
     def nodes(self) -> Sequence[KnownNode]:
         """See `Client.nodes`."""
         return self._call(self._open().nodes())
+
+    def tree(self, node: str | None = None, timeout: float = TREE_TIMEOUT) -> TreeNode:
+        """See `Client.tree`."""
+        return self._call(self._open().tree(node, timeout))
 
     def report(self, window: float = WINDOW) -> Report:
         """See `Client.report`."""

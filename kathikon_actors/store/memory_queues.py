@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["MemoryQueues"]
 
 
-class MemoryQueues:
+class MemoryQueues(ABC):
     """`QueueStore` on a `MemoryData`."""
 
     data: MemoryData
 
-    async def _begin(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _begin(self) -> None: ...
 
     async def queue_settings(self) -> dict[str, QueueSettings]:
         """See `Store.queue_settings`."""

@@ -17,6 +17,7 @@ from kathikon_actors.store.protocol import MAX_PAGE, Counts, Page
 from kathikon_actors.store.rows import decode_rows, pg_id, unowned_columns
 from kathikon_actors.store.selecting import filter_values
 from kathikon_actors.store.statements import statement
+from kathikon_actors.telemetry.telling import forget, note_inserted
 
 if TYPE_CHECKING:
     from kathikon_actors.store.connection import Raw
@@ -32,9 +33,12 @@ async def insert_rows(raw: Raw, records: Sequence[Record]) -> set[bytes]:
     if not records:
         return set()
     if raw.is_in_transaction():  # also one that asyncpg did not begin and would not nest in
-        return await _insert_rows(raw, records)
-    async with raw.transaction():
-        return await _insert_rows(raw, records)
+        existed = await _insert_rows(raw, records)
+    else:
+        async with raw.transaction():
+            existed = await _insert_rows(raw, records)
+    note_inserted(record for record in records if record.id not in existed)
+    return existed
 
 
 async def _insert_rows(raw: Raw, records: Sequence[Record]) -> set[bytes]:
@@ -65,6 +69,7 @@ async def insert_composed_rows(raw: Raw, records: Sequence[Record], whole: bool 
             if whole and any(answer.error is not None for answer in answers.values()):
                 raise _NotWhole(answers)
     except _NotWhole as refused:
+        forget()
         return refused.answers
     return answers
 
@@ -82,6 +87,7 @@ async def _insert_composed_rows(raw: Raw, records: Sequence[Record]) -> dict[byt
 
     async def store_rows(rows: list[Record]) -> None:
         taken.update(await _insert_rows(raw, rows))
+        note_inserted(record for record in rows if record.id not in taken)
 
     answers = await insert_composed(raw, records, store_rows, check_ids=True)
     answers = {record.id: Answer(record) for record in records} | answers

@@ -33,6 +33,7 @@ from kathikon_actors.store.rotating import PostgresSealed
 from kathikon_actors.store.rows import pg_id
 from kathikon_actors.store.snapshots import PostgresSnapshotStore
 from kathikon_actors.store.urls import parse_store_url
+from kathikon_actors.telemetry.telling import Telling
 
 if TYPE_CHECKING:
     from kathikon_actors.store.connection import Raw
@@ -71,14 +72,18 @@ class PostgresStore(PostgresOperations):
         self._where = parsed.where
         self._is_open = False
         self._take_ready: TakeReady | None = None
+        self.telling = Telling()
+        inserts = Connection(parsed, timeout, ONE_PLAN, self.telling, later=True)
+        outcomes = Connection(parsed, timeout, ONE_PLAN, self.telling)
         self._lanes: dict[Lane, lanes.CommitLane] = {
-            lane: lanes.CommitLane(lane, Connection(parsed, timeout, ONE_PLAN)) for lane in ("inserts", "outcomes")
+            "inserts": lanes.CommitLane("inserts", inserts),
+            "outcomes": lanes.CommitLane("outcomes", outcomes),
         }
         self._names = names.Names(Connection(parsed, timeout))
-        self._claims = Connection(parsed, timeout, BY_INDEX)
+        self._claims = Connection(parsed, timeout, BY_INDEX, self.telling)
         self._fence = lanes.claims_fence()
         self._ear = Ear(Connection(parsed, timeout), self._own_backends)
-        self._readers = Pool(parsed, timeout, _READERS)
+        self._readers = Pool(parsed, timeout, _READERS, self.telling)
         self.broadcasts = PostgresBroadcasts(self._claims, self._fence, self._check_open)
         self.limits = PostgresLimits(Connection(parsed, timeout, BY_INDEX), self._ear, self._check_open)
         self.snapshots = PostgresSnapshotStore(Pool(parsed, timeout, 1), self._check_open)

@@ -27,6 +27,7 @@ from kathikon_actors.store.queue_store import QueueStore
 from kathikon_actors.store.retaining import RetentionStore
 from kathikon_actors.store.rotating import SealedStore
 from kathikon_actors.store.snapshots import SnapshotStore
+from kathikon_actors.telemetry.telling import Telling
 
 __all__ = [
     "CLAIMABLE_STATES",
@@ -149,6 +150,11 @@ class Store(FairStore, GraphStore, LeaderStore, CommandStore, QueueStore, Retent
 
     url: str
     """What the user gave, without secrets: for errors and the tree."""
+
+    telling: Telling
+    """Told, once it is committed, what transactions have done to jobs and batches by themselves: what ends meant for
+    others, and what operators did to jobs that no node owns. What happened to new jobs of `commit_composed` waits for
+    its `flush`, as they are told as inserted by whoever committed them."""
 
     @property
     def broadcasts(self) -> BroadcastStore:

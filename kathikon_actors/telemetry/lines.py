@@ -147,7 +147,7 @@ def sentence_of(event: Event) -> str:
     if isinstance(event, JobTransition):
         took = "" if event.seconds is None else f" after {event.seconds:.3f} s"
         why = "" if event.reason is None else f": {event.reason}"
-        return f"job {event.event}: {event.old or 'new'} -> {event.new}{took}{why}"
+        return f"job {event.event}: {event.old or 'new'} -> {event.new or 'gone'}{took}{why}"
     fields = {key: value for key, value in event.to_dict().items() if key not in ("event", "at", "node")}
     return f"{event.name}: " + ", ".join(f"{key} {value}" for key, value in fields.items() if value is not None)
 
