@@ -1,4 +1,4 @@
-"""What a node has done lately: jobs that ended, counted as they are committed, how long they waited and ran; failures."""
+"""What a node has done lately: jobs that ended, counted once that is committed, how long they took, and failures."""
 
 from __future__ import annotations
 
