@@ -66,6 +66,7 @@ class MemoryStore(MemoryMembers, MemoryQueues, MemoryRetention, MemoryFigures, M
     """
 
     url = "memory:"
+    post = None
 
     def __init__(self, data: MemoryData | None = None) -> None:
         self.data = MemoryData() if data is None else data

@@ -117,10 +117,10 @@ class PostgresOperations(ABC):
         self._check_open()
         await self._readers.run(queue_rows.pause_new, queues)
 
-    async def publish_queues(self, membership: Membership, queues: Iterable[Queue]) -> None:
+    async def publish_queues(self, membership: Membership, queues: Iterable[Queue]) -> bool:
         """See `Store.publish_queues`."""
         self._check_open()
-        await self._readers.run(queue_rows.publish_queues, membership, queues)
+        return await self._readers.run(queue_rows.publish_queues, membership, queues)
 
     async def running_queues(self) -> list[RunningQueue]:
         """See `Store.running_queues`."""

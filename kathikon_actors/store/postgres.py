@@ -6,8 +6,8 @@ session settings belong to a session: connect to Postgres itself, not through a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.composing import Answer
@@ -18,6 +18,7 @@ from kathikon_actors.store.batches import PostgresBatches
 from kathikon_actors.store.broadcasting import PostgresBroadcasts
 from kathikon_actors.store.connection import BY_INDEX, ONE_PLAN, Connection, Pool
 from kathikon_actors.store.crons import PostgresCrons
+from kathikon_actors.store.event_post import PostgresEventPost
 from kathikon_actors.store.fairness import claim_each
 from kathikon_actors.store.granting import PostgresLimits
 from kathikon_actors.store.leading import lead, resign
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from kathikon_actors.store.graph import TakeReady
 
 __all__ = ["PostgresStore"]
+
+T = TypeVar("T")
 
 _READERS: Final = 2
 
@@ -136,6 +139,15 @@ class PostgresStore(PostgresOperations):
         self._check_open()
         return PostgresCrons(self._readers.run)
 
+    @property
+    def post(self) -> PostgresEventPost:
+        """See `Store.post`."""
+        return PostgresEventPost(self._read)
+
+    async def _read(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
+        self._check_open()
+        return await self._readers.run(work, *args)
+
     async def lead(self, membership: Membership, lease: float) -> int | None:
         """See `Store.lead`."""
         self._check_open()
@@ -192,7 +204,7 @@ class PostgresStore(PostgresOperations):
     async def insert_composed(self, records: Sequence[Record], *, whole: bool = False) -> dict[bytes, Answer]:
         """See `GraphStore.insert_composed`."""
         self._check_open()
-        return await self._readers.run(insert_composed_rows, records, whole)
+        return await self._readers.run(insert_composed_rows, records, whole, False)
 
     @property
     def batches(self) -> PostgresBatches:
@@ -254,7 +266,7 @@ class PostgresStore(PostgresOperations):
     async def insert_unowned(self, records: Sequence[Record]) -> set[bytes]:
         """See `Store.insert_unowned`."""
         self._check_open()
-        return await self._readers.run(insert_rows, records)
+        return set(await self._readers.run(insert_rows, records, False))
 
     async def get(self, job_id: bytes) -> Record | None:
         """See `Store.get`."""

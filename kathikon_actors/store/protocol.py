@@ -18,6 +18,7 @@ from kathikon_actors.jobs.states import State
 from kathikon_actors.store.broadcasts import BroadcastStore
 from kathikon_actors.store.commands import CommandStore
 from kathikon_actors.store.cron_store import CronStore
+from kathikon_actors.store.event_post import EventPost
 from kathikon_actors.store.fairness import FairStore
 from kathikon_actors.store.figures import FigureStore
 from kathikon_actors.store.graph import GraphStore
@@ -174,6 +175,11 @@ class Store(FairStore, GraphStore, LeaderStore, CommandStore, QueueStore, Retent
     @property
     def sealed(self) -> SealedStore:
         """What a rotation of keys goes through."""
+        ...
+
+    @property
+    def post(self) -> EventPost | None:
+        """What carries events to programs outside; `None` where nobody outside can be."""
         ...
 
     @property

@@ -19,6 +19,7 @@ __all__ = [
     "CronFired",
     "CronSkipped",
     "Event",
+    "EventsMissed",
     "JobProgress",
     "JobTransition",
     "JobsChanged",
@@ -307,3 +308,15 @@ class NodeChanged(Event, frozen=True, kw_only=True):
     """
 
     action: str
+
+
+class EventsMissed(Event, frozen=True, kw_only=True):
+    """A program that hears events from outside had lost its connection: what happened meanwhile it has not heard.
+
+    No node tells this; `Client.events` gives it, to who wants it or wants all.
+
+    Attributes:
+        seconds: for how long nothing was heard, at the most.
+    """
+
+    seconds: float

@@ -19,6 +19,7 @@ from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.telemetry.events import (
     CronSkipped,
     Event,
+    EventsMissed,
     JobProgress,
     JobTransition,
     LimitDecision,
@@ -158,7 +159,7 @@ def _level_of(event: Event) -> int:
             return logging.ERROR
         case JobTransition(event="failed"):
             return logging.WARNING
-        case StoreCut():
+        case StoreCut() | EventsMissed():
             return logging.ERROR
         case CronSkipped() | WorkerProcessChanged(action="died"):
             return logging.WARNING

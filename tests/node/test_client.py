@@ -38,7 +38,7 @@ from tests.support.waiting import eventually
 
 NAMES = (
     "insert", "insert_many", "get", "list", "wait", "cancel", "retry", "rerun", "discard", "counts",
-    "tree",
+    "tree", "events",
 )  # fmt: skip
 
 Program = Callable[[Any], Awaitable[None]]

@@ -126,13 +126,14 @@ EVERY_NAME = [
     ("crons",),
     ("actors",),
     ("telemetry",),
+    ("forwarder",),
     ("control",),
 ]
 
 
-async def test_every_name_of_the_tree_is_killed_below() -> None:
+async def test_every_name_of_the_tree_is_killed_below(postgres_dsn: str) -> None:
     """Whoever adds a child to the node adds it to the list."""
-    async with open_node(app, name="n1") as node:
+    async with open_node(app, store=postgres_dsn, name="n1") as node:
         found: set[tuple[str, ...]] = set()
 
         def look(at: TreeNode, path: tuple[str, ...]) -> None:
