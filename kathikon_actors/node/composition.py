@@ -156,7 +156,6 @@ class Composition(ABC):
         """
         record = self._new_batch(Batch() if batch is None else batch, outer=_raw(within))
         await self._batch_store().open(record)
-        self._batch_told(record.id, "opened")
         return as_uuid(record.id)
 
     async def batch(self, batch_id: UUID | str) -> BatchStatus:
@@ -230,7 +229,6 @@ class Composition(ABC):
             ```
         """
         record = await self._batch_store().seal(_raw(batch_id) or b"")
-        self._batch_told(record.id, "sealed")
         return BatchStatus.of(record)
 
     async def retry_failed(self, batch_id: UUID | str) -> int:
@@ -293,9 +291,6 @@ class Composition(ABC):
         """
         _, now = self._ids_and_now()
         return await self._batch_store().prune(now - int(older_than * 1e6), limit)
-
-    def _batch_told(self, batch_id: bytes, action: str) -> None:  # noqa: B027 most have nothing to do
-        """Tell of a batch, where there is somebody to tell."""
 
     def _new_batch(self, batch: Batch, *, outer: bytes | None = None, parent: bytes | None = None) -> BatchRecord:
         """Give a new batch as it is stored, its callbacks checked."""

@@ -73,6 +73,7 @@ class ClientInserts(ABC):
         Raises:
             UnknownOption, InvalidJob, TypeError: it does not fit; nothing was stored.
             AlreadyExists: the given id is taken.
+            QueueFull: the queue holds its `max_depth` of jobs, as its nodes have declared it.
             StoreUnavailable: the store did not answer; the job may or may not be stored.
 
         Example:
@@ -87,8 +88,8 @@ class ClientInserts(ABC):
             return await insert_on(connection, record, on_trio=self._on_trio)
         if is_composed(record):
             return job_of((await self._run(insert_composed_rows, [record]))[record.id])
-        if await self._run(insert_rows, [record]):
-            raise AlreadyExists(as_uuid(record.id))
+        for refusal in (await self._run(insert_rows, [record])).values():
+            raise refusal
         return Job(record)
 
     async def insert_many(
@@ -138,8 +139,8 @@ class ClientInserts(ABC):
         if any(map(is_composed, records)):
             answers = await self._run(insert_composed_rows, records)
         else:
-            existed = await self._run(insert_rows, records)
-            answers = {job_id: Answer(error=AlreadyExists(as_uuid(job_id))) for job_id in existed}
+            refused = await self._run(insert_rows, records)
+            answers = {job_id: Answer(error=error) for job_id, error in refused.items()}
         for job_id, (index, _) in chunk.items():
             answer = answers.get(job_id)
             if answer is not None and answer.error is not None:

@@ -50,12 +50,13 @@ class MemoryQueues(ABC):
         for name in queues:
             self.data.queues.setdefault(name, QueueSettings(name, paused=True))
 
-    async def publish_queues(self, membership: Membership, queues: Iterable[Queue]) -> None:
+    async def publish_queues(self, membership: Membership, queues: Iterable[Queue]) -> bool:
         """See `Store.publish_queues`."""
         await self._begin()
         self.data.node_queues[membership.node] = [
             RunningQueue(queue.name, membership.node, queue.concurrency, queue.processes) for queue in queues
         ]
+        return True
 
     async def running_queues(self) -> list[RunningQueue]:
         """See `Store.running_queues`."""

@@ -12,6 +12,7 @@ from kathikon_actors.store.retaining import Pruned
 if TYPE_CHECKING:
     from kathikon_actors.jobs.retention import Retention
     from kathikon_actors.store.memory import MemoryData
+    from kathikon_actors.telemetry.telling import Telling
 
 __all__ = ["MemoryRetention"]
 
@@ -20,6 +21,7 @@ class MemoryRetention(ABC):
     """`RetentionStore` on a `MemoryData`."""
 
     data: MemoryData
+    telling: Telling
 
     @abstractmethod
     async def _begin(self) -> None: ...
@@ -52,6 +54,7 @@ class MemoryRetention(ABC):
         await self._begin()
         now = self.data.clock()
         due = [r for r in self.data.owned[None].values() if r.state in DUE_STATES and r.scheduled_at <= now]
-        for record in due:
-            machine.promote(record, now)
+        with self.telling.collect():
+            for record in due:
+                machine.promote(record, now)
         return len(due)

@@ -5,18 +5,20 @@ Each function is one asyncio piece of work, on a connection of ours or, for a tr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kathikon_actors.jobs.composing import Answer
-from kathikon_actors.jobs.errors import AlreadyExists
+from kathikon_actors.jobs.errors import AlreadyExists, KathikonError
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store.composing import insert_composed
+from kathikon_actors.store.depth import limited_queues, refuse_above
 from kathikon_actors.store.protocol import MAX_PAGE, Counts, Page
 from kathikon_actors.store.rows import decode_rows, pg_id, unowned_columns
 from kathikon_actors.store.selecting import filter_values
 from kathikon_actors.store.statements import statement
+from kathikon_actors.telemetry.telling import forget, note_inserted
 
 if TYPE_CHECKING:
     from kathikon_actors.store.connection import Raw
@@ -24,30 +26,52 @@ if TYPE_CHECKING:
 __all__ = ["count_rows", "find_rows", "get_row", "insert_composed_rows", "insert_rows"]
 
 
-async def insert_rows(raw: Raw, records: Sequence[Record]) -> set[bytes]:
-    """Store new rows that nobody owns; give the ids that existed already; see `Store.insert_unowned`.
+async def insert_rows(raw: Raw, records: Sequence[Record], limited: bool = True) -> dict[bytes, KathikonError]:
+    """Store new rows that nobody owns; give why some were refused: `AlreadyExists`, `QueueFull`.
 
     Within a transaction of the caller's it is a part of that.
+
+    Args:
+        raw: any asyncpg connection.
+        records: each id once.
+        limited: the bounds of queues hold; see `depth`.
     """
     if not records:
-        return set()
+        return {}
     if raw.is_in_transaction():  # also one that asyncpg did not begin and would not nest in
-        return await _insert_rows(raw, records)
-    async with raw.transaction():
-        return await _insert_rows(raw, records)
+        refused = await _insert_rows(raw, records, limited=limited, fence=False)
+    else:
+        async with raw.transaction():
+            refused = await _insert_rows(raw, records, limited=limited, fence=True)
+    note_inserted(record for record in records if record.id not in refused)
+    return refused
 
 
-async def _insert_rows(raw: Raw, records: Sequence[Record]) -> set[bytes]:
+async def _insert_rows(
+    raw: Raw, records: Sequence[Record], *, limited: bool, fence: bool
+) -> dict[bytes, KathikonError]:
     if not records:
-        return set()
-    ids = {str(as_uuid(record.id)): record.id for record in records}
-    row = await raw.fetchrow(statement("insert_unowned"), *unowned_columns(records))
+        return {}
+    row = await raw.fetchrow(statement("insert_unowned"), *unowned_columns(records), not limited)
     assert row is not None
-    undone = await raw.fetch(statement("undo_unowned"), list(ids))
-    return {ids[job_id] for job_id in ids.keys() - set(row["ids"])} | {ids[row[0]] for row in undone}
+    stored, refused = set(row["ids"]), dict[bytes, KathikonError]()
+    if row["limited"]:
+        rest = [record for record in records if record.queue in row["limited"]]
+        refused |= await refuse_above(raw, rest, row["limited"], fence=fence)
+        rest = [record for record in rest if record.id not in refused]
+        if rest:
+            row = await raw.fetchrow(statement("insert_unowned"), *unowned_columns(rest), True)
+            assert row is not None
+            stored |= set(row["ids"])
+    ids = {str(as_uuid(record.id)): record.id for record in records if record.id not in refused}
+    undone = await raw.fetch(statement("undo_unowned"), list(ids)) if ids else []
+    existed = {ids[job_id] for job_id in ids.keys() - stored} | {ids[row[0]] for row in undone}
+    return refused | {job_id: AlreadyExists(as_uuid(job_id)) for job_id in existed}
 
 
-async def insert_composed_rows(raw: Raw, records: Sequence[Record], whole: bool = False) -> dict[bytes, Answer]:
+async def insert_composed_rows(
+    raw: Raw, records: Sequence[Record], whole: bool = False, limited: bool = True
+) -> dict[bytes, Answer]:
     """Store new rows that nobody owns, some of which may meet a unique job, wait or be refused.
 
     Within a transaction of the caller's it is a part of that.
@@ -56,15 +80,17 @@ async def insert_composed_rows(raw: Raw, records: Sequence[Record], whole: bool 
         raw: any asyncpg connection.
         records: each id once.
         whole: store nothing when one of them is refused; its answer says why. Not within the caller's transaction.
+        limited: the bounds of queues hold; see `depth`.
     """
     if raw.is_in_transaction():
-        return await _insert_composed_rows(raw, records)
+        return await _insert_composed_rows(raw, records, limited=limited, fence=False)
     try:
         async with raw.transaction():
-            answers = await _insert_composed_rows(raw, records)
+            answers = await _insert_composed_rows(raw, records, limited=limited, fence=True)
             if whole and any(answer.error is not None for answer in answers.values()):
                 raise _NotWhole(answers)
     except _NotWhole as refused:
+        forget()
         return refused.answers
     return answers
 
@@ -77,15 +103,22 @@ class _NotWhole(Exception):
         self.answers = answers
 
 
-async def _insert_composed_rows(raw: Raw, records: Sequence[Record]) -> dict[bytes, Answer]:
-    taken: set[bytes] = set()
+async def _insert_composed_rows(
+    raw: Raw, records: Sequence[Record], *, limited: bool, fence: bool
+) -> dict[bytes, Answer]:
+    taken: dict[bytes, KathikonError] = {}
 
     async def store_rows(rows: list[Record]) -> None:
-        taken.update(await _insert_rows(raw, rows))
+        taken.update(await _insert_rows(raw, rows, limited=False, fence=False))
+        note_inserted(record for record in rows if record.id not in taken)
 
-    answers = await insert_composed(raw, records, store_rows, check_ids=True)
+    async def admit(rows: list[Record]) -> Mapping[bytes, KathikonError]:
+        return await refuse_above(raw, rows, bounded, fence=fence)
+
+    bounded = await limited_queues(raw, (record.queue for record in records)) if limited else []
+    answers = await insert_composed(raw, records, store_rows, check_ids=True, admit=admit if bounded else None)
     answers = {record.id: Answer(record) for record in records} | answers
-    return answers | {job_id: Answer(error=AlreadyExists(as_uuid(job_id))) for job_id in taken}
+    return answers | {job_id: Answer(error=error) for job_id, error in taken.items()}
 
 
 async def get_row(raw: Raw, job_id: bytes) -> Record | None:
