@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kathikon_actors.jobs.composing import Answer
-from kathikon_actors.jobs.errors import AlreadyExists
+from kathikon_actors.jobs.errors import AlreadyExists, StoreUnavailable
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store.composing import insert_composed
+from kathikon_actors.store.keys import TRIES, KeyTaken
 from kathikon_actors.store.protocol import MAX_PAGE, Counts, Page
 from kathikon_actors.store.rows import decode_rows, pg_id, unowned_columns
 from kathikon_actors.store.selecting import filter_values
@@ -57,16 +58,20 @@ async def insert_composed_rows(raw: Raw, records: Sequence[Record], whole: bool 
         records: each id once.
         whole: store nothing when one of them is refused; its answer says why. Not within the caller's transaction.
     """
-    if raw.is_in_transaction():
-        return await _insert_composed_rows(raw, records)
-    try:
-        async with raw.transaction():
-            answers = await _insert_composed_rows(raw, records)
-            if whole and any(answer.error is not None for answer in answers.values()):
-                raise _NotWhole(answers)
-    except _NotWhole as refused:
-        return refused.answers
-    return answers
+    for _ in range(TRIES):
+        try:
+            if raw.is_in_transaction():
+                return await _insert_nested(raw, records)
+            async with raw.transaction():
+                answers = await _insert_composed_rows(raw, records)
+                if whole and any(answer.error is not None for answer in answers.values()):
+                    raise _NotWhole(answers)
+        except _NotWhole as refused:
+            return refused.answers
+        except KeyTaken:
+            continue
+        return answers
+    raise StoreUnavailable(f"others were faster with a unique key {TRIES} times; nothing was stored")
 
 
 class _NotWhole(Exception):
@@ -77,11 +82,29 @@ class _NotWhole(Exception):
         self.answers = answers
 
 
+async def _insert_nested(raw: Raw, records: Sequence[Record]) -> dict[bytes, Answer]:
+    """Insert within the caller's transaction, which goes on when a key was taken meanwhile."""
+    if all(record.extra is None or record.extra.unique_key is None for record in records):
+        return await _insert_composed_rows(raw, records)
+    await raw.execute("SAVEPOINT kathikon_keys")
+    try:
+        answers = await _insert_composed_rows(raw, records)
+    except KeyTaken:
+        await raw.execute("ROLLBACK TO SAVEPOINT kathikon_keys")
+        await raw.execute("RELEASE SAVEPOINT kathikon_keys")
+        raise
+    await raw.execute("RELEASE SAVEPOINT kathikon_keys")
+    return answers
+
+
 async def _insert_composed_rows(raw: Raw, records: Sequence[Record]) -> dict[bytes, Answer]:
     taken: set[bytes] = set()
 
     async def store_rows(rows: list[Record]) -> None:
-        taken.update(await _insert_rows(raw, rows))
+        missing = await _insert_rows(raw, rows)
+        if missing and any(r.extra is not None and r.extra.unique_key is not None for r in rows if r.id in missing):
+            raise KeyTaken  # or an id was, which is seen the next time
+        taken.update(missing)
 
     answers = await insert_composed(raw, records, store_rows, check_ids=True)
     answers = {record.id: Answer(record) for record in records} | answers
