@@ -56,6 +56,13 @@ PARAMETERS = {
     kathikon_actors.open_node: "app store name",
     kathikon_actors.Client: "dsn",
     kathikon_actors.SyncClient: "dsn",
+    kathikon_actors.Client.tree: "node timeout",
+    kathikon_actors.SyncClient.tree: "node timeout",
+    kathikon_actors.Node.events: "kinds buffer",
+    kathikon_actors.Client.events: "kinds buffer",
+    kathikon_actors.SyncClient.events: "kinds buffer timeout",
+    kathikon_actors.Node.children: "parent after limit",
+    kathikon_actors.SyncClient.children: "parent after limit",
     kathikon_actors.Unique: "keys states period replace debounce",
     kathikon_actors.Rate: "n per burst by",
     kathikon_actors.Limit: "n by",
@@ -66,7 +73,7 @@ PARAMETERS = {
 SHARED = """
     insert insert_many schedule get list wait status result history errors children counts cancel retry rerun discard
     purge cancel_by retry_by discard_by purge_by count_by report_progress report health nodes queues queue_status pause
-    resume drain scale add_queue remove_queue open_batch batch batches retry_failed workflow crons
+    resume drain scale add_queue remove_queue open_batch batch batches retry_failed workflow crons tree events
 """
 METHODS = {
     supervisors.Supervisor: """
@@ -79,7 +86,7 @@ METHODS = {
     kathikon_actors.Actor: "started handle_info terminate",
     kathikon_actors.ActorRef: "call cast send stop exit kill link unlink monitor alive pid name",
     kathikon_actors.ActorSystem: "start whereis supervisor send_after",
-    kathikon_actors.Node: SHARED + "promote_now prune_now tree format_tree subscribe events",
+    kathikon_actors.Node: SHARED + "promote_now prune_now format_tree subscribe",
     kathikon_actors.Client: SHARED + "claim complete fail snooze extend",
     kathikon_actors.SyncClient: SHARED + "claim complete fail snooze extend",
     kathikon_actors.Job: "report_progress is_cancelled insert insert_many open_batch log",

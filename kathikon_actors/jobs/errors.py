@@ -21,12 +21,15 @@ __all__ = [
     "LeaseLost",
     "NoNode",
     "NodeNameTaken",
+    "NodeSilent",
     "NodeStopping",
+    "NodeUnclear",
     "OwnedElsewhere",
     "QueueFull",
     "QueuePaused",
     "QueueTimeout",
     "StoreUnavailable",
+    "UnknownNode",
     "UnknownOption",
     "UnknownQueue",
     "UnknownWorker",
@@ -263,6 +266,47 @@ class NoNode(KathikonError):
         self.queue = queue
         what = "node lives on this store" if queue is None else f'live node runs queue "{queue}"'
         super().__init__(f"no {what}; start one: python -m kathikon_actors node APP")
+
+
+class UnknownNode(KathikonError, LookupError):
+    """No living node has this name.
+
+    Attributes:
+        node: the name that was given.
+        living: names of those that live.
+    """
+
+    def __init__(self, node: str, living: Iterable[str], why: str | None = None) -> None:
+        self.node = node
+        self.living = tuple(sorted(living))
+        what = f'no node "{node}" is known on this store' if why is None else f'node "{node}" does not live: {why}'
+        super().__init__(f"{what} (living: {', '.join(self.living) or 'none'}).{did_you_mean(node, self.living)}")
+
+
+class NodeUnclear(KathikonError, ValueError):
+    """Several nodes live on the store, and none was named.
+
+    Attributes:
+        living: their names.
+    """
+
+    def __init__(self, call: str, living: Iterable[str]) -> None:
+        self.call = call
+        self.living = tuple(sorted(living))
+        names = ", ".join(self.living)
+        super().__init__(f'{call} asks one node, and several live here ({names}); name one: {call}("{self.living[0]}")')
+
+
+class NodeSilent(KathikonError, TimeoutError):
+    """A living node did not answer in time."""
+
+    def __init__(self, node: str, seconds: float) -> None:
+        self.node = node
+        self.seconds = seconds
+        super().__init__(
+            f'node "{node}" did not answer within {seconds:g} s; it may be busy, stopped by a signal or cut off from '
+            "the store: ask again, or look at nodes() for its lease"
+        )
 
 
 class WaitTimeout(KathikonError, TimeoutError):

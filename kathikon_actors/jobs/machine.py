@@ -129,12 +129,13 @@ def replaced(record: Record, now: int, event: str) -> None:
         record.state = "scheduled" if record.scheduled_at > now else "available"
     line = b',[%d,"%s","%s","%s"]' % (now, event.encode(), old.encode(), record.state.encode())
     record.history = history + line
+    for observer in _OBSERVERS:
+        observer(record, event, old, record.state, now, None)
 
 
 def begin(record: Record, now: int) -> None:
     """`perform` starts: the attempt counts from here."""
-    _move(record, "executing", "started", now)
-    record.attempt += 1
+    _move(record, "executing", "started", now, attempts=1)
     record.attempted_at = now
 
 
@@ -197,15 +198,13 @@ def fail(record: Record, now: int, error: bytes, delay: float) -> None:
 def snooze(record: Record, now: int, seconds: float) -> None:
     """Run again in `seconds`; the attempt is given back."""
     due = now + int(seconds * 1e6)
-    _move(record, "scheduled", "snoozed", now)
-    record.attempt -= 1
+    _move(record, "scheduled", "snoozed", now, attempts=-1)
     record.scheduled_at = due
 
 
 def take_back(record: Record, now: int, reason: str) -> None:
     """A worker that ran it was stopped or lost without its fault: available again, the attempt is given back."""
-    _move(record, "available", "taken back", now, {"reason": reason})
-    record.attempt -= 1
+    _move(record, "available", "taken back", now, {"reason": reason}, attempts=-1)
 
 
 def cancel(record: Record, now: int, reason: str | None = None, *, error: bytes | None = None) -> None:
@@ -247,8 +246,11 @@ def rerun(record: Record, now: int, new_id: bytes) -> Record:
     """
     if record.state not in TERMINAL_STATES:
         raise InvalidState(as_uuid(record.id), record.state, "available", action="rerun")
-    entry = json.encode([now, "rerun", record.state, record.state, {"job": str(as_uuid(new_id))}])
+    meta = {"job": str(as_uuid(new_id))}
+    entry = json.encode([now, "rerun", record.state, record.state, meta])
     record.history = whole_history(record) + b"," + entry
+    for observer in _OBSERVERS:
+        observer(record, "rerun", record.state, record.state, now, meta)
     new = Record(
         id=new_id,
         queue=record.queue,
@@ -294,7 +296,9 @@ def quote_error(
     )
 
 
-def _move(record: Record, new: State, event: str, now: int, meta: dict[str, Any] | None = None) -> None:
+def _move(
+    record: Record, new: State, event: str, now: int, meta: dict[str, Any] | None = None, *, attempts: int = 0
+) -> None:
     old = record.state
     edge = _EDGES.get((event, old, new))
     if edge is None:
@@ -306,6 +310,7 @@ def _move(record: Record, new: State, event: str, now: int, meta: dict[str, Any]
         entry = b"[%d%b]" % (now, edge) if meta is None else b"[%d%b,%b]" % (now, edge, json.encode(meta))
         record.history = whole_history(record) + b"," + entry
     record.state = new
+    record.attempt += attempts
     if new in TERMINAL_STATES:
         record.finished_at = now
     for observer in _OBSERVERS:

@@ -48,7 +48,7 @@ class Queue:
             insert runs each job once, with attempts of its own. The inserted job is completed when it is announced;
             the nodes' own jobs have it as their `parent_id`.
         max_depth: jobs that have not ended, from 1; default: no limit. Each node counts those that it holds and those
-            that wait in the store for any node, as it saw them last.
+            that wait in the store for any node, as it saw them last; programs without a node count in the store.
         on_full: what becomes of an insert above `max_depth`. `"refuse"` (default): it fails with `QueueFull`, nothing
             is stored. `"hold"`: it is stored, and the lowest priority waits in the store while the best `max_depth`
             jobs (at least 10) are worked on.

@@ -17,6 +17,7 @@ from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
 from kathikon_actors.node.cron_clock import CronClock
 from kathikon_actors.node.database import STOP_SERVER_TIMEOUT, keep_open, run_server
+from kathikon_actors.node.forwarder import Forwarder
 from kathikon_actors.node.holding import hold_membership, start_again
 from kathikon_actors.node.inside import Inside
 from kathikon_actors.node.limiter import Limiter
@@ -34,6 +35,7 @@ from kathikon_actors.queue.one_loop import LoopZygote
 from kathikon_actors.queue.tree import queue_spec
 from kathikon_actors.store.border import border_of
 from kathikon_actors.store.embedded import EmbeddedServer
+from kathikon_actors.store.event_post import EventPost
 from kathikon_actors.store.journal import FLUSH_TIMEOUT, Journal
 from kathikon_actors.store.table import Table
 from kathikon_actors.telemetry.events import NodeChanged
@@ -91,6 +93,8 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
     if state.app.children:
         children.append(supervisor_spec("children", list(state.app.children)))
     children.append(ChildSpec("telemetry", state.bus.serve))
+    if state.store.post is not None:
+        children.append(ChildSpec("forwarder", _forwarder, args=(state, state.store.post)))
     return children
 
 
@@ -98,7 +102,7 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
     """Hold the jobs. Its end ends everything that stands on it: the store gives up and the node starts again."""
     table = state.table = Table({name: border_of(queue) for name, queue in state.queues.items()})
     table.on_stored, table.on_progress = state.watch.inserted, state.watch.progressed
-    table.on_ended = state.figures.committed
+    table.on_ended, table.on_failed = state.figures.ended, state.figures.failed
     table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
     state.announcements = Announcements()
@@ -274,3 +278,10 @@ async def _queue_keeper(
 async def _commands(state: NodeState, *, task_status: trio.TaskStatus[Commands] = trio.TASK_STATUS_IGNORED) -> None:
     """Carry out what operators ask for from elsewhere."""
     await Commands(state).run(task_status=task_status)
+
+
+async def _forwarder(
+    state: NodeState, post: EventPost, *, task_status: trio.TaskStatus[Forwarder] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Send events to programs outside that listen."""
+    await Forwarder(state, post).run(task_status=task_status)

@@ -33,8 +33,9 @@ from kathikon_actors.node.external import ExternalRuns
 from kathikon_actors.node.operations import Operations
 from kathikon_actors.node.outside import AnyQueue, ClientInserts
 from kathikon_actors.node.remote import RemoteStore
-from kathikon_actors.node.reporting import StoreReports
+from kathikon_actors.node.remote_events import RemoteEvents
 from kathikon_actors.node.rotation import Rotation
+from kathikon_actors.node.trees import RemoteTrees
 from kathikon_actors.store.batches import PostgresBatches
 from kathikon_actors.store.crons import PostgresCrons
 from kathikon_actors.store.graph import BatchStore
@@ -65,7 +66,7 @@ class _Pool(Protocol):
     async def close(self) -> None: ...
 
 
-class Client(ClientInserts, Operations, StoreReports, Composition, Schedules, Rotation, ExternalRuns):
+class Client(ClientInserts, Operations, RemoteTrees, RemoteEvents, Composition, Schedules, Rotation, ExternalRuns):
     """Inserts, looks at and changes jobs from a program without a node, on trio or on asyncio.
 
     What it inserts belongs to nobody until a node that runs the queue claims it. It opens its connections when the
@@ -112,6 +113,7 @@ class Client(ClientInserts, Operations, StoreReports, Composition, Schedules, Ro
         self._ids = IdSource()
         self._remote = RemoteStore(self._run)
         self._claims = {}
+        self._streams = set()
         self._stack = AsyncExitStack()
         self._pool: _Pool | None = None
         self._on_trio = False
@@ -141,10 +143,13 @@ class Client(ClientInserts, Operations, StoreReports, Composition, Schedules, Ro
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        self._pool = None
-        # It may run on asyncio, where there is no scope to shield; the pool bounds its own closing.
-        return await self._stack.__aexit__(kind, error, traceback)  # noqa: ASYNC102
+    ) -> None:
+        try:
+            await self._close_streams()  # noqa: ASYNC102 likewise
+        finally:
+            self._pool = None
+            # It may run on asyncio, where there is no scope to shield; the pool bounds its own closing.
+            await self._stack.__aexit__(kind, error, traceback)  # noqa: ASYNC102
 
     def _encrypts(self, worker: str | None) -> bool:  # noqa: ARG002 workers are not known here
         return self._keyring is not None
@@ -346,8 +351,8 @@ class Client(ClientInserts, Operations, StoreReports, Composition, Schedules, Ro
     # -- the store ----------------------------------------------------------------------------------------------
 
     async def _run(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
-        if self._pool is None:
-            raise StoreUnavailable("the client is closed; use it within its block: async with Client(...) as client")
+        self._check_open()
+        assert self._pool is not None
         return await self._pool.run(work, *args)
 
     async def _sleep(self, seconds: float) -> None:
@@ -359,6 +364,10 @@ class Client(ClientInserts, Operations, StoreReports, Composition, Schedules, Ro
             import asyncio
 
             await asyncio.sleep(seconds)
+
+    def _check_open(self) -> None:
+        if self._pool is None:
+            raise StoreUnavailable("the client is closed; use it within its block: async with Client(...) as client")
 
     async def _database(self) -> StoreUrl:
         """Give the address of the database; of an embedded one, that of its running server."""

@@ -3,6 +3,7 @@
 A command is a row in the store: told by a notice, found again by a poll, so that a node that was away catches up. It
 is answered after the change is committed, and only then; a node that dies in between leaves it to its next life or to
 whoever takes the job over, and the line of history with the command's own time tells that it is done already.
+A question to this node is answered from its memory.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import trio
 
 from kathikon_actors.jobs.errors import InvalidState, JobNotFound, OwnedElsewhere, StoreUnavailable
+from kathikon_actors.node.answers import answer
 from kathikon_actors.node.manage import change_job, note_progress
-from kathikon_actors.store.commands import COMMANDS, DONE, NOT_FOUND, Command
+from kathikon_actors.store.commands import COMMANDS, DONE, NOT_FOUND, Command, Question
 
 if TYPE_CHECKING:
     from kathikon_actors.node.state import NodeState
@@ -89,24 +92,30 @@ class Commands:
             raise
         self._under_way.difference_update(number for number, _ in answers)
 
-    async def _carry_out(self, command: Command) -> None:
+    async def _carry_out(self, command: Command | Question) -> None:
         """Carry a command out; what cannot be done now is found again at the next look."""
-        answer: str | None = None
+        told: str | None = None
         try:
-            answer = await self._change(command)
+            told = await (self._tell(command) if isinstance(command, Question) else self._change(command))
         except StoreUnavailable as error:
             logger.info("command %d waits: %s", command.number, error)
         except OwnedElsewhere:
             pass  # whoever has the job now finds the command there
         except Exception:
-            logger.exception("command %d for job %s failed", command.number, command.job_id.hex())
+            logger.exception("%s failed", command)
         finally:
-            if answer is None:
+            if told is None:
                 self._left = True
                 self._under_way.discard(command.number)
             else:
-                self._answers.append((command.number, answer))
+                self._answers.append((command.number, told))
                 self._wake_up()
+
+    async def _tell(self, question: Question) -> str | None:
+        node = self._state.node
+        if node is None or not node.is_up:
+            return None
+        return msgspec.json.encode(await answer(node, question.what)).decode()
 
     async def _change(self, command: Command) -> str | None:
         state, change = self._state, command.change

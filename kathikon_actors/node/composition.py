@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import sniffio
 from kathikon_actors.jobs.batch import Batch, BatchRecord, Callback
 from kathikon_actors.jobs.batch_status import BatchStatus
 from kathikon_actors.jobs.errors import BatchNotFound, InvalidJob, WaitTimeout
-from kathikon_actors.jobs.ids import IdSource, as_uuid
+from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Job
 from kathikon_actors.jobs.sealed_record import is_sealed
@@ -72,36 +73,36 @@ class OpenBatch:
         return f"<OpenBatch {self.id}>"
 
 
-class Composition:
+class Composition(ABC):
     """The part of `Node` and `Client` that opens batches and inserts workflows."""
 
-    def _batch_store(self) -> BatchStore:
-        raise NotImplementedError
+    @abstractmethod
+    def _batch_store(self) -> BatchStore: ...
 
-    def _ids_and_now(self) -> tuple[IdSource, int]:
-        raise NotImplementedError
+    @abstractmethod
+    def _ids_and_now(self) -> tuple[IdSource, int]: ...
 
-    async def _sleep(self, seconds: float) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _sleep(self, seconds: float) -> None: ...
 
-    def _build(self, new: object) -> Record:
-        raise NotImplementedError
+    @abstractmethod
+    def _build(self, new: object) -> Record: ...
 
+    @abstractmethod
     async def _insert_whole(self, records: Sequence[Record]) -> dict[bytes, Answer]:
         """Insert all of these jobs or, when one of them is refused, none; its answer says why."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def insert(
         self, job: object, args: Mapping[str, Any] | None = None, *, connection: object = None, **options: Any
     ) -> Job:
         """See `Node` and `Client`."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def insert_many(
         self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], *, on_error: OnError = "continue"
     ) -> InsertedMany:
         """See `Node` and `Client`."""
-        raise NotImplementedError
 
     async def insert_children(
         self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], batch_id: UUID, *, on_error: OnError = "continue"
@@ -155,7 +156,6 @@ class Composition:
         """
         record = self._new_batch(Batch() if batch is None else batch, outer=_raw(within))
         await self._batch_store().open(record)
-        self._batch_told(record.id, "opened")
         return as_uuid(record.id)
 
     async def batch(self, batch_id: UUID | str) -> BatchStatus:
@@ -190,23 +190,31 @@ class Composition:
         _check_limit(limit)
         return [BatchStatus.of(record) for record in await self._batch_store().find(_raw(after), limit)]
 
-    async def children(
-        self, batch_id: UUID | str, *, after: UUID | str | None = None, limit: int = 100
-    ) -> Sequence[Job]:
-        """Give a page of the children of a batch, oldest first.
+    async def children(self, parent: UUID | str, *, after: UUID | str | None = None, limit: int = 100) -> Sequence[Job]:
+        """Give a page of the children of a batch, or of a job, oldest first, as they are committed.
+
+        Those of a job are what it has inserted while it ran, in a batch or not, and what a broadcast made of it on
+        the nodes. Nothing is known of a parent that is gone, so an id that nobody has gives an empty page.
 
         Args:
-            batch_id: of the batch.
+            parent: id of the batch, or of the job.
             after: give the page after the job with this id.
             limit: jobs a page, 1 to 10,000.
+
+        Raises:
+            ValueError: a limit out of range.
+            JobNotFound: what is given is no id.
+            StoreUnavailable: the store did not answer.
 
         Example:
             ```python
             dead = [job for job in await node.children(batch.id) if job.state == "discarded"]
+            pages = await node.children(crawl_job.id)
             ```
         """
         _check_limit(limit)
-        found = await self._batch_store().children(_raw(batch_id) or b"", _raw(after), limit)
+        after_id = None if after is None else raw_id(after)
+        found = await self._batch_store().children(raw_id(getattr(parent, "id", parent)), after_id, limit)
         return [Job(record) for record in found]
 
     async def close_batch(self, batch_id: UUID | str) -> BatchStatus:
@@ -221,7 +229,6 @@ class Composition:
             ```
         """
         record = await self._batch_store().seal(_raw(batch_id) or b"")
-        self._batch_told(record.id, "sealed")
         return BatchStatus.of(record)
 
     async def retry_failed(self, batch_id: UUID | str) -> int:
@@ -284,9 +291,6 @@ class Composition:
         """
         _, now = self._ids_and_now()
         return await self._batch_store().prune(now - int(older_than * 1e6), limit)
-
-    def _batch_told(self, batch_id: bytes, action: str) -> None:
-        """Tell of a batch, where there is somebody to tell."""
 
     def _new_batch(self, batch: Batch, *, outer: bytes | None = None, parent: bytes | None = None) -> BatchRecord:
         """Give a new batch as it is stored, its callbacks checked."""

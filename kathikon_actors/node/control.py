@@ -17,17 +17,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from kathikon_actors.jobs.errors import KathikonError, did_you_mean
+from kathikon_actors.node.answers import answer
 from kathikon_actors.node.control_place import make_control_directory, socket_name
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from kathikon_actors.node.node import Node
     from kathikon_actors.store.urls import StoreUrl
-    from supervisors import TreeNode
 
-__all__ = ["ControlSocket", "plain_tree"]
+__all__ = ["ControlSocket"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,14 +56,6 @@ class ControlSocket:
         self._name = name
         self._node = node
         self._visitors = 0
-        self._answers: dict[str, Callable[[Node], Awaitable[Any]]] = {
-            "hello": _hello,
-            "tree": _tree,
-            "report": _report,
-            "health": _health,
-            "statistics": _statistics,
-            "workers": _workers,
-        }
 
     async def run(self, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen and answer."""
@@ -115,22 +106,10 @@ class ControlSocket:
             wanted = request["do"]
         except (ValueError, KeyError, TypeError, RecursionError):
             return {"error": 'a request is one line of JSON, such as {"do": "tree"}'}
-        answer = self._answers.get(wanted) if isinstance(wanted, str) else None
-        if answer is None:
-            known = ", ".join(self._answers)
-            return {
-                "error": f'nothing is called "{wanted}" (known: {known}).{did_you_mean(str(wanted), self._answers)}'
-            }
         node = self._node()
         if node is None:
             return {"error": "the node is starting; ask again in a moment"}
-        try:
-            return {"ok": await answer(node)}
-        except KathikonError as error:
-            return {"error": str(error)}
-        except Exception as error:
-            logger.exception("the control socket failed to answer %s", wanted)
-            return {"error": f"{type(error).__name__}: {error}"}
+        return await answer(node, wanted)
 
 
 async def _line(stream: trio.SocketStream) -> bytes | None:
@@ -153,48 +132,3 @@ def _is_ours(stream: trio.SocketStream) -> bool:
         return True
     logger.warning("user %d was turned away from the control socket", uid)
     return False
-
-
-async def _hello(node: Node) -> Any:
-    await trio.lowlevel.checkpoint()
-    return {"node": node.name, "pid": os.getpid()}
-
-
-async def _tree(node: Node) -> Any:
-    await trio.lowlevel.checkpoint()
-    return {"node": node.name, "text": node.format_tree(), "tree": plain_tree(node.tree())}
-
-
-async def _report(node: Node) -> Any:
-    return (await node.report()).to_dict()
-
-
-async def _health(node: Node) -> Any:
-    return (await node.health()).to_dict()
-
-
-async def _statistics(node: Node) -> Any:
-    await trio.lowlevel.checkpoint()
-    found = node.statistics()
-    return {name: getattr(found, name) for name in type(found).__dataclass_fields__}
-
-
-async def _workers(node: Node) -> Any:
-    await trio.lowlevel.checkpoint()
-    return node.worker_queues()
-
-
-def plain_tree(node: TreeNode) -> dict[str, Any]:
-    """Give a tree as JSON data."""
-    return {
-        "id": str(node.id),
-        "type": node.type,
-        "state": node.state,
-        "strategy": node.strategy,
-        "restarts_in_window": node.restarts_in_window,
-        "max_restarts": node.max_restarts,
-        "total_restarts": node.total_restarts,
-        "uptime": node.uptime,
-        "last_exit": None if node.last_exit is None else str(node.last_exit),
-        "children": [plain_tree(child) for child in node.children],
-    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -253,22 +254,22 @@ class SyncCrons:
         return entry
 
 
-class Schedules:
+class Schedules(ABC):
     """The part of `Node` and `Client` that has one call for every kind of later."""
 
     @property
+    @abstractmethod
     def crons(self) -> Crons:
         """The cron entries of the store."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def insert(
         self, job: object, args: Mapping[str, Any] | None = None, *, connection: object = None, **options: Any
     ) -> Job:
         """See `Node.insert`."""
-        raise NotImplementedError
 
-    def _new_job(self, job: object, args: Mapping[str, Any] | None, options: dict[str, Any]) -> NewJob:
-        raise NotImplementedError
+    @abstractmethod
+    def _new_job(self, job: object, args: Mapping[str, Any] | None, options: dict[str, Any]) -> NewJob: ...
 
     async def schedule(
         self,

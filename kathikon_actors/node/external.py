@@ -6,6 +6,7 @@ import os
 import random
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -25,7 +26,7 @@ T = TypeVar("T")
 LONGEST_LEASE = 86_400.0
 
 
-class ExternalRuns:
+class ExternalRuns(ABC):
     """The part of a `Client` that runs jobs itself."""
 
     _claims: dict[bytes, tuple[int, UUID]]
@@ -33,8 +34,8 @@ class ExternalRuns:
 
     _keyring: Keyring | None
 
-    async def _run(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
-        raise NotImplementedError
+    @abstractmethod
+    async def _run(self, work: Callable[..., Awaitable[T]], *args: Any) -> T: ...
 
     async def claim(self, queue: str, limit: int = 1, lease: float = 30.0) -> Sequence[Job]:
         """Take due jobs of a queue that no node owns, best priority first, to run them here.

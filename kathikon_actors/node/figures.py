@@ -1,4 +1,4 @@
-"""What a node has done lately, counted as it commits: throughput, and how long jobs waited and ran."""
+"""What a node has done lately: jobs that ended, counted once that is committed, how long they took, and failures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Cells = dict[tuple[str, str], Cell]
 
 
 class Figures:
-    """Counts what the journal has committed.
+    """Counts the jobs whose end the journal has committed, and the attempts that failed.
 
     Attributes:
         totals: of each queue and worker since the node was opened.
@@ -55,23 +55,30 @@ class Figures:
         self._new_errors: dict[str, Record] = {}
         self._unkept: dict[str, LastError] = {}
 
-    def committed(self, records: Sequence[Record]) -> None:
-        """Count jobs that ended, and attempts that failed; called once a commit."""
-        cells = self._current
+    def failed(self, records: Sequence[Record]) -> None:
+        """Count attempts that failed and are tried again."""
+        for record in records:
+            self._cell(record).failed += 1
+            self._new_errors[record.worker] = record
+
+    def _cell(self, record: Record) -> Cell:
+        key = (record.queue, record.worker)
+        cell = self._current.get(key)
+        if cell is None:
+            cell = self._current[key] = Cell()
+        return cell
+
+    def ended(self, records: Sequence[Record]) -> None:
+        """Count jobs that ended; called once a commit."""
         for number, record in enumerate(records):
-            key = (record.queue, record.worker)
-            cell = cells.get(key)
-            if cell is None:
-                cell = cells[key] = Cell()
+            cell = self._cell(record)
             match record.state:
                 case "completed":
                     cell.completed += 1
                 case "cancelled":
                     cell.cancelled += 1
-                case "discarded":
-                    cell.discarded += 1
                 case _:
-                    cell.failed += 1
+                    cell.discarded += 1
             if record.errors and record.state != "completed":
                 self._new_errors[record.worker] = record
             if number < SAMPLE and record.attempted_at is not None and record.finished_at is not None:

@@ -189,6 +189,10 @@ async def _change_here(state: NodeState, table: Table, record: Record, change: C
         # It has ended, and only the commit of that is missing.
         await table.wait_ended(record.id)
         return None
+    if record.state == "waiting":
+        # It is nobody's as soon as that is committed.
+        await table.wait_written(record.id)
+        return None
     if change.is_done(record):  # a command that is tried again
         return copy(record)
     change.check(record)
@@ -245,9 +249,6 @@ async def _change_stored(
         raise
     table.forget(job_id)
     fresh = changed.record if changed.made is None else changed.made
-    state.watch.changed_outside(changed.record)
-    if changed.made is not None:
-        state.watch.inserted([changed.made])
     if fresh.state not in TERMINAL_STATES and fresh.node == state.name:
         table.adopt([copy(fresh)])
     return fresh

@@ -35,7 +35,7 @@ from kathikon_actors.store.cron_store import CronStore
 from kathikon_actors.store.graph import BatchStore
 from kathikon_actors.store.protocol import Counts, Store
 from kathikon_actors.store.rotating import SealedStore
-from kathikon_actors.telemetry.events import BatchChanged, NodeChanged
+from kathikon_actors.telemetry.events import NodeChanged
 from supervisors import Supervisor, TreeNode
 
 __all__ = ["Node", "NodeStatistics"]
@@ -72,10 +72,9 @@ class NodeStatistics:
 class Node(NodeInserts, JobActions, Operations, NodeReports, Composition, Telemetry, Schedules, Rotation):
     """A running node. Made by `open_node`."""
 
-    _tree: Supervisor
-
     def __init__(self, state: NodeState, insert_timeout: float) -> None:
         self._state = state
+        self._tree: Supervisor | None = None
         self._insert_timeout = insert_timeout
         state.system.belong_to(self)
 
@@ -87,7 +86,13 @@ class Node(NodeInserts, JobActions, Operations, NodeReports, Composition, Teleme
     @property
     def supervisor(self) -> Supervisor:
         """The root of the node's supervision tree."""
+        assert self._tree is not None  # who holds the node is within its block
         return self._tree
+
+    @property
+    def is_up(self) -> bool:
+        """Whether its whole tree has started once."""
+        return self._tree is not None
 
     @property
     def system(self) -> ActorSystem:
@@ -95,12 +100,12 @@ class Node(NodeInserts, JobActions, Operations, NodeReports, Composition, Teleme
         return self._state.system
 
     def tree(self) -> TreeNode:
-        """Give the supervision tree as plain data."""
-        return self._tree.tree()
+        """Give this node's supervision tree as plain data, at once; `Client.tree` asks any node from outside."""
+        return self.supervisor.tree()
 
     def format_tree(self) -> str:
         """Draw the supervision tree."""
-        return self._tree.format_tree()
+        return self.supervisor.format_tree()
 
     @property
     def crons(self) -> Crons:
@@ -118,9 +123,6 @@ class Node(NodeInserts, JobActions, Operations, NodeReports, Composition, Teleme
             return False
         definition = None if worker is None else self._state.definitions.get(worker)
         return definition is None or definition.encrypt is not False
-
-    def _batch_told(self, batch_id: bytes, action: str) -> None:
-        self._state.bus.emit(BatchChanged(batch_id=as_uuid(batch_id), action=action))
 
     def _rotating(self) -> tuple[Keyring | None, SealedStore, CronStore]:
         store = self._state.store

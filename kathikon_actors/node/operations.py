@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -83,22 +84,22 @@ class OperatorStore(Asking, Protocol):
         ...
 
 
-class Operations:
+class Operations(ABC):
     """The part of `Node` and `Client` that lists jobs, changes many of them, and asks about single ones."""
 
+    @abstractmethod
     def _operator(self) -> OperatorStore:
         """Give the store.
 
         Raises:
             StoreUnavailable: it is closed.
         """
-        raise NotImplementedError
 
-    def _ids_and_now(self) -> tuple[IdSource, int]:
-        raise NotImplementedError
+    @abstractmethod
+    def _ids_and_now(self) -> tuple[IdSource, int]: ...
 
-    async def _sleep(self, seconds: float) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _sleep(self, seconds: float) -> None: ...
 
     def _encrypts(self, worker: str | None) -> bool:  # noqa: ARG002 for those who know their workers
         """Whether arguments of this worker (`None`: of any) are encrypted, as far as is known here."""
@@ -121,13 +122,13 @@ class Operations:
         """Give that of the app."""
         return Retention()
 
+    @abstractmethod
     async def get(self, job_id: UUID | str) -> Job:
         """See `Node.get` and `Client.get`."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def cancel(self, job_id: UUID | str) -> Job:
         """See `Node.cancel` and `Client.cancel`."""
-        raise NotImplementedError
 
     # -- many ---------------------------------------------------------------------------------------------------
 

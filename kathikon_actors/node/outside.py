@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
@@ -42,7 +43,7 @@ class AnyQueue:
         return 0
 
 
-class ClientInserts:
+class ClientInserts(ABC):
     """The part of a `Client` that inserts."""
 
     _defaults: Defaults
@@ -50,11 +51,11 @@ class ClientInserts:
     _on_trio: bool
     _tracing: bool
 
-    async def _run(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
-        raise NotImplementedError
+    @abstractmethod
+    async def _run(self, work: Callable[..., Awaitable[T]], *args: Any) -> T: ...
 
-    def _ids_and_now(self) -> tuple[IdSource, int]:
-        raise NotImplementedError
+    @abstractmethod
+    def _ids_and_now(self) -> tuple[IdSource, int]: ...
 
     async def insert(
         self, job: object, args: Mapping[str, Any] | None = None, *, connection: object = None, **options: Any
@@ -72,6 +73,7 @@ class ClientInserts:
         Raises:
             UnknownOption, InvalidJob, TypeError: it does not fit; nothing was stored.
             AlreadyExists: the given id is taken.
+            QueueFull: the queue holds its `max_depth` of jobs, as its nodes have declared it.
             StoreUnavailable: the store did not answer; the job may or may not be stored.
 
         Example:
@@ -86,8 +88,8 @@ class ClientInserts:
             return await insert_on(connection, record, on_trio=self._on_trio)
         if is_composed(record):
             return job_of((await self._run(insert_composed_rows, [record]))[record.id])
-        if await self._run(insert_rows, [record]):
-            raise AlreadyExists(as_uuid(record.id))
+        for refusal in (await self._run(insert_rows, [record])).values():
+            raise refusal
         return Job(record)
 
     async def insert_many(
@@ -137,8 +139,8 @@ class ClientInserts:
         if any(map(is_composed, records)):
             answers = await self._run(insert_composed_rows, records)
         else:
-            existed = await self._run(insert_rows, records)
-            answers = {job_id: Answer(error=AlreadyExists(as_uuid(job_id))) for job_id in existed}
+            refused = await self._run(insert_rows, records)
+            answers = {job_id: Answer(error=error) for job_id, error in refused.items()}
         for job_id, (index, _) in chunk.items():
             answer = answers.get(job_id)
             if answer is not None and answer.error is not None:

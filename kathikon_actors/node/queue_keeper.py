@@ -151,8 +151,8 @@ class QueueKeeper:
                 elif state.queues[name].concurrency != queue.concurrency:
                     self._scale(queue)
             runs = {**self._removing, **state.queues}
-            if self._published != runs:
-                await state.store.publish_queues(state.the_membership(), runs.values())
+            publish = state.store.publish_queues
+            if self._published != runs and await publish(state.the_membership(), runs.values()):
                 self._published = runs
 
     def _pause(self, paused: set[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
@@ -67,16 +68,16 @@ class QueueStoreClient(Protocol):
         ...
 
 
-class QueueOperations:
+class QueueOperations(ABC):
     """The part of `Node` and `Client` that looks at queues and changes them."""
 
-    def _queue_store(self) -> QueueStoreClient:
-        raise NotImplementedError
+    @abstractmethod
+    def _queue_store(self) -> QueueStoreClient: ...
 
-    async def _sleep(self, seconds: float) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _sleep(self, seconds: float) -> None: ...
 
-    async def _queues_changed(self) -> None:
+    async def _queues_changed(self) -> None:  # noqa: B027 most have nothing to do
         """Settings were changed: a node applies them before the call returns."""
 
     def _own_queues(self) -> Sequence[str]:

@@ -68,6 +68,18 @@ class RemoteStore:
         """See `Store.read_answers`."""
         return await self._run(commanding.read_answers, numbers)
 
+    async def ask_node(self, node: str, what: str, seconds: float) -> int | None:
+        """See `Store.ask_node`."""
+        return await self._run(commanding.ask_node, node, what, seconds)
+
+    async def take_answer(self, number: int) -> str | None:
+        """See `Store.take_answer`."""
+        return await self._run(commanding.take_answer, number)
+
+    async def withdraw(self, number: int) -> None:
+        """See `Store.withdraw`."""
+        await self._run(commanding.withdraw, number)
+
     async def purge(self, ids: Sequence[bytes]) -> set[bytes]:
         """See `Store.purge`."""
         return await self._run(commanding.purge_rows, ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -56,8 +57,8 @@ class FigureStoreClient(Protocol):
 class StoreReports(QueueOperations):
     """The part of a `Client` that reports on the whole store."""
 
-    def _figure_store(self) -> FigureStoreClient:
-        raise NotImplementedError
+    @abstractmethod
+    def _figure_store(self) -> FigureStoreClient: ...
 
     async def nodes(self) -> Sequence[KnownNode]:
         """Give every node that lives on the store or once did, by name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["Rotation", "rotate"]
 
 
-class Rotation:
+class Rotation(ABC):
     """Rotation of keys."""
 
-    def _rotating(self) -> tuple[Keyring | None, SealedStore, CronStore]:
-        raise NotImplementedError
+    @abstractmethod
+    def _rotating(self) -> tuple[Keyring | None, SealedStore, CronStore]: ...
 
     async def rotate_keys(self) -> Rotated:
         """Encrypt everything that is stored with the newest key.

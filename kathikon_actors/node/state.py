@@ -120,6 +120,7 @@ class NodeState:
         self.snapshot_interval = snapshot_interval
         self.link = Link()
         self.bus = Bus(name)
+        store.telling.attach(self.bus)
         self.declared_crons: Sequence[StoredCron] = ()
         self.watch = JobWatch(self.bus, lambda record: record.node == name)
         self.leadership = Leadership()

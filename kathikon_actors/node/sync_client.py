@@ -25,12 +25,17 @@ from kathikon_actors.node.figures import WINDOW
 from kathikon_actors.node.listing import InsertedMany
 from kathikon_actors.node.operations import ChangedMany
 from kathikon_actors.node.queue_operations import QueueStatus
+from kathikon_actors.node.remote_events import SyncEventStream
 from kathikon_actors.node.report import Health, Report
 from kathikon_actors.node.sync_composition import SyncComposition
+from kathikon_actors.node.trees import TREE_TIMEOUT
 from kathikon_actors.store.figures import KnownNode
 from kathikon_actors.store.protocol import Counts
 from kathikon_actors.store.psycopg_connection import drive, is_psycopg
 from kathikon_actors.store.retaining import Pruned
+from kathikon_actors.telemetry.events import Event
+from kathikon_actors.telemetry.subscription import BUFFER
+from supervisors import TreeNode
 
 __all__ = ["SyncClient"]
 
@@ -187,6 +192,31 @@ class SyncClient(SyncComposition):
     def nodes(self) -> Sequence[KnownNode]:
         """See `Client.nodes`."""
         return self._call(self._open().nodes())
+
+    def tree(self, node: str | None = None, timeout: float = TREE_TIMEOUT) -> TreeNode:
+        """See `Client.tree`."""
+        return self._call(self._open().tree(node, timeout))
+
+    def events(self, *kinds: type[Event], buffer: int = BUFFER, timeout: float = float("inf")) -> SyncEventStream:
+        """Give events of these kinds (none means all) of all nodes to a plain `for`, from now on; see `Client.events`.
+
+        Args:
+            *kinds: classes of events.
+            buffer: events that may wait for this program.
+            timeout: the loop ends when nothing has come for so many seconds.
+
+        Raises:
+            BadConfiguration: one of these is of no use.
+            StoreUnavailable: the store did not answer.
+
+        Example:
+            ```python
+            with client.events(JobTransition, timeout=60) as events:
+                for event in events:
+                    print(event.node, event.worker, event.old, "->", event.new)
+            ```
+        """
+        return SyncEventStream(self._open().events(*kinds, buffer=buffer), self._call, timeout)
 
     def report(self, window: float = WINDOW) -> Report:
         """See `Client.report`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -51,22 +52,22 @@ class SyncOpenBatch:
         return self._owner.batch(self.id)
 
 
-class SyncComposition:
+class SyncComposition(ABC):
     """The part of `SyncClient` that opens batches and inserts workflows."""
 
-    def _open(self) -> Client:
-        raise NotImplementedError
+    @abstractmethod
+    def _open(self) -> Client: ...
 
-    def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        raise NotImplementedError
+    @abstractmethod
+    def _call(self, work: Coroutine[Any, Any, T]) -> T: ...
 
+    @abstractmethod
     def insert(self, job: object, args: Mapping[str, Any] | None = None, **options: Any) -> Job:
         """See `Client.insert`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def insert_many(self, jobs: Iterable[NewJob], *, on_error: OnError = "continue") -> InsertedMany:
         """See `Client.insert_many`."""
-        raise NotImplementedError
 
     @contextmanager
     def open_batch(
@@ -88,9 +89,9 @@ class SyncComposition:
         """See `Client.batches`."""
         return self._call(self._open().batches(after=after, limit=limit))
 
-    def children(self, batch_id: UUID | str, *, after: UUID | str | None = None, limit: int = 100) -> Sequence[Job]:
+    def children(self, parent: UUID | str, *, after: UUID | str | None = None, limit: int = 100) -> Sequence[Job]:
         """See `Client.children`."""
-        return self._call(self._open().children(batch_id, after=after, limit=limit))
+        return self._call(self._open().children(parent, after=after, limit=limit))
 
     def close_batch(self, batch_id: UUID | str) -> BatchStatus:
         """See `Client.close_batch`."""

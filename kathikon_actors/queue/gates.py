@@ -6,6 +6,7 @@ opens them when there is room again. Times are seconds of the monotonic clock.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -33,7 +34,7 @@ MOST_SLOTS: Final = 10_000
 _ENDLESS: Final = 1 << 30
 
 
-class Gate:
+class Gate(ABC):
     """One limit for one key.
 
     Attributes:
@@ -73,20 +74,20 @@ class Gate:
         """Whether nothing runs under it and nothing waits."""
         return not self.heaps and not self.woken
 
+    @abstractmethod
     def room(self, now: float) -> int:
         """Give how many jobs may start."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take(self, now: float) -> bool:
         """A job starts, within the room there is; what is given is handed to `end`."""
-        raise NotImplementedError
 
-    def end(self, record: Record, now: float, *, ticket: bool) -> None:
+    def end(self, record: Record, now: float, *, ticket: bool) -> None:  # noqa: B027 most have nothing to do
         """The run of a job has ended, or never began."""
 
+    @abstractmethod
     def refuse(self, now: float) -> float | None:
         """A job found no room: want more of the store; give the time when there will be some, if that is known."""
-        raise NotImplementedError
 
     def due(self, now: float) -> float | None:
         """Its time has come: open if there is room; give when to look again."""

@@ -393,6 +393,9 @@ class Runner:
         self._hand_back(back)
 
     def _changed(self, records: list[Record]) -> None:
+        failed = [record for record in records if record.state == "retryable"]
+        if failed and self._table.on_failed is not None:
+            self._table.on_failed(failed)
         self._table.changed(records)
         if self._on_ended is not None:
             self._on_ended(records)

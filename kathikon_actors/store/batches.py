@@ -13,6 +13,7 @@ from kathikon_actors.store.commanding import change_finished
 from kathikon_actors.store.commands import Requested
 from kathikon_actors.store.rows import decode_rows, pg_id, pg_time, us_of
 from kathikon_actors.store.statements import statement
+from kathikon_actors.telemetry.telling import counts_of, note_batch
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
@@ -49,9 +50,9 @@ class PostgresBatches:
         """See `BatchStore.find`."""
         return await self._pool.run(_find, after, limit)
 
-    async def children(self, batch_id: bytes, after: bytes | None, limit: int) -> list[Record]:
+    async def children(self, parent: bytes, after: bytes | None, limit: int) -> list[Record]:
         """See `BatchStore.children`."""
-        return await self._pool.run(_children, batch_id, after, limit)
+        return await self._pool.run(_children, parent, after, limit)
 
     async def retry_failed(self, batch_id: bytes, now: int) -> int:
         """See `BatchStore.retry_failed`."""
@@ -76,6 +77,7 @@ async def _open(raw: Raw, batch: BatchRecord) -> None:
         )
         if status == "INSERT 0 0":
             return
+        note_batch(batch.id, "opened")
         await raw.execute(statement("open_batch_counts"), pg_id(batch.id))
         if batch.outer_id is not None:
             outer = str(as_uuid(batch.outer_id))
@@ -89,7 +91,9 @@ async def _open(raw: Raw, batch: BatchRecord) -> None:
 
 async def _seal(raw: Raw, batch_id: bytes) -> BatchRecord:
     async with raw.transaction():
-        if await raw.fetchval(statement("seal_batch"), pg_id(batch_id)) is not None:
+        total = await raw.fetchval(statement("seal_batch"), pg_id(batch_id))
+        if total is not None:
+            note_batch(batch_id, "sealed", total)
             await raw.execute(statement("resolve_batch"), pg_id(batch_id))
         found = await _get(raw, batch_id)
         if found is None:
@@ -106,24 +110,30 @@ async def _find(raw: Raw, after: bytes | None, limit: int) -> list[BatchRecord]:
     return [_decode(row) for row in await raw.fetch(statement("find_batches"), _id(after), limit)]
 
 
-async def _children(raw: Raw, batch_id: bytes, after: bytes | None, limit: int) -> list[Record]:
-    return decode_rows(await raw.fetch(statement("batch_children"), pg_id(batch_id), _id(after), limit))
+async def _children(raw: Raw, parent: bytes, after: bytes | None, limit: int) -> list[Record]:
+    return decode_rows(await raw.fetch(statement("children"), pg_id(parent), _id(after), limit))
 
 
 async def _retry_failed(raw: Raw, batch_id: bytes, now: int) -> int:
     found = Requested()
     async with raw.transaction():
-        if await raw.fetchval(statement("hold_counts"), pg_id(batch_id)) is None:
+        resolved = await raw.fetchval(statement("hold_counts"), pg_id(batch_id))
+        if resolved is None:
             raise BatchNotFound(as_uuid(batch_id))
         failed = [row[0].bytes for row in await raw.fetch(statement("failed_children"), pg_id(batch_id))]
         if failed:
             await change_finished(raw, failed, Change("retry", now), found)
+        batch = await _get(raw, batch_id)
+        if found.done and not resolved and batch is not None:
+            note_batch(batch_id, "retried", *counts_of(batch))
     return len(found.done)
 
 
 async def _prune(raw: Raw, before: int, limit: int) -> int:
-    number: int = await raw.fetchval(statement("prune_batches"), pg_time(before), limit)
-    return number
+    gone = [row[0].bytes for row in await raw.fetch(statement("prune_batches"), pg_time(before), limit)]
+    for batch_id in gone:
+        note_batch(batch_id, "pruned")
+    return len(gone)
 
 
 def _id(raw: bytes | None) -> Any:

@@ -11,6 +11,7 @@ from kathikon_actors.store.broadcasts import BROADCASTS
 from kathikon_actors.store.outside import get_row
 from kathikon_actors.store.rows import pg_id, us_of, whole_row
 from kathikon_actors.store.statements import statement
+from kathikon_actors.telemetry.telling import note_inserted
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
@@ -74,6 +75,7 @@ async def _deliver(raw: Raw, fence: Fence, membership: Membership, queues: list[
             if delivered == "INSERT 0 1":
                 await raw.execute(statement("put_job"), *whole_row(membership.node_id, job), None)
                 made.append(job)
+    note_inserted(made)
     return made
 
 

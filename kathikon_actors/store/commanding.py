@@ -8,16 +8,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from kathikon_actors.jobs import json
 from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.errors import InvalidState, JobNotFound, OwnedElsewhere
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
-from kathikon_actors.store.commands import COMMANDS, DONE, NOT_FOUND, Command, Requested, wanted_states
+from kathikon_actors.store.commands import (
+    COMMANDS,
+    DONE,
+    NOT_FOUND,
+    Command,
+    Question,
+    Requested,
+    wanted_states,
+)
 from kathikon_actors.store.managing import change_row
 from kathikon_actors.store.outside import get_row
 from kathikon_actors.store.rows import decode_rows, pg_id, pg_us
 from kathikon_actors.store.selecting import filter_values
 from kathikon_actors.store.statements import statement
+from kathikon_actors.telemetry.telling import MOST, is_heard, note_more, note_moved
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.filters import Filter
@@ -27,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ask",
+    "ask_node",
     "ask_progress",
     "carry_out",
     "change_finished",
@@ -38,6 +49,8 @@ __all__ = [
     "purge_rows",
     "read_answers",
     "request_change",
+    "take_answer",
+    "withdraw",
 ]
 
 PROGRESS: Final = "progress"
@@ -173,10 +186,10 @@ async def _finish(raw: Raw, changed: list[Record]) -> None:
         await raw.execute(statement("tell"), ",".join(sorted(live)))
 
 
-async def open_commands(raw: Raw, membership: Membership, after: int, limit: int) -> list[Command]:
+async def open_commands(raw: Raw, membership: Membership, after: int, limit: int) -> list[Command | Question]:
     """See `CommandStore.open_commands`."""
     rows = await raw.fetch(statement("open_commands"), membership.node_id, after, limit)
-    return [_command(row) for row in rows]
+    return [Question(row["number"], row["action"]) if row["job_id"] is None else _command(row) for row in rows]
 
 
 def _command(row: Any) -> Command:
@@ -224,19 +237,47 @@ async def read_answers(raw: Raw, numbers: Sequence[int]) -> dict[int, str]:
     return {row["number"]: row["answer"] for row in await raw.fetch(statement("answers"), list(numbers))}
 
 
+async def ask_node(raw: Raw, node: str, what: str, seconds: float) -> int | None:
+    """See `CommandStore.ask_node`."""
+    async with raw.transaction():
+        number: int | None = await raw.fetchval(statement("ask_node"), node, what, float(seconds))
+        await raw.execute(statement("tell_control"), COMMANDS)
+    return number
+
+
+async def take_answer(raw: Raw, number: int) -> str | None:
+    """See `CommandStore.take_answer`."""
+    answer: str | None = await raw.fetchval(statement("take_answer"), number)
+    return answer
+
+
+async def withdraw(raw: Raw, number: int) -> None:
+    """See `CommandStore.withdraw`."""
+    await raw.execute(statement("withdraw_question"), number)
+
+
 async def purge_rows(raw: Raw, ids: Sequence[bytes]) -> set[bytes]:
     """See `CommandStore.purge`."""
     gone: set[bytes] = set()
     async with raw.transaction():
         for chunk in _chunks(list(ids)):
-            gone.update(row[0].bytes for row in await raw.fetch(statement("purge"), [pg_id(i) for i in chunk]))
+            rows = await raw.fetch(statement("purge"), [pg_id(i) for i in chunk])
+            note_moved("purged", rows, None)
+            gone.update(row["id"].bytes for row in rows)
     return gone
 
 
 async def purge_meeting(raw: Raw, wanted: Filter) -> int:
     """See `CommandStore.purge_meeting`."""
-    status = await raw.execute(statement("purge_meeting"), *filter_values(wanted))
-    return int(status.rpartition(" ")[2])
+    if not is_heard():
+        status = await raw.execute(statement("purge_meeting"), *filter_values(wanted))
+        return int(status.rpartition(" ")[2])
+    row = await raw.fetchrow(statement("purge_meeting_told"), *filter_values(wanted), MOST)
+    assert row is not None
+    note_moved("purged", json.decode(row["named"].encode()) if row["named"] else (), None)
+    note_more("purged", json.decode(row["more"].encode()) if row["more"] else (), None)
+    number: int = row["number"]
+    return number
 
 
 async def count_meeting(raw: Raw, wanted: Filter) -> int:

@@ -4,6 +4,9 @@ A row that no live node owns is changed at once. For one that a live node owns a
 transaction, and told to the nodes; it stays until it is carried out, so that a node that was away does it when it is
 back, and whoever takes its jobs over does it otherwise. A command is carried out once: the change writes a line of
 history with the command's own time, by which a second try knows that the first one was committed.
+
+A question to a node goes the same way. It is about no job, and changes nothing: it may be answered twice, and it is
+gone when its answer was taken or nobody waits for it any more.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ __all__ = [
     "NOT_FOUND",
     "Command",
     "CommandStore",
+    "Question",
     "Requested",
     "error_of",
     "wanted_states",
@@ -57,6 +61,19 @@ class Command:
     job_id: bytes
     change: Change | None
     percent: int = 0
+
+
+@dataclass(frozen=True)
+class Question:
+    """What somebody outside wants to know of a node.
+
+    Attributes:
+        number: of the same row as that of a command.
+        what: one of those that a node can answer.
+    """
+
+    number: int
+    what: str
 
 
 @dataclass
@@ -99,9 +116,26 @@ class CommandStore(Protocol):
         """
         ...
 
-    async def open_commands(self, membership: Membership, after: int, limit: int) -> list[Command]:
-        """Give commands that nobody has answered, for jobs of this node and for jobs that nobody owns."""
+    async def open_commands(self, membership: Membership, after: int, limit: int) -> list[Command | Question]:
+        """Give commands that nobody has answered, for jobs of this node and for jobs that nobody owns; and questions.
+
+        Those are to this node, and somebody still waits for the answer.
+        """
         ...
+
+    async def ask_node(self, node: str, what: str, seconds: float) -> int | None:
+        """Store a question to a node, for whose answer one waits so long; give its number, `None` without such a node.
+
+        It is answered with `give_answers`, in JSON.
+        """
+        ...
+
+    async def take_answer(self, number: int) -> str | None:
+        """Give the answer to a question and forget it; `None` while there is none."""
+        ...
+
+    async def withdraw(self, number: int) -> None:
+        """Forget a question, for whose answer nobody waits any more."""
 
     async def carry_out(self, number: int) -> bool:
         """Carry out a command if no live node owns its job; tell whether it is answered now."""

@@ -8,7 +8,7 @@ their keys), so that nobody waits in a circle. Where two that are under way want
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -17,7 +17,7 @@ import msgspec
 
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.composing import Answer
-from kathikon_actors.jobs.errors import AlreadyExists, BatchClosed, BatchNotFound, DependenciesNotFound
+from kathikon_actors.jobs.errors import AlreadyExists, BatchClosed, BatchNotFound, DependenciesNotFound, KathikonError
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
@@ -45,6 +45,7 @@ async def insert_composed(
     *,
     check_ids: bool,
     own_codecs: bool = False,
+    admit: Callable[[list[Record]], Awaitable[Mapping[bytes, KathikonError]]] | None = None,
 ) -> dict[bytes, Answer]:
     """Decide on each insert and store what is to be stored, within the transaction that is open.
 
@@ -54,6 +55,7 @@ async def insert_composed(
         store_rows: inserts rows into `kathikon.jobs`, with `holds_key` set where there is a key.
         check_ids: some ids may be taken already.
         own_codecs: the connection is one of ours.
+        admit: says which of those that would be stored are refused, and why.
 
     Returns:
         An answer for each record that is not stored as it was given; one whose id and `inserted_at` are stored already
@@ -62,7 +64,7 @@ async def insert_composed(
     Raises:
         KeyTaken: the transaction is to be rolled back.
     """
-    return await _Inserts(raw, records, own_codecs=own_codecs).run(store_rows, check_ids=check_ids)
+    return await _Inserts(raw, records, own_codecs=own_codecs).run(store_rows, admit, check_ids=check_ids)
 
 
 class _Inserts:
@@ -80,13 +82,19 @@ class _Inserts:
         self._ended: dict[bytes, tuple[str, str | None]] = {}
 
     async def run(
-        self, store_rows: Callable[[list[Record]], Awaitable[None]], *, check_ids: bool
+        self,
+        store_rows: Callable[[list[Record]], Awaitable[None]],
+        admit: Callable[[list[Record]], Awaitable[Mapping[bytes, KathikonError]]] | None,
+        *,
+        check_ids: bool,
     ) -> dict[bytes, Answer]:
         if check_ids:
             await self._check_ids()
         await self._check_batches()
         await self._hold_parents()
         await self._take_keys()
+        if admit is not None:
+            await self._leave_out(await admit(list(self._left.values())))
         pairs, doomed = await self._find_parents()
         await self._grow_batches()
         await store_rows(by_key(list(self._left.values())))
@@ -111,6 +119,18 @@ class _Inserts:
     def _refuse(self, job_id: bytes, answer: Answer) -> None:
         del self._left[job_id]
         self._answers[job_id] = answer
+
+    async def _leave_out(self, refused: Mapping[bytes, KathikonError]) -> None:
+        """Refuse some, and those that have met one of them: nobody is left who has their key."""
+        for job_id, error in refused.items():
+            extra = self._left[job_id].extra
+            self._refuse(job_id, Answer(error=error))
+            if extra is not None and extra.unique_key is not None:
+                await self._raw.execute(statement("drop_keys"), [_text(extra.unique_key)])
+        for job_id, answer in self._answers.items():
+            met = answer.record.id if answer.conflict and answer.record is not None else b""
+            if met in refused:
+                self._answers[job_id] = Answer(error=refused[met])
 
     async def _check_ids(self) -> None:
         rows = await self._raw.fetch(statement("held_ids"), [_text(job_id) for job_id in self._left])

@@ -19,9 +19,12 @@ import trio
 import trio_asyncio  # type: ignore[import-untyped]
 
 from kathikon_actors.jobs.errors import BadConfiguration, KathikonError, StoreUnavailable
+from kathikon_actors.store.hearing import Hearing
 from kathikon_actors.store.urls import StoreUrl
 
 if TYPE_CHECKING:
+    from kathikon_actors.telemetry.telling import Telling
+
     Raw: TypeAlias = asyncpg.Connection[asyncpg.Record]
 
 __all__ = ["BY_INDEX", "FRESH_PLANS", "ONE_PLAN", "Connection", "Pool", "connect", "explain", "open_loop", "too_slow"]
@@ -104,9 +107,20 @@ class Connection:
         url: where to.
         timeout: seconds that connecting, and each piece of work, may take.
         settings: of the session, beside those that every one has.
+        telling: tells what the work has done to jobs and batches, while somebody listens.
+        later: it is told with the next `Telling.flush`.
     """
 
-    def __init__(self, url: StoreUrl, timeout: float, settings: Mapping[str, str] = FRESH_PLANS) -> None:
+    def __init__(
+        self,
+        url: StoreUrl,
+        timeout: float,
+        settings: Mapping[str, str] = FRESH_PLANS,
+        telling: Telling | None = None,
+        *,
+        later: bool = False,
+    ) -> None:
+        self._hearing = None if telling is None else Hearing(telling, later=later)
         self._url = url
         self._timeout = timeout
         self._settings = settings
@@ -149,7 +163,9 @@ class Connection:
         if raw is None or raw.is_closed():
             raw = await connect(self._url, self._timeout, self._settings)
             self._raw = raw
-        return await work(raw, *args)
+        if self._hearing is None:
+            return await work(raw, *args)
+        return await self._hearing.run(raw, work, args)
 
     async def _on_loop(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         if trio_asyncio.current_loop.get() is None:
@@ -183,11 +199,12 @@ class Pool:
         url: where to.
         timeout: as for `Connection`.
         size: the most connections; each opens when it is first needed.
+        telling: as for `Connection`.
     """
 
-    def __init__(self, url: StoreUrl, timeout: float, size: int) -> None:
+    def __init__(self, url: StoreUrl, timeout: float, size: int, telling: Telling | None = None) -> None:
         self._free = trio.Semaphore(size, max_value=size)
-        self._idle = [Connection(url, timeout) for _ in range(size)]
+        self._idle = [Connection(url, timeout, FRESH_PLANS, telling) for _ in range(size)]
         self._all = tuple(self._idle)
 
     async def run(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:

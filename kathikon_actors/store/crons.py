@@ -113,8 +113,8 @@ async def _change(raw: Raw, name: str, *given: object) -> bool:
 
 
 async def _insert(raw: Raw, jobs: Sequence[Record]) -> None:
-    """Insert what may be unique, or belong to a fair queue, as any other insert would."""
+    """Insert what may be unique, or belong to a fair queue, as any other insert; no tick is lost to a full queue."""
     if any(job.extra is not None for job in jobs):
-        await insert_composed_rows(raw, jobs)
+        await insert_composed_rows(raw, jobs, limited=False)
     else:
-        await insert_rows(raw, jobs)
+        await insert_rows(raw, jobs, limited=False)

@@ -43,8 +43,8 @@ class BatchStore(Protocol):
         """Give a page of batches, newest first, older than the one with the id `after`."""
         ...
 
-    async def children(self, batch_id: bytes, after: bytes | None, limit: int) -> list[Record]:
-        """Give a page of a batch's children by id."""
+    async def children(self, parent: bytes, after: bytes | None, limit: int) -> list[Record]:
+        """Give a page of a batch's children, or of the jobs that a job has inserted while it ran, by id."""
         ...
 
     async def retry_failed(self, batch_id: bytes, now: int) -> int:

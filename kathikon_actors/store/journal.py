@@ -270,6 +270,7 @@ class _Inserts:
             if refused:
                 insert.existing = refused.intersection([record.id for record in insert.records])
         self._table.stored(batch.entries)
+        self._store.telling.flush()
 
     async def _is_ours(self, record: Record) -> bool:
         stored = await self._store.get(record.id)

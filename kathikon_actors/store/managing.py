@@ -16,6 +16,7 @@ from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.store.protocol import Changed, Membership
 from kathikon_actors.store.rows import decode_rows, pg_id, whole_row
 from kathikon_actors.store.statements import statement
+from kathikon_actors.telemetry.telling import note_inserted
 
 if TYPE_CHECKING:
     from kathikon_actors.store.connection import Raw
@@ -67,6 +68,7 @@ async def change_row(
             record.node = None
         if made is not None:
             await _put_live(raw, made, membership, queues)
+            note_inserted([made])
         return Changed(record, made)
 
 

@@ -46,6 +46,7 @@ from kathikon_actors.store.protocol import (
     key_of,
 )
 from kathikon_actors.store.snapshots import MemorySnapshotStore
+from kathikon_actors.telemetry.telling import Telling, note_inserted
 
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
 
@@ -65,11 +66,13 @@ class MemoryStore(MemoryMembers, MemoryQueues, MemoryRetention, MemoryFigures, M
     """
 
     url = "memory:"
+    post = None
 
     def __init__(self, data: MemoryData | None = None) -> None:
         self.data = MemoryData() if data is None else data
         self._open = False
-        self.broadcasts = MemoryBroadcasts(self.data, self._begin, self._member)
+        self.telling = Telling()
+        self.broadcasts = MemoryBroadcasts(self.data, self._begin, self._member, self.telling)
         self.limits = MemoryLimits(self.data, self._begin, self._member)
         self.snapshots = MemorySnapshotStore(self.data, self._begin)
 
@@ -156,8 +159,10 @@ class MemoryStore(MemoryMembers, MemoryQueues, MemoryRetention, MemoryFigures, M
                 data.graph.changed(row)
                 data.live[row.id] = owned[row.id] = row
                 if row.state == "waiting":
-                    data.graph.begin_waiting(data, row, home)
-        data.graph.end(data, ended, home)
+                    with self.telling.collect():
+                        data.graph.begin_waiting(data, row, home)
+        with self.telling.collect():
+            data.graph.end(data, ended, home)
         node.batches["outcomes"] = batch
         self._hand_out()
         return fenced
@@ -253,7 +258,8 @@ class MemoryStore(MemoryMembers, MemoryQueues, MemoryRetention, MemoryFigures, M
         await self._begin()
         if membership is not None:
             self._member(membership)
-        changed = self.data.apply(job_id, change, membership=membership, queues=queues)
+        with self.telling.collect():
+            changed = self.data.apply(job_id, change, membership=membership, queues=queues)
         self._hand_out()
         return changed
 
@@ -275,7 +281,10 @@ class MemoryStore(MemoryMembers, MemoryQueues, MemoryRetention, MemoryFigures, M
         for record in records:
             if record.id not in existed:
                 data.live[record.id] = data.owned[None][record.id] = stored(record, None)
-        self._tell({record.queue for record in records if record.id not in existed})
+        new = [record for record in records if record.id not in existed]
+        with self.telling.collect():
+            note_inserted(new)
+        self._tell({record.queue for record in new})
         return existed
 
     async def get(self, job_id: bytes) -> Record | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Sequence
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from kathikon_actors.jobs.batch import BatchRecord
 from kathikon_actors.jobs.errors import BatchClosed, BatchNotFound
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.store.memory_graph import MOST_READY, Home
+from kathikon_actors.telemetry.telling import counts_of, note_batch, note_inserted
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.composing import Answer
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from kathikon_actors.store.graph import TakeReady
     from kathikon_actors.store.memory_data import MemoryData, MemoryNode
     from kathikon_actors.store.protocol import Membership
+    from kathikon_actors.telemetry.telling import Telling
 
 __all__ = ["MemoryBatches", "MemoryGraphStore"]
 
@@ -29,17 +32,18 @@ def _nobody(_queue: str) -> None:
     return None
 
 
-class MemoryGraphStore:
+class MemoryGraphStore(ABC):
     """A `GraphStore` in memory; `MemoryStore` is the rest."""
 
     data: MemoryData
+    telling: Telling
     _ready_queues: Collection[str] = ()
     _take_ready: TakeReady | None = None
 
     @property
     def batches(self) -> MemoryBatches:
         """See `GraphStore.batches`."""
-        return MemoryBatches(self.data, self._begin, self._hand_out)
+        return MemoryBatches(self.data, self.telling, self._hand_out)
 
     def attach_ready(self, queues: Collection[str], take: TakeReady) -> None:
         """See `GraphStore.attach_ready`."""
@@ -66,7 +70,8 @@ class MemoryGraphStore:
                 left.add(record.queue)
             return self.data.add(record, None if free else membership.node)
 
-        answers = self.data.graph.insert(self.data, records, put, _nobody)
+        with self.telling.collect(later=True):
+            answers = self.data.graph.insert(self.data, records, put, _nobody)
         node.batches["inserts"] = batch
         self._tell(left)
         self._hand_out()
@@ -85,9 +90,11 @@ class MemoryGraphStore:
 
         def put(record: Record) -> Record:
             self.data.told.add(record.queue)
+            note_inserted([record])
             return self.data.add(record, None)
 
-        answers = self.data.graph.insert(self.data, records, put, _nobody)
+        with self.telling.collect():
+            answers = self.data.graph.insert(self.data, records, put, _nobody)
         self._hand_out()
         return answers
 
@@ -112,22 +119,22 @@ class MemoryGraphStore:
             for wake in list(self.data.listeners.values()):
                 wake(queues)
 
-    async def _begin(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _begin(self) -> None: ...
 
-    def _member(self, membership: Membership) -> MemoryNode:
-        raise NotImplementedError
+    @abstractmethod
+    def _member(self, membership: Membership) -> MemoryNode: ...
 
-    def _tell(self, queues: set[str]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _tell(self, queues: set[str]) -> None: ...
 
 
 class MemoryBatches:
     """A `BatchStore` in memory."""
 
-    def __init__(self, data: MemoryData, begin: Callable[[], object], hand_out: Callable[[], None]) -> None:
+    def __init__(self, data: MemoryData, telling: Telling, hand_out: Callable[[], None]) -> None:
         self._data = data
-        self._begin = begin
+        self._telling = telling
         self._hand_out = hand_out
 
     async def open(self, batch: BatchRecord) -> None:
@@ -144,6 +151,8 @@ class MemoryBatches:
                 raise BatchClosed(as_uuid(batch.outer_id))
             outer.total += 1
         batches[batch.id] = copy(batch)
+        with self._telling.collect():
+            note_batch(batch.id, "opened")
         if batch.parent_id is not None:
             self._data.graph.opened.setdefault(batch.parent_id, set()).add(batch.id)
 
@@ -154,7 +163,9 @@ class MemoryBatches:
         batch = self._get(batch_id)
         if batch.sealed_at is None:
             batch.sealed_at = data.clock()
-            data.graph.end(data, data.graph.resolve(data, batch, _nobody), _nobody)
+            with self._telling.collect():
+                note_batch(batch.id, "sealed", batch.total)
+                data.graph.end(data, data.graph.resolve(data, batch, _nobody), _nobody)
             self._hand_out()
         return copy(batch)
 
@@ -171,20 +182,30 @@ class MemoryBatches:
         ids = heapq.nlargest(limit, (batch_id for batch_id in batches if after is None or batch_id < after))
         return [copy(batches[batch_id]) for batch_id in ids]
 
-    async def children(self, batch_id: bytes, after: bytes | None, limit: int) -> list[Record]:
+    async def children(self, parent: bytes, after: bytes | None, limit: int) -> list[Record]:
         """See `BatchStore.children`."""
         await trio.lowlevel.checkpoint()
         data = self._data
-        members = data.graph.members.get(batch_id, ())
-        ids = heapq.nsmallest(limit, (job_id for job_id in members if after is None or job_id > after))
-        found = (data.live.get(job_id) or data.finished.get(job_id) for job_id in ids)
-        return [copy(record) for record in found if record is not None]
+        members = data.graph.members.get(parent)
+        found: Iterable[Record | None] = (
+            (data.live.get(job_id) or data.finished.get(job_id) for job_id in members)
+            if members is not None
+            else (r for r in (*data.live.values(), *data.finished.values()) if r.extra and r.extra.parent_id == parent)
+        )
+        there = (record for record in found if record is not None and (after is None or record.id > after))
+        return [copy(record) for record in heapq.nsmallest(limit, there, key=lambda record: record.id)]
 
     async def retry_failed(self, batch_id: bytes, now: int) -> int:
         """See `BatchStore.retry_failed`."""
         await trio.lowlevel.checkpoint()
+        with self._telling.collect():
+            number = self._retry_failed(batch_id, now)
+        self._hand_out()
+        return number
+
+    def _retry_failed(self, batch_id: bytes, now: int) -> int:
         data = self._data
-        self._get(batch_id)
+        batch = self._get(batch_id)
         number = 0
         for job_id in data.graph.members.get(batch_id, ()):
             record = data.finished.get(job_id)
@@ -195,7 +216,8 @@ class MemoryBatches:
                 data.graph.put_back(data.add(record, None), old)
                 data.told.add(record.queue)
                 number += 1
-        self._hand_out()
+        if number:
+            note_batch(batch.id, "retried", *counts_of(batch))
         return number
 
     async def prune(self, before: int, limit: int) -> int:
@@ -208,6 +230,9 @@ class MemoryBatches:
             if parent is not None:
                 graph.opened.pop(parent, None)
             graph.members.pop(batch_id, None)
+        with self._telling.collect():
+            for batch_id in old:
+                note_batch(batch_id, "pruned")
         return len(old)
 
     def _get(self, batch_id: bytes) -> BatchRecord:

@@ -20,12 +20,13 @@ from kathikon_actors.store.memory_graph import MemoryGraph
 from kathikon_actors.store.memorybroadcasts import BroadcastData
 from kathikon_actors.store.memorylimits import LimitData
 from kathikon_actors.store.protocol import Changed
+from kathikon_actors.telemetry.telling import counts_of, note_batch, note_inserted
 
 if TYPE_CHECKING:
     from kathikon_actors.actors.snapshots.sink import StoredSnapshot
     from kathikon_actors.store.figures import Cell, LastError
     from kathikon_actors.store.memory import MemoryStore
-    from kathikon_actors.store.memory_commands import MemoryCommand
+    from kathikon_actors.store.memory_commands import MemoryCommand, MemoryQuestion
     from kathikon_actors.store.protocol import Lane, Membership
     from kathikon_actors.store.queue_store import QueueSettings, RunningQueue
 
@@ -72,7 +73,8 @@ class MemoryData:
         broadcasts: what was announced to all nodes.
         limits: what nodes hold of limits that they share.
         listeners: told of queues in which rows were left unowned, by the store that listens.
-        commands: what operators want of jobs that a node owns, by number.
+        commands: what operators want of jobs that a node owns, by number; `questions` to nodes likewise.
+        last_command: the number of the newest of these.
         control: who is told of commands and the like, by topic and store.
         archived: what ended long ago.
         figures: by time and node_id.
@@ -95,6 +97,8 @@ class MemoryData:
     limits: LimitData = field(default_factory=LimitData)
     listeners: dict[MemoryStore, Callable[[frozenset[str]], None]] = field(default_factory=dict)
     commands: dict[int, MemoryCommand] = field(default_factory=dict)
+    questions: dict[int, MemoryQuestion] = field(default_factory=dict)
+    last_command: int = 0
     control: dict[str, dict[int, Callable[[], None]]] = field(default_factory=dict)
     archived: dict[bytes, Record] = field(default_factory=dict)
     figures: dict[tuple[int, int], dict[tuple[str, str], Cell]] = field(default_factory=dict)
@@ -119,6 +123,11 @@ class MemoryData:
         """Whether a node of this name lives."""
         node = self.nodes.get(name)
         return node is not None and node.session is not None and node.lease_until > self.clock()
+
+    def next_command(self) -> int:
+        """Give a number for a command or a question."""
+        self.last_command += 1
+        return self.last_command
 
     def tell_control(self, topic: str) -> None:
         """Wake those who listen to a topic."""
@@ -158,7 +167,11 @@ class MemoryData:
         if not finished and record.state in TERMINAL_STATES:
             self.graph.end(self, [self.finished[job_id]], lambda _queue: None)
         elif finished and record.state not in TERMINAL_STATES:
-            self.graph.put_back(record, before.state)
+            batch = self.graph.put_back(record, before.state)
+            if batch is not None:
+                note_batch(batch.id, "retried", *counts_of(batch))
+        if made is not None:
+            note_inserted([made])
         return Changed(copy(self.row(job_id)), None if made is None else copy(self.row(made.id)))
 
     def give(self, record: Record, node: str | None) -> None:

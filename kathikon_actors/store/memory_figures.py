@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
 __all__ = ["MemoryFigures"]
 
 
-class MemoryFigures:
+class MemoryFigures(ABC):
     """`FigureStore` on a `MemoryData`."""
 
     data: MemoryData
 
-    async def _begin(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _begin(self) -> None: ...
 
     async def put_figures(self, membership: Membership, at: int, cells: Mapping[tuple[str, str], Cell]) -> None:
         """See `Store.put_figures`."""

@@ -26,6 +26,7 @@ from kathikon_actors.jobs.ids import IdSource, as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 from kathikon_actors.jobs.unique import Unique
+from kathikon_actors.telemetry.telling import counts_of, note_batch, note_inserted
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.extra import Extra
@@ -276,6 +277,7 @@ class MemoryGraph:
         now = data.clock()
         if not batch.resolve(now):
             return []
+        note_batch(batch.id, batch.state, *counts_of(batch))
         callback = callback_of(batch, self.ids.next(now), now)
         if callback is not None:
             self._add(data, callback, home)
@@ -300,6 +302,7 @@ class MemoryGraph:
         for batch in self._opened(parent):
             if batch.sealed_at is None:
                 batch.sealed_at = data.clock()
+                note_batch(batch.id, "sealed", batch.total)
                 ended += self.resolve(data, batch, home)
         return ended
 
@@ -316,15 +319,19 @@ class MemoryGraph:
         data.finish(record, None)
         return [record]
 
-    def put_back(self, record: Record, old: State) -> None:
-        """A finished child of a batch is live again: it does not count as ended any more."""
+    def put_back(self, record: Record, old: State) -> BatchRecord | None:
+        """A finished child of a batch is live again and does not count as ended; give the batch if that was over."""
         batch = self.batches.get(record.extra.batch_id or b"") if record.extra is not None else None
-        if batch is not None:
-            batch.count(old, -1)
-            batch.resolved_at = batch.succeeded = None
+        if batch is None:
+            return None
+        was_resolved = batch.resolved_at is not None
+        batch.count(old, -1)
+        batch.resolved_at = batch.succeeded = None
+        return batch if was_resolved else None
 
     def _add(self, data: MemoryData, record: Record, home: Home) -> None:
         row = data.add(record, home(record.queue))
+        note_inserted([row])
         self._tell(data, row)
 
     def _tell(self, data: MemoryData, record: Record) -> None:

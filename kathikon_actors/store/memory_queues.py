@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["MemoryQueues"]
 
 
-class MemoryQueues:
+class MemoryQueues(ABC):
     """`QueueStore` on a `MemoryData`."""
 
     data: MemoryData
 
-    async def _begin(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _begin(self) -> None: ...
 
     async def queue_settings(self) -> dict[str, QueueSettings]:
         """See `Store.queue_settings`."""
@@ -49,12 +50,13 @@ class MemoryQueues:
         for name in queues:
             self.data.queues.setdefault(name, QueueSettings(name, paused=True))
 
-    async def publish_queues(self, membership: Membership, queues: Iterable[Queue]) -> None:
+    async def publish_queues(self, membership: Membership, queues: Iterable[Queue]) -> bool:
         """See `Store.publish_queues`."""
         await self._begin()
         self.data.node_queues[membership.node] = [
             RunningQueue(queue.name, membership.node, queue.concurrency, queue.processes) for queue in queues
         ]
+        return True
 
     async def running_queues(self) -> list[RunningQueue]:
         """See `Store.running_queues`."""

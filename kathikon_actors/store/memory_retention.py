@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from kathikon_actors.jobs import machine
@@ -11,17 +12,19 @@ from kathikon_actors.store.retaining import Pruned
 if TYPE_CHECKING:
     from kathikon_actors.jobs.retention import Retention
     from kathikon_actors.store.memory import MemoryData
+    from kathikon_actors.telemetry.telling import Telling
 
 __all__ = ["MemoryRetention"]
 
 
-class MemoryRetention:
+class MemoryRetention(ABC):
     """`RetentionStore` on a `MemoryData`."""
 
     data: MemoryData
+    telling: Telling
 
-    async def _begin(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _begin(self) -> None: ...
 
     async def prune(self, retention: Retention) -> Pruned:
         """See `Store.prune`."""
@@ -51,6 +54,7 @@ class MemoryRetention:
         await self._begin()
         now = self.data.clock()
         due = [r for r in self.data.owned[None].values() if r.state in DUE_STATES and r.scheduled_at <= now]
-        for record in due:
-            machine.promote(record, now)
+        with self.telling.collect():
+            for record in due:
+                machine.promote(record, now)
         return len(due)

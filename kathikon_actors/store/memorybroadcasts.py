@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from kathikon_actors.jobs.broadcast import deliver
 from kathikon_actors.store.broadcasts import BROADCASTS
 from kathikon_actors.store.protocol import Membership
+from kathikon_actors.telemetry.telling import Telling, note_inserted
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
@@ -42,11 +43,17 @@ class MemoryBroadcasts:
         data: what all stores share.
         begin: a checkpoint that raises when the store is closed.
         member: gives the row of a membership, or raises.
+        telling: of the store.
     """
 
     def __init__(
-        self, data: MemoryData, begin: Callable[[], Awaitable[None]], member: Callable[[Membership], MemoryNode]
+        self,
+        data: MemoryData,
+        begin: Callable[[], Awaitable[None]],
+        member: Callable[[Membership], MemoryNode],
+        telling: Telling,
     ) -> None:
+        self._telling = telling
         self._data = data
         self._begin = begin
         self._member = member
@@ -74,6 +81,8 @@ class MemoryBroadcasts:
                 broadcasts.jobs.add(job.id)
                 data.live[job.id] = data.owned[node.node_id][job.id] = copy(job)
                 made.append(job)
+        with self._telling.collect():
+            note_inserted(made)
         return made
 
     async def sweep(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from abc import ABC, abstractmethod
 from copy import copy
 
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken
@@ -13,13 +14,13 @@ from kathikon_actors.store.protocol import DeadNode, Membership
 __all__ = ["MemoryMembers"]
 
 
-class MemoryMembers:
+class MemoryMembers(ABC):
     """Memberships, leadership and rescue on a `MemoryData`."""
 
     data: MemoryData
 
-    async def _begin(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _begin(self) -> None: ...
 
     async def join(self, node: str, lease: float) -> Membership:
         """See `Store.join`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.filters import Filter
     from kathikon_actors.jobs.queue import Queue
     from kathikon_actors.jobs.retention import Retention
-    from kathikon_actors.store.commands import Command, Requested
+    from kathikon_actors.store.commands import Command, Question, Requested
     from kathikon_actors.store.connection import Pool
     from kathikon_actors.store.listening import Ear
     from kathikon_actors.store.protocol import Membership
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["PostgresOperations"]
 
 
-class PostgresOperations:
+class PostgresOperations(ABC):
     """`CommandStore` on the connections of a `PostgresStore`."""
 
     _readers: Pool
     _ear: Ear
 
-    def _check_open(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _check_open(self) -> None: ...
 
     async def ask(self, job_id: bytes, change: Change) -> int:
         """See `Store.ask`."""
@@ -51,7 +52,7 @@ class PostgresOperations:
         self._check_open()
         return await self._readers.run(commanding.request_change, wanted, change)
 
-    async def open_commands(self, membership: Membership, after: int, limit: int) -> list[Command]:
+    async def open_commands(self, membership: Membership, after: int, limit: int) -> list[Command | Question]:
         """See `Store.open_commands`."""
         self._check_open()
         return await self._readers.run(commanding.open_commands, membership, after, limit)
@@ -70,6 +71,21 @@ class PostgresOperations:
         """See `Store.read_answers`."""
         self._check_open()
         return await self._readers.run(commanding.read_answers, numbers)
+
+    async def ask_node(self, node: str, what: str, seconds: float) -> int | None:
+        """See `Store.ask_node`."""
+        self._check_open()
+        return await self._readers.run(commanding.ask_node, node, what, seconds)
+
+    async def take_answer(self, number: int) -> str | None:
+        """See `Store.take_answer`."""
+        self._check_open()
+        return await self._readers.run(commanding.take_answer, number)
+
+    async def withdraw(self, number: int) -> None:
+        """See `Store.withdraw`."""
+        self._check_open()
+        await self._readers.run(commanding.withdraw, number)
 
     async def purge(self, ids: Sequence[bytes]) -> set[bytes]:
         """See `Store.purge`."""
@@ -101,10 +117,10 @@ class PostgresOperations:
         self._check_open()
         await self._readers.run(queue_rows.pause_new, queues)
 
-    async def publish_queues(self, membership: Membership, queues: Iterable[Queue]) -> None:
+    async def publish_queues(self, membership: Membership, queues: Iterable[Queue]) -> bool:
         """See `Store.publish_queues`."""
         self._check_open()
-        await self._readers.run(queue_rows.publish_queues, membership, queues)
+        return await self._readers.run(queue_rows.publish_queues, membership, queues)
 
     async def running_queues(self) -> list[RunningQueue]:
         """See `Store.running_queues`."""

@@ -5,19 +5,21 @@ Each function is one asyncio piece of work, on a connection of ours or, for a tr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kathikon_actors.jobs.composing import Answer
-from kathikon_actors.jobs.errors import AlreadyExists, StoreUnavailable
+from kathikon_actors.jobs.errors import AlreadyExists, KathikonError, StoreUnavailable
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store.composing import insert_composed
+from kathikon_actors.store.depth import limited_queues, refuse_above
 from kathikon_actors.store.keys import TRIES, KeyTaken
 from kathikon_actors.store.protocol import MAX_PAGE, Counts, Page
 from kathikon_actors.store.rows import decode_rows, pg_id, unowned_columns
 from kathikon_actors.store.selecting import filter_values
 from kathikon_actors.store.statements import statement
+from kathikon_actors.telemetry.telling import forget, note_inserted
 
 if TYPE_CHECKING:
     from kathikon_actors.store.connection import Raw
@@ -25,30 +27,52 @@ if TYPE_CHECKING:
 __all__ = ["count_rows", "find_rows", "get_row", "insert_composed_rows", "insert_rows"]
 
 
-async def insert_rows(raw: Raw, records: Sequence[Record]) -> set[bytes]:
-    """Store new rows that nobody owns; give the ids that existed already; see `Store.insert_unowned`.
+async def insert_rows(raw: Raw, records: Sequence[Record], limited: bool = True) -> dict[bytes, KathikonError]:
+    """Store new rows that nobody owns; give why some were refused: `AlreadyExists`, `QueueFull`.
 
     Within a transaction of the caller's it is a part of that.
+
+    Args:
+        raw: any asyncpg connection.
+        records: each id once.
+        limited: the bounds of queues hold; see `depth`.
     """
     if not records:
-        return set()
+        return {}
     if raw.is_in_transaction():  # also one that asyncpg did not begin and would not nest in
-        return await _insert_rows(raw, records)
-    async with raw.transaction():
-        return await _insert_rows(raw, records)
+        refused = await _insert_rows(raw, records, limited=limited, fence=False)
+    else:
+        async with raw.transaction():
+            refused = await _insert_rows(raw, records, limited=limited, fence=True)
+    note_inserted(record for record in records if record.id not in refused)
+    return refused
 
 
-async def _insert_rows(raw: Raw, records: Sequence[Record]) -> set[bytes]:
+async def _insert_rows(
+    raw: Raw, records: Sequence[Record], *, limited: bool, fence: bool
+) -> dict[bytes, KathikonError]:
     if not records:
-        return set()
-    ids = {str(as_uuid(record.id)): record.id for record in records}
-    row = await raw.fetchrow(statement("insert_unowned"), *unowned_columns(records))
+        return {}
+    row = await raw.fetchrow(statement("insert_unowned"), *unowned_columns(records), not limited)
     assert row is not None
-    undone = await raw.fetch(statement("undo_unowned"), list(ids))
-    return {ids[job_id] for job_id in ids.keys() - set(row["ids"])} | {ids[row[0]] for row in undone}
+    stored, refused = set(row["ids"]), dict[bytes, KathikonError]()
+    if row["limited"]:
+        rest = [record for record in records if record.queue in row["limited"]]
+        refused |= await refuse_above(raw, rest, row["limited"], fence=fence)
+        rest = [record for record in rest if record.id not in refused]
+        if rest:
+            row = await raw.fetchrow(statement("insert_unowned"), *unowned_columns(rest), True)
+            assert row is not None
+            stored |= set(row["ids"])
+    ids = {str(as_uuid(record.id)): record.id for record in records if record.id not in refused}
+    undone = await raw.fetch(statement("undo_unowned"), list(ids)) if ids else []
+    existed = {ids[job_id] for job_id in ids.keys() - stored} | {ids[row[0]] for row in undone}
+    return refused | {job_id: AlreadyExists(as_uuid(job_id)) for job_id in existed}
 
 
-async def insert_composed_rows(raw: Raw, records: Sequence[Record], whole: bool = False) -> dict[bytes, Answer]:
+async def insert_composed_rows(
+    raw: Raw, records: Sequence[Record], whole: bool = False, limited: bool = True
+) -> dict[bytes, Answer]:
     """Store new rows that nobody owns, some of which may meet a unique job, wait or be refused.
 
     Within a transaction of the caller's it is a part of that.
@@ -57,20 +81,22 @@ async def insert_composed_rows(raw: Raw, records: Sequence[Record], whole: bool 
         raw: any asyncpg connection.
         records: each id once.
         whole: store nothing when one of them is refused; its answer says why. Not within the caller's transaction.
+        limited: the bounds of queues hold; see `depth`.
     """
     for _ in range(TRIES):
         try:
             if raw.is_in_transaction():
-                return await _insert_nested(raw, records)
+                return await _insert_nested(raw, records, limited=limited)
             async with raw.transaction():
-                answers = await _insert_composed_rows(raw, records)
+                answers = await _insert_composed_rows(raw, records, limited=limited, fence=True)
                 if whole and any(answer.error is not None for answer in answers.values()):
                     raise _NotWhole(answers)
+                return answers
         except _NotWhole as refused:
+            forget()
             return refused.answers
         except KeyTaken:
-            continue
-        return answers
+            forget()
     raise StoreUnavailable(f"others were faster with a unique key {TRIES} times; nothing was stored")
 
 
@@ -82,13 +108,13 @@ class _NotWhole(Exception):
         self.answers = answers
 
 
-async def _insert_nested(raw: Raw, records: Sequence[Record]) -> dict[bytes, Answer]:
+async def _insert_nested(raw: Raw, records: Sequence[Record], *, limited: bool) -> dict[bytes, Answer]:
     """Insert within the caller's transaction, which goes on when a key was taken meanwhile."""
     if all(record.extra is None or record.extra.unique_key is None for record in records):
-        return await _insert_composed_rows(raw, records)
+        return await _insert_composed_rows(raw, records, limited=limited, fence=False)
     await raw.execute("SAVEPOINT kathikon_keys")
     try:
-        answers = await _insert_composed_rows(raw, records)
+        answers = await _insert_composed_rows(raw, records, limited=limited, fence=False)
     except KeyTaken:
         await raw.execute("ROLLBACK TO SAVEPOINT kathikon_keys")
         await raw.execute("RELEASE SAVEPOINT kathikon_keys")
@@ -97,18 +123,25 @@ async def _insert_nested(raw: Raw, records: Sequence[Record]) -> dict[bytes, Ans
     return answers
 
 
-async def _insert_composed_rows(raw: Raw, records: Sequence[Record]) -> dict[bytes, Answer]:
-    taken: set[bytes] = set()
+async def _insert_composed_rows(
+    raw: Raw, records: Sequence[Record], *, limited: bool, fence: bool
+) -> dict[bytes, Answer]:
+    taken: dict[bytes, KathikonError] = {}
 
     async def store_rows(rows: list[Record]) -> None:
-        missing = await _insert_rows(raw, rows)
+        missing = await _insert_rows(raw, rows, limited=False, fence=False)
         if missing and any(r.extra is not None and r.extra.unique_key is not None for r in rows if r.id in missing):
             raise KeyTaken  # or an id was, which is seen the next time
         taken.update(missing)
+        note_inserted(record for record in rows if record.id not in taken)
 
-    answers = await insert_composed(raw, records, store_rows, check_ids=True)
+    async def admit(rows: list[Record]) -> Mapping[bytes, KathikonError]:
+        return await refuse_above(raw, rows, bounded, fence=fence)
+
+    bounded = await limited_queues(raw, (record.queue for record in records)) if limited else []
+    answers = await insert_composed(raw, records, store_rows, check_ids=True, admit=admit if bounded else None)
     answers = {record.id: Answer(record) for record in records} | answers
-    return answers | {job_id: Answer(error=AlreadyExists(as_uuid(job_id))) for job_id in taken}
+    return answers | {job_id: Answer(error=error) for job_id, error in taken.items()}
 
 
 async def get_row(raw: Raw, job_id: bytes) -> Record | None:

@@ -6,8 +6,8 @@ session settings belong to a session: connect to Postgres itself, not through a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.composing import Answer
@@ -18,6 +18,7 @@ from kathikon_actors.store.batches import PostgresBatches
 from kathikon_actors.store.broadcasting import PostgresBroadcasts
 from kathikon_actors.store.connection import BY_INDEX, ONE_PLAN, Connection, Pool
 from kathikon_actors.store.crons import PostgresCrons
+from kathikon_actors.store.event_post import PostgresEventPost
 from kathikon_actors.store.fairness import claim_each
 from kathikon_actors.store.granting import PostgresLimits
 from kathikon_actors.store.leading import lead, resign
@@ -33,12 +34,15 @@ from kathikon_actors.store.rotating import PostgresSealed
 from kathikon_actors.store.rows import pg_id
 from kathikon_actors.store.snapshots import PostgresSnapshotStore
 from kathikon_actors.store.urls import parse_store_url
+from kathikon_actors.telemetry.telling import Telling
 
 if TYPE_CHECKING:
     from kathikon_actors.store.connection import Raw
     from kathikon_actors.store.graph import TakeReady
 
 __all__ = ["PostgresStore"]
+
+T = TypeVar("T")
 
 _READERS: Final = 2
 
@@ -71,14 +75,18 @@ class PostgresStore(PostgresOperations):
         self._where = parsed.where
         self._is_open = False
         self._take_ready: TakeReady | None = None
+        self.telling = Telling()
+        inserts = Connection(parsed, timeout, ONE_PLAN, self.telling, later=True)
+        outcomes = Connection(parsed, timeout, ONE_PLAN, self.telling)
         self._lanes: dict[Lane, lanes.CommitLane] = {
-            lane: lanes.CommitLane(lane, Connection(parsed, timeout, ONE_PLAN)) for lane in ("inserts", "outcomes")
+            "inserts": lanes.CommitLane("inserts", inserts),
+            "outcomes": lanes.CommitLane("outcomes", outcomes),
         }
         self._names = names.Names(Connection(parsed, timeout))
-        self._claims = Connection(parsed, timeout, BY_INDEX)
+        self._claims = Connection(parsed, timeout, BY_INDEX, self.telling)
         self._fence = lanes.claims_fence()
         self._ear = Ear(Connection(parsed, timeout), self._own_backends)
-        self._readers = Pool(parsed, timeout, _READERS)
+        self._readers = Pool(parsed, timeout, _READERS, self.telling)
         self.broadcasts = PostgresBroadcasts(self._claims, self._fence, self._check_open)
         self.limits = PostgresLimits(Connection(parsed, timeout, BY_INDEX), self._ear, self._check_open)
         self.snapshots = PostgresSnapshotStore(Pool(parsed, timeout, 1), self._check_open)
@@ -130,6 +138,15 @@ class PostgresStore(PostgresOperations):
         """See `Store.crons`."""
         self._check_open()
         return PostgresCrons(self._readers.run)
+
+    @property
+    def post(self) -> PostgresEventPost:
+        """See `Store.post`."""
+        return PostgresEventPost(self._read)
+
+    async def _read(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
+        self._check_open()
+        return await self._readers.run(work, *args)
 
     async def lead(self, membership: Membership, lease: float) -> int | None:
         """See `Store.lead`."""
@@ -187,7 +204,7 @@ class PostgresStore(PostgresOperations):
     async def insert_composed(self, records: Sequence[Record], *, whole: bool = False) -> dict[bytes, Answer]:
         """See `GraphStore.insert_composed`."""
         self._check_open()
-        return await self._readers.run(insert_composed_rows, records, whole)
+        return await self._readers.run(insert_composed_rows, records, whole, False)
 
     @property
     def batches(self) -> PostgresBatches:
@@ -249,7 +266,7 @@ class PostgresStore(PostgresOperations):
     async def insert_unowned(self, records: Sequence[Record]) -> set[bytes]:
         """See `Store.insert_unowned`."""
         self._check_open()
-        return await self._readers.run(insert_rows, records)
+        return set(await self._readers.run(insert_rows, records, False))
 
     async def get(self, job_id: bytes) -> Record | None:
         """See `Store.get`."""

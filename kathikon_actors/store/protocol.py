@@ -18,6 +18,7 @@ from kathikon_actors.jobs.states import State
 from kathikon_actors.store.broadcasts import BroadcastStore
 from kathikon_actors.store.commands import CommandStore
 from kathikon_actors.store.cron_store import CronStore
+from kathikon_actors.store.event_post import EventPost
 from kathikon_actors.store.fairness import FairStore
 from kathikon_actors.store.figures import FigureStore
 from kathikon_actors.store.graph import GraphStore
@@ -27,6 +28,7 @@ from kathikon_actors.store.queue_store import QueueStore
 from kathikon_actors.store.retaining import RetentionStore
 from kathikon_actors.store.rotating import SealedStore
 from kathikon_actors.store.snapshots import SnapshotStore
+from kathikon_actors.telemetry.telling import Telling
 
 __all__ = [
     "CLAIMABLE_STATES",
@@ -150,6 +152,11 @@ class Store(FairStore, GraphStore, LeaderStore, CommandStore, QueueStore, Retent
     url: str
     """What the user gave, without secrets: for errors and the tree."""
 
+    telling: Telling
+    """Told, once it is committed, what transactions have done to jobs and batches by themselves: what ends meant for
+    others, and what operators did to jobs that no node owns. What happened to new jobs of `commit_composed` waits for
+    its `flush`, as they are told as inserted by whoever committed them."""
+
     @property
     def broadcasts(self) -> BroadcastStore:
         """What was announced to all nodes."""
@@ -168,6 +175,11 @@ class Store(FairStore, GraphStore, LeaderStore, CommandStore, QueueStore, Retent
     @property
     def sealed(self) -> SealedStore:
         """What a rotation of keys goes through."""
+        ...
+
+    @property
+    def post(self) -> EventPost | None:
+        """What carries events to programs outside; `None` where nobody outside can be."""
         ...
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from kathikon_actors.store.depth import publish_limits
 from kathikon_actors.store.queue_store import QUEUES, QueueChange, QueueSettings, RunningQueue
 from kathikon_actors.store.statements import statement
 
@@ -42,7 +43,7 @@ async def pause_new(raw: Raw, queues: Sequence[str]) -> None:
     await raw.execute(statement("pause_new_queues"), list(queues))
 
 
-async def publish_queues(raw: Raw, membership: Membership, queues: Iterable[Queue]) -> None:
+async def publish_queues(raw: Raw, membership: Membership, queues: Iterable[Queue]) -> bool:
     """See `QueueStore.publish_queues`."""
     listed = list(queues)
     await raw.execute(
@@ -53,6 +54,7 @@ async def publish_queues(raw: Raw, membership: Membership, queues: Iterable[Queu
         [queue.concurrency for queue in listed],
         [queue.processes for queue in listed],
     )
+    return await publish_limits(raw, membership, listed)
 
 
 async def running_queues(raw: Raw) -> list[RunningQueue]:

@@ -72,8 +72,12 @@ class QueueStore(Protocol):
     async def pause_new(self, queues: Sequence[str]) -> None:
         """Pause those of these queues for which nothing was ever set."""
 
-    async def publish_queues(self, membership: Membership, queues: Iterable[Queue]) -> None:
-        """Say which queues this node runs; without effect when its epoch was replaced."""
+    async def publish_queues(self, membership: Membership, queues: Iterable[Queue]) -> bool:
+        """Say which queues this node runs, and how much they may hold; without effect when its epoch was replaced.
+
+        Tells whether all of it is done; otherwise it is to be said again in a while.
+        """
+        ...
 
     async def running_queues(self) -> list[RunningQueue]:
         """Give the queues that live nodes run."""

@@ -6,8 +6,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from kathikon_actors.jobs import json
 from kathikon_actors.store.external import give_back_expired
 from kathikon_actors.store.statements import statement
+from kathikon_actors.telemetry.telling import is_heard, note_moved
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.retention import Retention
@@ -80,5 +82,8 @@ async def tidy(raw: Raw) -> None:
 
 async def promote(raw: Raw) -> int:
     """See `RetentionStore.promote`."""
-    number: int = await raw.fetchval(statement("promote"), PROMOTED_AT_ONCE)
+    row = await raw.fetchrow(statement("promote"), PROMOTED_AT_ONCE, is_heard())
+    assert row is not None
+    note_moved("due", json.decode(row["moved"].encode()) if row["moved"] else (), "available")
+    number: int = row["number"]
     return number

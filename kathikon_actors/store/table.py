@@ -52,7 +52,8 @@ class Table(Waiting, Routing):
         moving: held while rows change their owner between the store and this table.
         in_doubt: such a change was begun and nothing is known of its end.
         on_stored: told of new jobs once they are committed; `on_progress` of jobs that tell how far they are.
-        on_ended: told of jobs that ended, and of attempts that failed, once that is committed.
+        on_ended: told of jobs that ended, once that is committed.
+        on_failed: told at once of attempts that failed: by the time of the commit the job may have run again.
         on_ask: serves what a running job asks, and calls the function that it is given with the answer.
         mourners: call `on_discard` of jobs that are about to be discarded by their own failure.
     """
@@ -66,6 +67,7 @@ class Table(Waiting, Routing):
         self.on_stored: Callable[[list[Record]], None] | None = None
         self.on_progress: Callable[[Record], None] | None = None
         self.on_ended: Callable[[list[Record]], None] | None = None
+        self.on_failed: Callable[[list[Record]], None] | None = None
         self.mourners: Mourners | None = None
         self.on_ask: Callable[[Record, Ask, Callable[[Reply], None]], None] | None = None
         self.closed = False
@@ -374,8 +376,6 @@ class Table(Waiting, Routing):
                     self.route([record])
                 if record.id in self._waiters:
                     self._resolve(record, lost=False)
-                if record.state == "retryable":
-                    ended.append(record)
         if ended and self.on_ended is not None:
             self.on_ended(ended)
 

@@ -74,6 +74,16 @@ class Bus:
         """Give events to an `async for`; see `Node.events`."""
         return EventStream(self._add(Subscription(kinds, buffer, self._remove)))
 
+    def collect(self, *kinds: type[Event], buffer: int = BUFFER) -> Subscription:
+        """Keep events for somebody who takes many at once, by `Subscription.batch`."""
+        return self._add(Subscription(kinds, buffer, self._remove))
+
+    def change(self, subscription: Subscription, *kinds: type[Event]) -> None:
+        """Give a subscription other kinds from now on; what is buffered stays."""
+        if subscription.kinds != kinds:
+            subscription.kinds = kinds
+            self._refresh()
+
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
         """Those that are open."""

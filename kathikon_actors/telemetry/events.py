@@ -19,8 +19,10 @@ __all__ = [
     "CronFired",
     "CronSkipped",
     "Event",
+    "EventsMissed",
     "JobProgress",
     "JobTransition",
+    "JobsChanged",
     "LimitDecision",
     "NodeChanged",
     "QueueChanged",
@@ -60,7 +62,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         """
         values = msgspec.to_builtins(self)
         at = dt.datetime.fromtimestamp(self.at, dt.UTC).isoformat()
-        if "event" in values:  # a transition has a word of its own for what happened
+        if "event" in values:  # a transition of jobs has a word of its own for what happened
             values["transition"] = values.pop("event")
         return {"event": self.name, **values, "at": at}
 
@@ -68,9 +70,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 class JobTransition(Event, frozen=True, kw_only=True):
     """A job went from one state to another. `old` is `None` when it was inserted, which is told once it is committed.
 
+    What the database does itself, such as freeing a job that waited for another, is told by the node whose commit did
+    it, after that commit. `new` is `None` when it was purged: it is not there any more.
+
     Attributes:
-        event: as in the job's history: `inserted`, `due`, `started`, `completed`, `failed`, `snoozed`, `cancelled`,
-            `discarded`, `retried`, `rerun`, `taken back`, ...
+        event: as in the job's history: `inserted`, `due`, `started`, `completed`, `failed`, `snoozed`, `unblocked`,
+            `waiting`, `cancelled`, `discarded`, `retried`, `rerun`, `taken back`, `replaced`, `put off`; besides
+            `never began` (handed to a process that did not start it) and `purged`.
         attempt: after the transition.
         seconds: since the attempt was handed to a worker process; of transitions out of `executing`.
         waited: seconds from its due time until then; of transitions into `executing`.
@@ -82,11 +88,30 @@ class JobTransition(Event, frozen=True, kw_only=True):
     queue: str
     event: str
     old: State | None
-    new: State
+    new: State | None
     attempt: int
     seconds: float | None = None
     waited: float | None = None
     reason: str | None = None
+
+
+class JobsChanged(Event, frozen=True, kw_only=True):
+    """So many more jobs went through a transition in one transaction than are told one by one.
+
+    Of a transaction that moves very many jobs (a bulk action, a parent of very many) the first 5,000 have a
+    `JobTransition` each, the others are counted by kind. Told where `JobTransition` is wanted, too.
+
+    Attributes:
+        event: as of a `JobTransition`; `old` and `new` likewise.
+        jobs: how many.
+    """
+
+    worker: str
+    queue: str
+    event: str
+    old: State | None
+    new: State | None
+    jobs: int
 
 
 class JobProgress(Event, frozen=True, kw_only=True):
@@ -136,11 +161,15 @@ class LimitDecision(Event, frozen=True, kw_only=True):
 
 
 class BatchChanged(Event, frozen=True, kw_only=True):
-    """A batch went on.
+    """A batch went on. Told by the node whose transaction brought it on, after the commit.
 
     Attributes:
-        action: `opened`, `sealed`. How it ends is told by its callback's job.
-        total: children so far; `failed` and `done` of those.
+        action: `opened`; `sealed` (it takes no more children); `succeeded` or `failed`: it is resolved, once for each
+            time that it is; `retried`: failed children were put back by `retry_failed`, or it was resolved and one was
+            put back, so that it resolves again; `pruned`: it was deleted, long after its end.
+        total: children so far, of `sealed`, `succeeded`, `failed` and `retried`.
+        done: completed children, of `succeeded`, `failed` and `retried`.
+        failed: children that were cancelled or discarded, likewise.
     """
 
     batch_id: UUID
@@ -279,3 +308,15 @@ class NodeChanged(Event, frozen=True, kw_only=True):
     """
 
     action: str
+
+
+class EventsMissed(Event, frozen=True, kw_only=True):
+    """A program that hears events from outside had lost its connection: what happened meanwhile it has not heard.
+
+    No node tells this; `Client.events` gives it, to who wants it or wants all.
+
+    Attributes:
+        seconds: for how long nothing was heard, at the most.
+    """
+
+    seconds: float

@@ -19,6 +19,7 @@ from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.telemetry.events import (
     CronSkipped,
     Event,
+    EventsMissed,
     JobProgress,
     JobTransition,
     LimitDecision,
@@ -147,7 +148,7 @@ def sentence_of(event: Event) -> str:
     if isinstance(event, JobTransition):
         took = "" if event.seconds is None else f" after {event.seconds:.3f} s"
         why = "" if event.reason is None else f": {event.reason}"
-        return f"job {event.event}: {event.old or 'new'} -> {event.new}{took}{why}"
+        return f"job {event.event}: {event.old or 'new'} -> {event.new or 'gone'}{took}{why}"
     fields = {key: value for key, value in event.to_dict().items() if key not in ("event", "at", "node")}
     return f"{event.name}: " + ", ".join(f"{key} {value}" for key, value in fields.items() if value is not None)
 
@@ -158,7 +159,7 @@ def _level_of(event: Event) -> int:
             return logging.ERROR
         case JobTransition(event="failed"):
             return logging.WARNING
-        case StoreCut():
+        case StoreCut() | EventsMissed():
             return logging.ERROR
         case CronSkipped() | WorkerProcessChanged(action="died"):
             return logging.WARNING

@@ -10,6 +10,7 @@ from kathikon_actors.telemetry.events import (
     CronFired,
     CronSkipped,
     Event,
+    JobsChanged,
     JobTransition,
     LimitDecision,
     QueueChanged,
@@ -28,6 +29,10 @@ __all__ = ["Metrics"]
 
 _RUN = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 _COMMIT = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
+
+
+GONE = "gone"
+"""The state of a job that was purged."""
 
 
 class Metrics:
@@ -102,6 +107,9 @@ class Metrics:
         match event:
             case JobTransition():
                 self._transition(event)
+            case JobsChanged():
+                state = event.new or GONE
+                self._transitions.labels(event.queue, event.worker, event.event, state).inc(event.jobs)
             case StoreFlushed():
                 self._commits.labels(event.lane).observe(event.seconds)
                 self._rows.labels(event.lane).inc(event.rows)
@@ -130,9 +138,10 @@ class Metrics:
                 pass
 
     def _transition(self, event: JobTransition) -> None:
-        self._transitions.labels(event.queue, event.worker, event.event, event.new).inc()
+        state = event.new or GONE
+        self._transitions.labels(event.queue, event.worker, event.event, state).inc()
         if event.seconds is not None:
-            self._runs.labels(event.queue, event.worker, event.new).observe(event.seconds)
+            self._runs.labels(event.queue, event.worker, state).observe(event.seconds)
         if event.waited is not None:
             self._waits.labels(event.queue).observe(event.waited)
 

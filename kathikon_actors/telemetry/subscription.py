@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Self
@@ -13,7 +13,7 @@ import trio
 from kathikon_actors.jobs.errors import BadConfiguration
 from kathikon_actors.telemetry.events import Event
 
-__all__ = ["BUFFER", "EventStream", "Handler", "Subscription"]
+__all__ = ["BUFFER", "EventStream", "Handler", "Subscription", "check_subscription"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +30,24 @@ _LOGGED: Final = 10.0
 """Seconds between two lines of log about a handler that raises, or a buffer that is full."""
 
 
+def check_subscription(kinds: tuple[type[Event], ...], buffer: int) -> None:
+    """Refuse what is no kind of event, or no size of a buffer.
+
+    Raises:
+        BadConfiguration: naming it.
+    """
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, Event)):
+            raise BadConfiguration(f"subscribe: {kind!r} is no kind of event; give classes such as JobTransition")
+    if isinstance(buffer, bool) or not isinstance(buffer, int) or buffer < 1:
+        raise BadConfiguration(f"subscribe: buffer is {buffer!r}; give a whole number from 1")
+
+
 class Subscription:
     """A subscriber's place on the bus. Made by `Node.subscribe`.
 
     Attributes:
-        dropped: events that found the buffer full.
+        lost: events that found the buffer full, by kind.
         errors: events whose handler raised.
         delivered: events that were handed over.
     """
@@ -46,17 +59,13 @@ class Subscription:
         on_close: Callable[[Subscription], None],
         handler: Handler | None = None,
     ) -> None:
-        for kind in kinds:
-            if not (isinstance(kind, type) and issubclass(kind, Event)):
-                raise BadConfiguration(f"subscribe: {kind!r} is no kind of event; give classes such as JobTransition")
+        check_subscription(kinds, buffer)
         if handler is not None and not callable(handler):
             raise BadConfiguration(f"subscribe: {handler!r} is no handler; give a function of one event")
-        if isinstance(buffer, bool) or not isinstance(buffer, int) or buffer < 1:
-            raise BadConfiguration(f"subscribe: buffer is {buffer!r}; give a whole number from 1")
-        self.dropped = 0
+        self.lost: Counter[str] = Counter()
         self.errors = 0
         self.delivered = 0
-        self._kinds = kinds or (Event,)
+        self.kinds = kinds or (Event,)
         self._buffer: deque[Event] = deque()
         self._size = buffer
         self._on_close = on_close
@@ -68,18 +77,23 @@ class Subscription:
         self._quiet_until = -float("inf")
 
     @property
+    def dropped(self) -> int:
+        """Events that found the buffer full."""
+        return self.lost.total()
+
+    @property
     def has_handler(self) -> bool:
         """Whether it calls a function, instead of being read."""
         return self._handler is not None
 
     def wants(self, kind: type[Event]) -> bool:
         """Tell whether it subscribed to this kind, or to a base of it."""
-        return issubclass(kind, self._kinds)
+        return issubclass(kind, self.kinds)
 
     def put(self, event: Event) -> None:
         """Buffer an event, or drop and count it."""
         if len(self._buffer) >= self._size:
-            self.dropped += 1
+            self.lost[event.name] += 1
             self._complain(f"is too slow; {self.dropped} events were dropped so far")
             return
         self._buffer.append(event)
@@ -122,13 +136,22 @@ class Subscription:
 
     async def next(self) -> Event | None:
         """Wait for the next event; `None` when closed."""
+        return next(iter(await self.batch(1)), None)
+
+    async def batch(self, most: int) -> list[Event]:
+        """Wait for events and give up to `most` of them; none when closed."""
         while not self._buffer:
             if self._closed:
-                return None
+                return []
             self._filled = trio.Event()
             await self._filled.wait()
-        self.delivered += 1
-        return self._buffer.popleft()
+        return self.take(most)
+
+    def take(self, most: int) -> list[Event]:
+        """Give up to `most` of the events that wait."""
+        taken = [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
+        self.delivered += len(taken)
+        return taken
 
     def _hand_over(self, ticket: list[list[Event]]) -> BaseException | None:
         """In the thread: call the handler for each; give the last thing it raised."""
@@ -155,7 +178,7 @@ class Subscription:
             logger.warning("a subscriber of telemetry (%r) %s", self._handler or "a stream", problem)
 
     def __repr__(self) -> str:
-        kinds = ", ".join(kind.__name__ for kind in self._kinds)
+        kinds = ", ".join(kind.__name__ for kind in self.kinds)
         return f"<Subscription to {kinds}: {len(self._buffer)} wait, {self.dropped} dropped>"
 
 

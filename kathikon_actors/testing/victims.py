@@ -22,7 +22,8 @@ PROCESSES: Final = ("worker", "zygote", "postgres")
 TREE: Final = (
     "store", "table", "database", "membership", "journal", "inside", "queues", "queue", "pool", "producer", "mourners",
     "scheduler", "claimer", "maintenance", "rescuer", "pruner", "figures", "queue keeper", "commands", "leadership",
-    "limiter", "broadcaster", "crons", "actors", "telemetry", "control", "children",
+    "limiter", "broadcaster", "crons", "actors", "telemetry", "forwarder", "control",
+    "children",
 )  # fmt: skip
 """Parts of the node's tree, ended by an injected exception."""
 

@@ -25,9 +25,11 @@ async def test_o160_the_name_of_a_killed_one_can_be_taken_at_once(stage: Stage, 
     """As soon as its end is seen."""
     for _ in range(20):
         ref = await stage.system.start(Player, name="a", isolation=isolation, restart="temporary")
+        assert stage.system.whereis("a") is ref
         monitor = ref.monitor()
         ref.kill()
         await monitor.wait()
+        assert stage.system.whereis("a") is None
 
 
 async def test_o162_an_end_frees_the_name_for_everybody(stage: Stage, isolation: Isolation) -> None:

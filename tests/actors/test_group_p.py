@@ -10,6 +10,7 @@ from kathikon_actors import open_actor_system
 from kathikon_actors.actors.recipe import Isolation
 from tests.actors.cast import Diary, Player
 from tests.actors.tools import Stage
+from tests.support.waiting import eventually
 
 
 async def test_p167_send_after_delivers_once(stage: Stage, isolation: Isolation) -> None:
@@ -49,7 +50,7 @@ async def test_p169_a_timer_that_fired_cannot_be_taken_back(stage: Stage, isolat
     ref = await stage.system.start(Player, isolation=isolation)
     ref.cast(Player.sleep, 0.1)
     timer = stage.system.send_after(0.01, ref, "ding")
-    await trio.sleep(0.05)
+    await eventually(lambda: timer._scheduled.callback is None, "it has fired")
     assert timer.cancel() is False
     await stage.until("ding")
 

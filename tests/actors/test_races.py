@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections import Counter as Tally
 
+import pytest
 import trio
 
 from kathikon_actors import ActorDied, NoSuchActor, open_actor_system
 from kathikon_actors.actors.recipe import Isolation
 from tests.actors.cast import Counter, Player
 from tests.actors.tools import Stage
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, run_within
 
 
 async def test_calls_during_kills_answer_or_fail_and_never_hang(stage: Stage, isolation: Isolation) -> None:
@@ -79,10 +80,12 @@ async def test_links_to_the_dying_are_signals_or_nothing(stage: Stage, isolation
         stage.lines.clear()
 
 
-async def test_a_system_that_is_cancelled_before_it_opens_ends_at_once() -> None:
+@pytest.mark.parametrize("steps", range(6))
+def test_a_system_that_is_cancelled_before_it_opens_ends_at_once(steps: int) -> None:
     """Cancelled before its first step, or a step or two later."""
-    for steps in range(6):
-        with trio.fail_after(5), trio.CancelScope() as scope:
+
+    async def main() -> None:
+        with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
 
                 async def cancel_after(count: int) -> None:
@@ -96,3 +99,6 @@ async def test_a_system_that_is_cancelled_before_it_opens_ends_at_once() -> None
                     nursery.start_soon(cancel_after, steps - 1)
                 async with open_actor_system():
                     await trio.sleep_forever()
+        assert scope.cancelled_caught
+
+    run_within(20, main)

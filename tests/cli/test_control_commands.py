@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import uuid
 
 import pytest
@@ -11,6 +12,7 @@ import trio
 from kathikon_actors import App, Batch, Client, Cron, Queue, open_node
 from tests.cli.program import Directory, Ended
 from tests.node import workers
+from tests.support.nodes import far_node
 from tests.support.waiting import eventually_sync
 
 app = App(queues=[Queue("default"), Queue("other")], workers=workers.WORKERS)
@@ -99,7 +101,7 @@ def test_top_and_nodes_without_a_node(ask) -> None:  # type: ignore[no-untyped-d
     assert ask("nodes").err == "no node has ever lived on this store\n"
     assert ask("nodes", "--json").data == []
     tree = ask("tree")
-    assert tree.code == 69 and "answers on this machine" in tree.err
+    assert tree.code == 69 and "no node lives on this store" in tree.err
     assert ask("top", "--node", "n1").code == 69
 
 
@@ -183,3 +185,30 @@ def test_a_node_as_a_process_shows_its_tree_and_leaves_no_socket(embedded: Direc
     running.signal(15)
     assert running.ended().code == 0
     assert embedded.call("tree").code == 69
+
+
+def test_trees_of_nodes_on_other_machines_are_drawn_too(ask, place: Directory, postgres_dsn: str) -> None:  # type: ignore[no-untyped-def]
+    """Beside those of this machine; one that does not answer is told, and the others are shown."""
+    with far_node(postgres_dsn, "distant") as distant:
+        alone = ask("tree")
+        assert alone.code == 0 and alone.out.splitlines()[0].startswith("node distant (rest_for_one")
+        answers: list[Ended] = []
+
+        async def main() -> None:
+            async with open_node(app, store=postgres_dsn, name="near", shutdown_timeout=0.5):
+                for words in (("--json",), ("--node", "distant"), ("--node", "nobody"), ()):
+                    if not words:
+                        distant.send_signal(signal.SIGSTOP)
+                    answers.append(
+                        await trio.to_thread.run_sync(
+                            lambda words=words: place.run("tree", *words, KATHIKON_STORE=postgres_dsn)
+                        )
+                    )
+
+        trio.run(main)
+    both, named, unknown, partly = answers
+    assert [entry["node"] for entry in both.data] == ["near", "distant"]
+    assert both.data[1]["tree"]["children"][0]["id"] == "store"
+    assert named.code == 0 and "queue default" in named.out and "near" not in named.out
+    assert unknown.code == 3 and "living: distant, near" in unknown.err
+    assert partly.code == 5 and partly.out.startswith("node near") and '"distant" did not answer' in partly.err

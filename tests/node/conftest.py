@@ -9,6 +9,7 @@ import pytest
 
 from kathikon_actors import Node, open_node
 from tests.node.workers import app
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -18,6 +19,12 @@ def store_url(request: pytest.FixtureRequest) -> str:
         return "memory:"
     dsn: str = request.getfixturevalue("postgres_dsn")
     return dsn
+
+
+async def nothing_is_ahead(node: Node, queue: str = "default") -> None:
+    """Wait until the processes of a queue hold what they run and no more: what was given ahead is taken back."""
+    crew = node._state.crews[queue]
+    await eventually(lambda: all(runner.busy <= 1 for runner in crew.runners), "what was given ahead is taken back")
 
 
 OpenNode = Callable[..., AbstractAsyncContextManager[Node]]

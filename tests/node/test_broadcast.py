@@ -14,6 +14,7 @@ import trio.testing
 
 from kathikon_actors import App, Client, Queue, generate_key, open_node
 from kathikon_actors.jobs.broadcast import deliver, delivery_id, is_delivery
+from kathikon_actors.jobs.sealing import SEALED
 from kathikon_actors.store.connection import open_loop
 from tests.jobs.make import NOW, record
 from tests.node.limited import broadcast_app, everywhere
@@ -188,3 +189,5 @@ async def test_encrypted_arguments_can_be_read_by_every_node(postgres_dsn: str, 
     ):
         await node.insert(everywhere.new(str(marks), "secret").options(queue="all"))
         await eventually(lambda: runs(marks) == ["secret/n1/1", "secret/n2/1"], "both ran", WAIT)
+        stored = [job._record.args for job in await node.list(queue="all")]
+        assert len(stored) == 3 and all(args.startswith(SEALED) for args in stored)

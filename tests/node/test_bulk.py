@@ -11,6 +11,7 @@ import trio
 from kathikon_actors import App, Client, EmptyFilter, Filter, InvalidState, JobNotFound, Node, Queue, open_node
 from tests.node import workers
 from tests.node.workers import app
+from tests.support.rounds import rounds
 from tests.support.waiting import eventually, lines_of
 
 far = App(queues=[Queue("far")], workers=workers.WORKERS)
@@ -133,9 +134,9 @@ async def test_many_jobs_of_a_node_are_cancelled_from_outside(postgres_dsn: str)
 
 
 async def test_two_bulk_cancels_at_once_share_the_jobs(postgres_dsn: str) -> None:
-    """30 rounds of two clients over 40 rows that nobody owns: each is cancelled once, no deadlock."""
+    """60 rounds of two clients over 40 rows that nobody owns: each is cancelled once, no deadlock."""
     async with Client(postgres_dsn) as one, Client(postgres_dsn) as two:
-        for number in range(30):
+        for number in range(rounds(60)):
             tag = f"round {number}"
             await one.insert_many(workers.add.new(i).options(tags=[tag]) for i in range(40))
             changed: list[int] = []

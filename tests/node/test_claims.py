@@ -141,16 +141,18 @@ async def test_beyond_its_memory_bound_a_node_stores_unowned_and_claims_back(pos
     app = App(queues=[Queue("default", max_in_memory=100)], workers=workers.WORKERS)
     most = 0
     async with open_node(app, store=postgres_dsn, name="n1") as node:
-        gate = await node.insert(workers.hold.new(str(tmp_path / "gate"), 0.5))
+        gate = await node.insert(workers.stay.new(str(tmp_path / "gate"), str(tmp_path / "opened")))
         await eventually(lambda: lines_of(tmp_path / "gate"), "it runs")
         many = await node.insert_many(workers.add.new(i) for i in range(2000))
         table = node._state.the_table()
         assert len(table.records) <= 100
         urgent = await node.insert_many(workers.note.new(str(seen), str(i)).options(priority=i % 7) for i in range(200))
         assert len(table.records) <= 100
-        while not await finished(node, 2201):
-            most = max(most, len(table.records))
-            await trio.sleep(0.01)
+        (tmp_path / "opened").touch()
+        with trio.fail_after(WAIT):
+            while not await finished(node, 2201):
+                most = max(most, len(table.records))
+                await trio.sleep(0.01)
         assert most <= 100
         for job_id in [gate.id, *many.ids[::97], *urgent.ids]:
             assert (await node.wait(job_id, WAIT)).attempt == 1
@@ -175,9 +177,10 @@ async def test_what_an_earlier_life_left_beyond_the_bound_is_taken_up_by_claims(
         await store.close()
     app = App(queues=[Queue("default", max_in_memory=50)], workers=workers.WORKERS)
     async with open_node(app, store=postgres_dsn, name="n1") as node:
-        while not await finished(node, 500):
-            assert len(node._state.the_table().records) <= 50
-            await trio.sleep(0.01)
+        with trio.fail_after(WAIT):
+            while not await finished(node, 500):
+                assert len(node._state.the_table().records) <= 50
+                await trio.sleep(0.01)
 
 
 async def test_two_nodes_share_what_a_third_connection_inserts(start: Start, postgres_dsn: str, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from tests.support.waiting import eventually
 
 NAMES = (
     "insert", "insert_many", "get", "list", "wait", "cancel", "retry", "rerun", "discard", "counts",
+    "tree", "events",
 )  # fmt: skip
 
 Program = Callable[[Any], Awaitable[None]]

@@ -31,6 +31,7 @@ from kathikon_actors.store.connection import open_loop
 from kathikon_actors.store.postgres import PostgresStore
 from tests.node import workers
 from tests.support.records import new_record, now_us
+from tests.support.rounds import rounds
 from tests.support.waiting import eventually, lines_of
 
 WAIT = 20.0
@@ -261,7 +262,7 @@ async def test_two_that_cancel_at_once_write_one_line(postgres_dsn: str) -> None
         Client(postgres_dsn) as one,
         Client(postgres_dsn) as two,
     ):
-        for _ in range(100):
+        for _ in range(rounds(100)):
             job = await owner.insert(workers.add.new(1), schedule_in=3600)
             told: list[str] = []
 
@@ -279,10 +280,10 @@ async def test_two_that_cancel_at_once_write_one_line(postgres_dsn: str) -> None
 
 
 async def test_cancel_from_elsewhere_against_the_end_of_the_run_has_one_winner(postgres_dsn: str) -> None:
-    """100 rounds: what the caller is told is what the store holds."""
+    """200 rounds: what the caller is told is what the store holds."""
     ends = {"cancelled": 0, "completed": 0}
     async with open_node(app, store=postgres_dsn, name="owner") as owner, Client(postgres_dsn) as client:
-        for number in range(100):
+        for number in range(rounds(200)):
             job = await owner.insert(workers.add_async.new(number))
             try:
                 told = (await client.cancel(job.id)).state
@@ -292,7 +293,7 @@ async def test_cancel_from_elsewhere_against_the_end_of_the_run_has_one_winner(p
             assert stored.state == told
             assert events(stored, "cancelled") + events(stored, "completed") == 1
             ends[told] += 1
-    assert sum(ends.values()) == 100
+    assert sum(ends.values()) == rounds(200)
 
 
 async def test_an_unknown_job_is_not_found_anywhere(postgres_dsn: str) -> None:

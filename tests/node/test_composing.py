@@ -17,19 +17,21 @@ from kathikon_actors import (
     WorkflowCycle,
     at_least,
 )
-from tests.node.workers import add, add_async, end_as, hold, note
+from tests.node.workers import add, add_async, end_as, hold, note, stay
 from tests.support.waiting import eventually, lines_of
 
 
 async def test_a_second_insert_of_a_unique_job_gives_the_first(node: Node, tmp_path: Path) -> None:
     """Until that has ended; insert many tells which met their like."""
-    job = hold.new(str(tmp_path / "x"), 0.3).options(unique=Unique())
+    gate = tmp_path / "gate"
+    job = stay.new(str(tmp_path / "x"), str(gate)).options(unique=Unique())
     first = await node.insert(job)
     second = await node.insert(job)
     assert not first.conflict
     assert second.conflict and second.id == first.id
     many = await node.insert_many([job, add.new(1), job])
     assert (many.inserted, many.conflicts) == (1, [(0, first.id), (2, first.id)])
+    gate.touch()
     await node.wait(first.id, timeout=20)
     third = await node.insert(job)
     assert not third.conflict
@@ -48,17 +50,16 @@ async def test_the_newest_of_debounced_inserts_counts(node: Node, tmp_path: Path
 
 async def test_a_trigger_while_it_runs_schedules_one_more_run(node: Node, tmp_path: Path) -> None:
     """However many triggers come."""
-    path = tmp_path / "pids"
+    path, gate = tmp_path / "pids", tmp_path / "gate"
     policy = Unique(debounce=0.05)
-    job = hold.new(str(path), 0.6).options(unique=policy)
+    job = stay.new(str(path), str(gate)).options(unique=policy)
     first = await node.insert(job)
-    with trio.fail_after(20):
-        while not path.exists():
-            await trio.sleep(0.01)
+    await eventually(lambda: lines_of(path), "it runs")
     assert (await node.insert(job)).conflict
     assert (await node.insert(job)).conflict
+    gate.touch()
     await node.wait(first.id, timeout=20)
-    (again,) = await node.list(worker="hold", state=["scheduled", "available", "executing"])
+    (again,) = [job for job in await node.list(worker="stay") if job.id != first.id]
     done = await node.wait(again.id, timeout=20)
     assert done.state == "completed"
     assert len(path.read_text().splitlines()) == 2
@@ -67,9 +68,11 @@ async def test_a_trigger_while_it_runs_schedules_one_more_run(node: Node, tmp_pa
 async def test_a_job_waits_for_its_parents_and_gets_their_results(node: Node, tmp_path: Path) -> None:
     """Given as jobs or ids; a finished one counts."""
     done = await node.wait((await node.insert(add.new(1, 2))).id, timeout=20)
-    slow = await node.insert(hold.new(str(tmp_path / "x"), 0.2))
+    gate = tmp_path / "gate"
+    slow = await node.insert(stay.new(str(tmp_path / "x"), str(gate)))
     child = await node.insert(add_async.new(5), depends_on=[done, slow.id])
     assert child.state == "blocked"
+    gate.touch()
     ended = await node.wait(child.id, timeout=20)
     assert ended.state == "completed"
     assert ended.dependency_results[done.id] == 3

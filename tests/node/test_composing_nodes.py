@@ -12,6 +12,7 @@ import trio
 from kathikon_actors import App, Batch, Job, Node, Queue, Unique, open_node
 from tests.node import composers
 from tests.node.workers import WORKERS, add
+from tests.support.rounds import rounds
 
 ROOT = Path(__file__).parent.parent.parent
 left = App(queues=[Queue("default")], workers=WORKERS)
@@ -19,12 +20,12 @@ right = App(queues=[Queue("wide")], workers=WORKERS)
 
 
 async def test_two_nodes_share_keys_dependencies_and_batches(postgres_dsn: str) -> None:
-    """One insert of each pair; a child runs where its queue is; one callback."""
+    """200 rounds: one insert of each pair; a child runs where its queue is; one callback."""
     async with (
         open_node(left, store=postgres_dsn, name="left") as one,
         open_node(right, store=postgres_dsn, name="right") as two,
     ):
-        for number in range(50):
+        for number in range(rounds(200)):
             jobs: list[Job] = []
 
             async def insert(node: Node, queue: str, number: int = number) -> None:

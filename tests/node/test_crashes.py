@@ -11,6 +11,7 @@ import pytest
 from kathikon_actors import Node
 from kathikon_actors.queue import runner
 from tests.node import workers
+from tests.support.rounds import rounds
 from tests.support.waiting import eventually, lines_of
 
 WAIT = 20.0
@@ -37,12 +38,13 @@ async def test_a_job_that_always_ends_its_process_is_discarded_at_max_attempts(n
 
 async def test_a_killed_worker_process_is_replaced_and_its_job_runs_again(node: Node, tmp_path: Path) -> None:
     """kill -9 from outside: the job that ran is counted, the ones behind it are not."""
-    pids = tmp_path / "pids"
-    job = await node.insert(workers.hold.new(str(pids), 0.2).options(queue="wide"))
+    pids, gate = tmp_path / "pids", tmp_path / "gate"
+    job = await node.insert(workers.stay.new(str(pids), str(gate)).options(queue="wide"))
     await eventually(lambda: lines_of(pids), "the job runs")
     behind = await node.insert_many(workers.add.new(i).options(queue="wide") for i in range(50))
     victim = int(lines_of(pids)[0])
     os.kill(victim, signal.SIGKILL)
+    gate.touch()
     done = await node.wait(job.id, timeout=WAIT)
     assert (done.state, done.attempt, done.errors[0]["worker_pid"]) == ("completed", 2, victim)
     assert done.result != victim
@@ -65,22 +67,24 @@ async def test_of_many_async_jobs_in_one_process_only_the_poisonous_one_is_blame
 
 async def test_short_jobs_do_not_wait_behind_a_long_one(node: Node, tmp_path: Path) -> None:
     """What was sent ahead to a process that turned out to be busy is taken back and given to the other one."""
-    pids = tmp_path / "pids"
+    pids, gate = tmp_path / "pids", tmp_path / "gate"
     warm = await node.insert_many(workers.add.new(i).options(queue="wide") for i in range(200))
     for job_id in warm.ids:
         await node.wait(job_id, timeout=WAIT)
-    long = await node.insert(workers.hold.new(str(pids), 1.5).options(queue="wide", priority=1))
+    long = await node.insert(workers.stay.new(str(pids), str(gate)).options(queue="wide", priority=1))
     short = await node.insert_many(workers.add.new(i).options(queue="wide") for i in range(200))
     for job_id in short.ids:
         assert (await node.wait(job_id, timeout=WAIT)).attempt == 1
     assert (await node.get(long.id)).state == "executing"
+    gate.touch()
+    assert (await node.wait(long.id, timeout=WAIT)).attempt == 1
 
 
 async def test_a_process_is_given_jobs_again_after_what_waited_behind_a_long_one_was_taken_back(
     node: Node, tmp_path: Path
 ) -> None:
     """Thirty times: a job of 50 ms with short ones behind it, on the only process of the queue."""
-    for round_number in range(30):
+    for round_number in range(rounds(30)):
         pids = tmp_path / f"pids{round_number}"
         long = await node.insert(workers.hold.new(str(pids), 0.05))
         short = [await node.insert(workers.note.new(str(pids), "x")) for _ in range(3)]
@@ -90,15 +94,16 @@ async def test_a_process_is_given_jobs_again_after_what_waited_behind_a_long_one
 
 async def test_a_killed_zygote_is_replaced_and_no_job_is_lost_or_blamed(node: Node, tmp_path: Path) -> None:
     """The fork server takes its workers along; what they ran goes back uncounted."""
-    pids = tmp_path / "pids"
-    job = await node.insert(workers.hold.new(str(pids), 0.3))
+    pids, gate = tmp_path / "pids", tmp_path / "gate"
+    job = await node.insert(workers.stay.new(str(pids), str(gate)))
     await eventually(lambda: lines_of(pids), "the job runs")
     zygote = next(child for child in node.supervisor.which_children() if child.id == "zygote")
     assert isinstance(zygote.info, int)
     os.kill(zygote.info, signal.SIGKILL)
+    await eventually(lambda: len(lines_of(pids)) == 2, "it runs again")
+    gate.touch()
     done = await node.wait(job.id, timeout=WAIT)
     assert (done.state, done.attempt, done.errors) == ("completed", 1, [])
-    assert len(lines_of(pids)) == 2
     again = await node.insert(workers.add.new(1))
     assert (await node.wait(again.id, timeout=WAIT)).state == "completed"
 
@@ -109,7 +114,7 @@ async def test_a_stopped_worker_process_is_killed_at_its_jobs_timeout(
     """SIGSTOP: the process answers nothing, so it loses its life, and the job its attempt."""
     monkeypatch.setattr(runner, "GRACE", 0.3)
     pids = tmp_path / "pids"
-    job = await node.insert(workers.hold.new(str(pids), 0.2).options(timeout=0.4, max_attempts=1))
+    job = await node.insert(workers.hold.new(str(pids), 600).options(timeout=0.4, max_attempts=1))
     await eventually(lambda: lines_of(pids), "the job runs")
     os.kill(int(lines_of(pids)[0]), signal.SIGSTOP)
     done = await node.wait(job.id, timeout=WAIT)

@@ -26,6 +26,7 @@ from kathikon_actors.node import pruner
 from tests.node import workers
 from tests.node.test_client import Awaitably
 from tests.node.workers import app
+from tests.support.rounds import rounds
 from tests.support.waiting import eventually
 
 WAIT = 20.0
@@ -164,10 +165,10 @@ async def test_an_operator_takes_a_claimed_job_away(postgres_dsn: str) -> None:
 
 
 async def test_concurrent_claims_of_one_job_have_one_winner(postgres_dsn: str) -> None:
-    """100 rounds of two connections, and a third that cancels: one wins, the others are told."""
+    """200 rounds of two connections, and a third that cancels: one wins, the others are told."""
     async with Client(postgres_dsn) as one, Client(postgres_dsn) as two, Client(postgres_dsn) as three:
         ends = {"completed": 0, "cancelled": 0}
-        for number in range(100):
+        for number in range(rounds(200)):
             made = await one.insert("work", {}, queue="q")
             got: list[str] = []
 
@@ -192,13 +193,13 @@ async def test_concurrent_claims_of_one_job_have_one_winner(postgres_dsn: str) -
             state = (await one.get(made.id)).state
             assert got.count("completed") + got.count("cancelled") == 1 and state in got
             ends[state] += 1
-        assert sum(ends.values()) == 100
+        assert sum(ends.values()) == rounds(200)
 
 
 async def test_complete_against_the_end_of_the_lease_has_one_winner(postgres_dsn: str) -> None:
-    """60 rounds: it is completed and stays so, or it is given back and the runner is told."""
+    """100 rounds: it is completed and stays so, or it is given back and the runner is told."""
     async with Client(postgres_dsn) as one, Client(postgres_dsn) as two:
-        for _ in range(60):
+        for _ in range(rounds(100)):
             made = await one.insert("work", {}, queue="q")
             (job,) = await one.claim("q", lease=0.004)
             told: list[str] = []
@@ -228,9 +229,10 @@ async def test_a_node_and_an_external_runner_share_no_job(postgres_dsn: str, mon
     async with Client(postgres_dsn) as client:
         for number in range(20):
             await client.insert(workers.add.new(number))
-        mine = await client.claim("default", limit=5, lease=0.5)
+        mine = await client.claim("default", limit=3, lease=60)
+        assert len(await client.claim("default", limit=2, lease=0.5)) == 2
         async with open_node(app, store=postgres_dsn, name="n1"):
-            done = [await client.complete(job, "mine") for job in mine[:3]]
+            done = [await client.complete(job, "mine") for job in mine]
             assert {job.result for job in done} == {"mine"}
 
             async def all_done() -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+import trio
 
-from kathikon_actors import Node, open_node
+from kathikon_actors import Client, Job, JobNotFound, Node, SyncClient, open_node
 from tests.node.composers import app, fan_out, fan_out_async, give_up, give_up_async, misinsert, spread, spread_async
+from tests.node.workers import add
 
 
 @pytest.fixture
@@ -28,6 +30,30 @@ async def test_a_running_job_inserts_others(node: Node, worker: object) -> None:
         assert child.state == "completed"
         assert child.parent_id == job.id
     assert await node.count_by(tags=["child"]) == (1503 if worker is spread else 1501)
+
+
+async def test_the_children_of_a_job_are_listed_everywhere(node: Node, store_url: str) -> None:
+    """By pages, on its node and from outside; what was inserted by hand is no child."""
+    job = await node.insert(spread_async, {"number": 7})
+    await node.wait(job.id, timeout=30)
+    await node.insert(add.new(1))
+    listed: list[Job] = []
+    while page := await node.children(job.id, after=listed[-1].id if listed else None, limit=700):
+        listed += page
+    assert len(listed) == 1501
+    assert {child.parent_id for child in listed} == {job.id}
+    assert [child.id for child in listed] == sorted(child.id for child in listed)
+    assert await node.children(listed[0].id) == []
+    with pytest.raises(JobNotFound):
+        await node.children("no id")
+    if store_url != "memory:":
+        ids = [child.id for child in listed]
+        async with Client(store_url) as client:
+            assert [child.id for child in await client.children(str(job.id), after=ids[9], limit=5)] == ids[10:15]
+        outside = SyncClient(store_url)
+        found = await trio.to_thread.run_sync(lambda: outside.children(job.id, limit=5))
+        assert [child.id for child in found] == ids[:5]
+        await trio.to_thread.run_sync(outside.close)
 
 
 async def test_what_does_not_fit_raises_inside_the_job(node: Node) -> None:

@@ -21,6 +21,7 @@ from kathikon_actors import (
 )
 from kathikon_actors.jobs.new_job import NewJob
 from tests.node import workers
+from tests.node.conftest import nothing_is_ahead
 from tests.support.waiting import eventually, lines_of
 
 WAIT = 20.0
@@ -139,11 +140,13 @@ async def test_a_scheduled_job_starts_when_its_time_has_come(node: Node) -> None
 
 async def test_higher_priorities_start_first(node: Node, tmp_path: Path) -> None:
     """While one plain job holds the only process, the others queue up and start by priority, then by age."""
-    seen, gate = tmp_path / "seen", tmp_path / "gate"
-    await node.insert(workers.hold.new(str(gate), 0.3))
-    await eventually(lambda: lines_of(gate), "the first job runs")
+    seen, marks, gate = tmp_path / "seen", tmp_path / "marks", tmp_path / "gate"
+    await node.insert(workers.stay.new(str(marks), str(gate)))
+    await eventually(lambda: lines_of(marks), "the first job runs")
     order = [0, 5, -1, 5, 9]
     jobs = [await node.insert(workers.note.new(str(seen), f"{p}.{i}").options(priority=p)) for i, p in enumerate(order)]
+    await nothing_is_ahead(node)
+    gate.touch()
     for job in jobs:
         await node.wait(job.id, timeout=WAIT)
     assert lines_of(seen) == ["9.4", "5.1", "5.3", "0.0", "-1.2"]

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from kathikon_actors import Node, open_node
+from kathikon_actors.queue.pace import MAX_AHEAD
 from kathikon_actors.telemetry import LimitDecision
 from tests.node import limited
 from tests.node.limited import most_at_once, most_within, starts_of
@@ -140,11 +141,15 @@ async def test_a_cancelled_job_that_waits_keeps_no_place(node: Node, marks: str)
 
 
 async def test_a_worker_that_fails_is_given_a_rest_and_tried_again(node: Node, marks: str, tmp_path: Path) -> None:
-    """Opens after 5 failures, three probes after the rest, and closes when it is well."""
+    """Opens after 5 failures, three probes after the rest, and closes when it is well.
+
+    More jobs than the processes hold when they are given ahead what they can: those run all the same.
+    """
+    number = 3 * MAX_AHEAD + 200
     well = tmp_path / "well"
     told: list[LimitDecision] = []
     node.subscribe(told.append, LimitDecision)  # type: ignore[arg-type]
-    await node.insert_many(limited.fragile.new(marks, str(n), str(well)) for n in range(60))
+    await node.insert_many(limited.fragile.new(marks, str(n), str(well)) for n in range(number))
     await eventually(lambda: any(event.decision == "opened" for event in told), "it opened")
     await node.insert(limited.free.new(marks, "free"))
     await eventually(lambda: starts_of(lines_of(Path(marks)), "free"), "others are not concerned")
@@ -152,7 +157,7 @@ async def test_a_worker_that_fails_is_given_a_rest_and_tried_again(node: Node, m
 
     async def all_ended() -> bool:
         counts = await node.counts()
-        return sum(sum(queue.by_state.get(s, 0) for s in ("completed", "discarded")) for queue in counts) == 61  # type: ignore[call-overload]
+        return sum(sum(queue.by_state.get(s, 0) for s in ("completed", "discarded")) for queue in counts) == number + 1  # type: ignore[call-overload]
 
     await eventually(all_ended, "all have ended", WAIT)
     starts = starts_of(lines_of(Path(marks)))

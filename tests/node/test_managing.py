@@ -27,6 +27,7 @@ from kathikon_actors.store.postgres import PostgresStore
 from tests.node import workers
 from tests.node.workers import app
 from tests.support.records import new_record
+from tests.support.rounds import rounds
 from tests.support.waiting import eventually, lines_of
 
 WAIT = 20.0
@@ -48,17 +49,15 @@ def swallow(path: str) -> None:
 
 
 @worker
-async def mark_later(path: str) -> None:
+async def mark_later(path: str, gate: str) -> None:
     """Leave one mark at once and one that a cancelled job must not leave."""
-    await trio.lowlevel.checkpoint()
-    workers.note(path, "began")
-    await trio.sleep(0.3)
+    await workers.stay_async(path, gate)
     workers.note(path, "went on")
 
 
 @worker
-def mark_later_plain(path: str) -> None:
-    workers.hold(path, 0.3)
+def mark_later_plain(path: str, gate: str) -> None:
+    workers.stay(path, gate)
     workers.note(path, "went on")
 
 
@@ -170,14 +169,18 @@ async def test_what_an_executing_job_would_still_have_done_does_not_happen(
     node: Node, job: object, action: str, tmp_path: Path
 ) -> None:
     """It is stopped in the middle: no second mark, the state stays, the process lives on."""
-    path = tmp_path / "marks"
-    inserted = await node.insert(job, {"path": str(path)})
+    path, next_path, gate = tmp_path / "marks", tmp_path / "next", tmp_path / "gate"
+    inserted = await node.insert(job, {"path": str(path), "gate": str(gate)})
     await eventually(lambda: lines_of(path), "it began")
     pids = node.worker_pids()
     done = await getattr(node, action)(inserted.id)
     assert (done.state, done.attempt, done.errors) == (ENDS[action], 1, [])
-    await trio.sleep(0.5)
-    assert len(lines_of(path)) == 1
+    # Had it gone on in its process, it would leave its mark before the next one there that waits for the same gate.
+    following = await node.insert(job, {"path": str(next_path), "gate": str(gate)})
+    await eventually(lambda: lines_of(next_path), "the next one began")
+    gate.touch()
+    assert (await node.wait(following.id, WAIT)).state == "completed"
+    assert len(lines_of(next_path)) == 2 and len(lines_of(path)) == 1
     assert (await node.get(inserted.id)).to_dict() == done.to_dict()
     assert node.worker_pids() == pids
 
@@ -197,15 +200,16 @@ async def test_a_job_that_does_not_give_way_is_killed(node: Node, tmp_path: Path
 
 async def test_jobs_that_wait_in_a_process_are_cancelled_without_a_start(node: Node, tmp_path: Path) -> None:
     """Many at once behind one that runs: none of them runs, the one that runs is not touched, the next one runs."""
-    path, gate = tmp_path / "marks", tmp_path / "gate"
+    path, first_marks, gate = tmp_path / "marks", tmp_path / "first", tmp_path / "gate"
     for _ in range(30):
         await node.wait((await node.insert(workers.add.new(1))).id, WAIT)  # short ones are given ahead
-    first = await node.insert(workers.hold.new(str(gate), 0.4))
+    first = await node.insert(workers.stay.new(str(first_marks), str(gate)))
     many = await node.insert_many(workers.note.new(str(path), str(i)) for i in range(40))
-    await eventually(lambda: lines_of(gate), "the first one runs")
+    await eventually(lambda: lines_of(first_marks), "the first one runs")
     async with trio.open_nursery() as nursery:
         for job_id in many.ids[::2]:
             nursery.start_soon(node.cancel, job_id)
+    gate.touch()
     assert (await node.wait(first.id, WAIT)).state == "completed"
     ended = [await node.wait(job_id, WAIT) for job_id in many.ids]
     assert [job.state for job in ended] == ["cancelled", "completed"] * 20
@@ -259,9 +263,9 @@ async def test_a_rerun_is_a_new_job_with_links_to_the_old_ones(node: Node) -> No
 
 
 async def test_two_retries_at_once_are_one(node: Node, tmp_path: Path) -> None:
-    """One of them finds the job retried already; it runs once."""
+    """100 rounds of three: one retries, the others find the job retried already; it runs once."""
     path = tmp_path / "marks"
-    for round_ in range(20):
+    for round_ in range(rounds(100)):
         job = await node.insert(workers.note.new(str(path), str(round_)), schedule_in=3600)
         await node.cancel(job.id)
         refused: list[InvalidState] = []
@@ -278,13 +282,13 @@ async def test_two_retries_at_once_are_one(node: Node, tmp_path: Path) -> None:
         done = await node.wait(job.id, WAIT)
         assert (done.state, done.attempt, len(refused)) == ("completed", 1, 2)
         assert [entry["event"] for entry in done.history].count("retried") == 1
-    assert lines_of(path) == [str(n) for n in range(20)]
+    assert lines_of(path) == [str(n) for n in range(rounds(100))]
 
 
 async def test_cancel_against_complete_has_one_winner(node: Node) -> None:
     """200 rounds with real processes: the job is cancelled, or the cancel is told that it completed."""
     ends = {"cancelled": 0, "completed": 0}
-    for n in range(200):
+    for n in range(rounds(200)):
         kind = workers.add if n % 2 else workers.add_async
         job = await node.insert(kind.new(n))
         for _ in range(n % 7):
@@ -299,7 +303,7 @@ async def test_cancel_against_complete_has_one_winner(node: Node) -> None:
         events = [entry["event"] for entry in Job(stored).history]
         assert len({"cancelled", "completed"} & set(events)) == 1 and events.count(told) == 1
         ends[told] += 1
-    assert sum(ends.values()) == 200
+    assert sum(ends.values()) == rounds(200)
     assert (await node.wait((await node.insert(workers.add.new(1))).id, WAIT)).result == 1
 
 

@@ -45,13 +45,14 @@ async def state_of(node: Node, job: Job) -> str:
 
 async def test_a_paused_queue_starts_nothing_until_it_is_resumed(node: Node, tmp_path: Path) -> None:
     """What runs goes on, inserts are taken, other queues do not care; twice does no harm."""
-    path = tmp_path / "marks"
-    running = await node.insert(workers.hold_async.new(str(path), 0.2))
+    path, gate = tmp_path / "marks", tmp_path / "gate"
+    running = await node.insert(workers.stay_async.new(str(path), str(gate)))
     await eventually(lambda: lines_of(path), "it runs")
     await node.pause("default")
     await node.pause("default")
     waiting = await node.insert(workers.add.new(1))
     elsewhere = await node.insert(workers.add.new(2), queue="other")
+    gate.touch()
     assert (await node.wait(running.id, WAIT)).state == "completed"
     assert (await node.wait(elsewhere.id, WAIT)).result == 2
     assert await state_of(node, waiting) == "available"
@@ -92,10 +93,11 @@ async def test_what_was_resumed_stays_so_though_it_is_declared_paused(postgres_d
 
 async def test_what_was_given_ahead_is_taken_back_when_a_queue_is_paused(node: Node, tmp_path: Path) -> None:
     """It has not started, so it waits with the others."""
-    path = tmp_path / "marks"
-    jobs = [await node.insert(workers.hold.new(str(path), 0.3)) for _ in range(3)]
+    path, gate = tmp_path / "marks", tmp_path / "gate"
+    jobs = [await node.insert(workers.stay.new(str(path), str(gate))) for _ in range(3)]
     await eventually(lambda: lines_of(path), "the first one runs")
     await node.pause("default")
+    gate.touch()
     assert (await node.wait(jobs[0].id, WAIT)).state == "completed"
     await trio.sleep(0.1)
     assert len(lines_of(path)) == 1
@@ -150,15 +152,16 @@ async def test_scaling_up_starts_processes_for_plain_functions(store_url: str, t
 
 async def test_a_drain_waits_for_what_is_due_and_for_what_that_inserts(node: Node, tmp_path: Path) -> None:
     """Not for what is due later; a drain that takes too long says so and stops nothing."""
-    path = tmp_path / "marks"
+    path, gate = tmp_path / "marks", tmp_path / "gate"
     later = await node.insert(workers.add.new(1), schedule_in=3600)
     soon = await node.insert(workers.add.new(1), schedule_in=0.2)
     await node.drain("default", timeout=WAIT)
     assert await state_of(node, later) == "scheduled"
-    jobs = [await node.insert(workers.hold.new(str(path), 0.05)) for _ in range(5)]
+    jobs = [await node.insert(workers.stay.new(str(path), str(gate))) for _ in range(5)]
     await eventually(lambda: lines_of(path), "it runs")
     with pytest.raises(QueueTimeout, match="was not drained within 0 s"):
         await node.drain("default", timeout=0)
+    gate.touch()
     await node.drain("default", timeout=WAIT)
     assert {await state_of(node, job) for job in jobs} == {"completed"}
     assert await state_of(node, soon) in ("scheduled", "available", "executing", "completed")
@@ -173,7 +176,7 @@ async def test_a_queue_is_added_and_removed_at_run_time(node: Node, tmp_path: Pa
         await node.add_queue("late")  # type: ignore[arg-type]
     await node.add_queue(Queue("late", concurrency=1))
     assert (await node.wait((await node.insert(workers.add.new(1), queue="late")).id, WAIT)).result == 1
-    running = await node.insert(workers.hold_async.new(str(path), 0.3).options(queue="late"))
+    running = await node.insert(workers.hold_async.new(str(path), 1.0).options(queue="late"))
     await eventually(lambda: lines_of(path), "it runs")
     waiting = [await node.insert(workers.add_async.new(i).options(queue="late")) for i in range(3)]
     with pytest.raises(QueueTimeout, match="it still runs on n1"):

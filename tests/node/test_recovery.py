@@ -126,13 +126,14 @@ EVERY_NAME = [
     ("crons",),
     ("actors",),
     ("telemetry",),
+    ("forwarder",),
     ("control",),
 ]
 
 
-async def test_every_name_of_the_tree_is_killed_below() -> None:
+async def test_every_name_of_the_tree_is_killed_below(postgres_dsn: str) -> None:
     """Whoever adds a child to the node adds it to the list."""
-    async with open_node(app, name="n1") as node:
+    async with open_node(app, store=postgres_dsn, name="n1") as node:
         found: set[tuple[str, ...]] = set()
 
         def look(at: TreeNode, path: tuple[str, ...]) -> None:
@@ -238,7 +239,7 @@ async def test_a_graceful_stop_finishes_what_runs_and_gives_back_the_rest(postgr
     """Leaving the block: the running job ends, those that wait stay available, nothing is blamed."""
     pids = tmp_path / "pids"
     async with open_node(app, store=postgres_dsn, name="n1") as node:
-        jobs = [await node.insert(workers.hold.new(str(pids), 0.3)) for _ in range(3)]
+        jobs = [await node.insert(workers.hold.new(str(pids), 1.0)) for _ in range(3)]
         await eventually(lambda: lines_of(pids), "the first runs")
     assert len(lines_of(pids)) == 1
     async with open_node(app, store=postgres_dsn, name="n1") as node:

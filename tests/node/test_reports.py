@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kathikon_actors import Client, Node, SyncClient, open_node
+from kathikon_actors.jobs.record import Record
 from kathikon_actors.node import figures, report, reporting
 from kathikon_actors.store.connection import open_loop
 from kathikon_actors.store.postgres import PostgresStore
@@ -55,6 +56,27 @@ async def test_a_node_reports_from_its_memory(node: Node, monkeypatch: pytest.Mo
     assert json.loads(json.dumps(found.to_dict()))["queues"][0]["name"] == "default"
     assert (await node.health()).status == "ok"
     assert waiting.queue == "wide" and later.state == "scheduled"
+
+
+async def test_an_attempt_that_failed_counts_though_the_job_is_over_before_the_commit(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a short backoff, or a slow store, the job has run again by the time its failure is written."""
+    store = type(node._state.store)
+    commit_outcomes = store.commit_outcomes
+
+    async def slow(self: object, membership: object, number: int, records: list[Record]) -> object:
+        refused = await commit_outcomes(self, membership, number, records)  # type: ignore[arg-type]
+        await eventually(lambda: all(record.state == "completed" for record in records), "all ran again")
+        return refused
+
+    monkeypatch.setattr(store, "commit_outcomes", slow)
+    jobs = [await node.insert(workers.fail_until.new(attempt)) for attempt in (2, 3)]
+    for job in jobs:
+        assert (await node.wait(job.id, WAIT)).state == "completed"
+    [totals] = (await node.report()).workers
+    assert (totals.completed, totals.failed_attempts) == (2, 3)
+    assert totals.last_error is not None and totals.last_error.message.startswith("ValueError: attempt")
 
 
 async def test_a_client_reports_on_all_nodes(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:

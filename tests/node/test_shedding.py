@@ -12,6 +12,7 @@ import trio
 from kathikon_actors import App, Client, NewJob, Node, Queue, QueueFull, open_node
 from kathikon_actors.store.connection import open_loop
 from tests.node import limited, workers
+from tests.node.conftest import nothing_is_ahead
 from tests.node.limited import starts_of
 from tests.support.waiting import eventually, lines_of
 
@@ -37,7 +38,7 @@ async def node(store_url: str) -> AsyncIterator[Node]:
 async def test_inserts_above_the_depth_are_refused_until_jobs_have_ended(node: Node, tmp_path: Path) -> None:
     """The sixth is refused with the numbers; nothing of it is stored; when one has ended there is room again."""
     gate = tmp_path / "gate"
-    held = workers.hold.new(str(gate), 0.3).options(queue="bounded")
+    held = workers.stay.new(str(tmp_path / "marks"), str(gate)).options(queue="bounded")
     first = await node.insert(held)
     for _ in range(4):
         await node.insert(workers.add.new(1).options(queue="bounded"))
@@ -45,6 +46,7 @@ async def test_inserts_above_the_depth_are_refused_until_jobs_have_ended(node: N
         await node.insert(held)
     assert (caught.value.depth, caught.value.max_depth) == (5, 5)
     assert await total(node, "bounded") == 5
+    gate.touch()
     await node.wait(first.id, WAIT)
 
     async def room() -> bool:
@@ -73,7 +75,7 @@ async def test_callers_side_by_side_do_not_slip_past_the_depth(node: Node, tmp_p
 
     async def insert() -> None:
         with suppress(QueueFull):
-            stored.append(await node.insert(workers.hold.new(str(tmp_path / "g"), 1.0).options(queue="bounded")))
+            stored.append(await node.insert(workers.hold.new(str(tmp_path / "g"), 600).options(queue="bounded")))
 
     async with trio.open_nursery() as nursery:
         for _ in range(50):
@@ -83,17 +85,22 @@ async def test_callers_side_by_side_do_not_slip_past_the_depth(node: Node, tmp_p
 
 async def test_what_is_held_back_has_the_lowest_priority_and_runs_in_the_end(node: Node, tmp_path: Path) -> None:
     """Memory never holds more than the depth, the best run first, none is lost."""
-    seen = tmp_path / "seen"
-    await node.insert(workers.hold.new(str(tmp_path / "gate"), 0.5).options(queue="held", priority=99))
-    await eventually(lambda: lines_of(tmp_path / "gate"), "it runs")
+    seen, marks, gate = tmp_path / "seen", tmp_path / "marks", tmp_path / "gate"
+    await node.insert(workers.stay.new(str(marks), str(gate)).options(queue="held", priority=99))
+    await eventually(lambda: lines_of(marks), "it runs")
     many = await node.insert_many(
         workers.note.new(str(seen), str(n)).options(queue="held", priority=n % 7) for n in range(60)
     )
     assert many.inserted == 60
     table = node._state.the_table()
-    while len(lines_of(seen)) < 60:
+    await nothing_is_ahead(node, "held")
+    gate.touch()
+
+    def all_ran() -> bool:
         assert sum(record.queue == "held" for record in table.records.values()) <= 10
-        await trio.sleep(0.005)
+        return len(lines_of(seen)) == 60
+
+    await eventually(all_ran, "all ran", WAIT)
     assert [int(line) for line in lines_of(seen)] == sorted(range(60), key=lambda n: (-(n % 7), n))
 
 
@@ -101,8 +108,8 @@ async def test_small_tenants_start_within_two_rounds_though_a_big_one_has_outgro
     node: Node, tmp_path: Path
 ) -> None:
     """2,000 jobs of one tenant for a memory of 200, then 15 tenants with one each."""
-    marks = tmp_path / "marks"
-    gate = await node.insert(workers.hold.new(str(tmp_path / "gate"), 0.3).options(queue="fair"))
+    marks, opened = tmp_path / "marks", tmp_path / "opened"
+    gate = await node.insert(workers.stay.new(str(tmp_path / "gate"), str(opened)).options(queue="fair"))
     await eventually(lambda: lines_of(tmp_path / "gate"), "it runs")
     await node.insert_many(
         limited.free.new(str(marks), f"big{n}").options(queue="fair", partition_key="big") for n in range(2000)
@@ -111,6 +118,7 @@ async def test_small_tenants_start_within_two_rounds_though_a_big_one_has_outgro
         limited.free.new(str(marks), f"small{n}").options(queue="fair", partition_key=f"t{n}") for n in range(15)
     )
     assert not starts_of(lines_of(marks))
+    opened.touch()
     await node.wait(gate.id, WAIT)
     await eventually(lambda: len(starts_of(lines_of(marks))) == 2015, "all ran", WAIT)
     order = [line.split()[1] for line in lines_of(marks)]

@@ -130,6 +130,23 @@ async def hold_async(path: str, seconds: float) -> int:
 
 
 @worker(backoff=constant(0.01))
+def stay(path: str, gate: str) -> int:
+    """Say the process id, then stay until the test makes the file `gate`."""
+    note(path, str(os.getpid()))
+    while not Path(gate).exists():
+        time.sleep(0.002)
+    return os.getpid()
+
+
+@worker
+async def stay_async(path: str, gate: str) -> int:
+    note(path, str(os.getpid()))
+    while not await trio.Path(gate).exists():
+        await trio.sleep(0.002)
+    return os.getpid()
+
+
+@worker(backoff=constant(0.01))
 async def poison(path: str) -> None:
     """Kill the process while others run in it."""
     await trio.sleep(0.05)
@@ -150,6 +167,8 @@ WORKERS = [
     Kill,
     hold,
     hold_async,
+    stay,
+    stay_async,
     poison,
 ]
 

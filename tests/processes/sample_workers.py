@@ -70,8 +70,9 @@ def hold_everything_back(path: str) -> None:
 
 
 @worker
-def swallow_once() -> str:
+def swallow_once(path: str) -> str:
     try:
+        Path(path).touch()
         time.sleep(1000)
     except BaseException:  # the very fault this worker shows
         return "finished all the same"
@@ -251,9 +252,10 @@ async def async_sleep(seconds: float) -> str:
 
 
 @worker
-async def async_swallow() -> str:
+async def async_swallow(path: str) -> str:
     with trio.CancelScope() as scope:
         try:
+            await trio.Path(path).touch()
             await trio.sleep(1000)
         except trio.Cancelled:
             scope.shield = True

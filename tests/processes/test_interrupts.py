@@ -45,12 +45,12 @@ async def test_a_bare_except_loop_does_not_give_way_and_is_killed(tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", ["plain", "async"])
-async def test_a_run_that_swallows_the_interrupt_is_interrupted_all_the_same(kind: str) -> None:
+async def test_a_run_that_swallows_the_interrupt_is_interrupted_all_the_same(kind: str, tmp_path: Path) -> None:
     """What it returns after its time was up counts for nothing."""
+    inside = tmp_path / "inside"
     async with open_worker(kind, 1) as worker:  # type: ignore[arg-type]
-        worker.send([run(1, "swallow_once" if kind == "plain" else "async_swallow")])
-        await until(worker.running)
-        await trio.sleep(0.05)  # into the sleep that it interrupts
+        worker.send([run(1, "swallow_once" if kind == "plain" else "async_swallow", path=str(inside))])
+        await until(inside.exists)  # a run counts as running before it has come to its `try`
         worker.interrupt(1, "cancel")
         got = await report(worker)
     assert (got.verdict, got.kind, got.result) == ("interrupted", "cancel", None)

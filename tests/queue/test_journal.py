@@ -21,6 +21,7 @@ from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.store.journal import FLUSH_TIMEOUT, MOST, PACE, SMALL, Journal
 from kathikon_actors.store.protocol import Lane, Membership
 from kathikon_actors.store.table import Table
+from kathikon_actors.telemetry.telling import Telling
 from tests.jobs.make import NOW, record
 
 MEMBER = Membership("node-1", 1, 1)
@@ -44,6 +45,7 @@ class FakeStore:
     commits: list[tuple[Lane, int]] = field(default_factory=list)
     in_flight: Counter[Lane] = field(default_factory=Counter)
     lease_lost: bool = False
+    telling: Telling = field(default_factory=Telling)
 
     async def commit_inserts(
         self, membership: Membership, batch: int, records: Sequence[Record], *, may_conflict: bool

@@ -706,6 +706,24 @@ async def test_children_are_listed_by_pages(store: Store) -> None:
     assert [record.id for record in (*first, *rest)] == [job.id for job in jobs]
 
 
+async def test_what_a_job_has_inserted_is_listed_by_pages(store: Store) -> None:
+    """Within a batch or not, live or finished; what was removed takes no place on a page."""
+    desk = await a_desk(store)
+    batch, parent = await a_batch(store), new_record()
+    jobs = [new_record(extra=Extra(parent_id=parent.id, batch_id=batch.id if n % 2 else None)) for n in range(6)]
+    await desk.insert(parent, new_record(), new_record(extra=Extra(parent_id=new_record().id)), *jobs)
+    await desk.write(ended(jobs[0]), ended(jobs[3]))
+    await store.purge([jobs[0].id])
+    first = await store.batches.children(parent.id, None, 3)
+    rest = await store.batches.children(parent.id, first[-1].id, 3)
+    assert [record.id for record in first] == [job.id for job in jobs[1:4]]
+    assert [record.id for record in rest] == [job.id for job in jobs[4:]]
+    assert first[0].extra is not None and first[0].extra.parent_id == parent.id
+    await store.purge([jobs[3].id])
+    assert [record.id for record in await store.batches.children(batch.id, None, 2)] == [jobs[1].id, jobs[5].id]
+    assert await store.batches.children(jobs[0].id, None, 3) == []
+
+
 # --- inserts
 
 

@@ -15,9 +15,10 @@ from kathikon_actors.jobs.states import Action, actions_for
 from kathikon_actors.store.protocol import Membership, Store
 from tests.store.conftest import Backend
 from tests.support.records import MINUTE, as_stored, completed, new_record, now_us
+from tests.support.rounds import rounds
 from tests.support.waiting import eventually
 
-ROUNDS = 30
+ROUNDS = rounds(200)
 
 
 def last_event(record: Record) -> str:
@@ -92,10 +93,15 @@ async def test_who_listens_is_told_of_rows_from_outside(backend: Backend) -> Non
     record = new_record(queue="mail")
     await client.insert_unowned([record])
     await eventually(lambda: any("mail" in queues for queues in heard), "the node is told")
+    heard.clear()
+    assert await client.insert_unowned([new_record(id=record.id, queue="mail")]) == {record.id}
+    await client.insert_unowned([new_record(queue="other")])
+    await eventually(lambda: any("other" in queues for queues in heard), "the node is told of the next one")
+    assert not any("mail" in queues for queues in heard)
 
 
 async def test_of_many_that_insert_the_same_id_at_once_exactly_one_does(backend: Backend) -> None:
-    """Thirty times, two connections."""
+    """200 times, two connections."""
     one, two = await backend.connect(), await backend.connect()
     for _ in range(ROUNDS):
         job_id = new_record().id
@@ -222,7 +228,7 @@ async def test_a_node_whose_epoch_was_replaced_changes_nothing(store: Store) -> 
 
 
 async def test_of_a_claim_and_a_cancel_that_race_the_row_knows_one(backend: Backend) -> None:
-    """Thirty times: cancelled and claimed by nobody, or claimed and the cancel is refused."""
+    """200 times: cancelled and claimed by nobody, or claimed and the cancel is refused."""
     one, two = await backend.connect(), await backend.connect()
     member = await one.join("a", 30)
     for _ in range(ROUNDS):

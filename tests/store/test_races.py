@@ -9,6 +9,7 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.store.protocol import Membership, Page, Store
 from tests.store.conftest import Backend
 from tests.support.records import completed, new_record
+from tests.support.rounds import rounds
 
 
 async def take_over(store: Store, node: str, lease: float) -> Membership:
@@ -36,7 +37,7 @@ async def test_two_claimers_never_share_a_row(backend: Backend) -> None:
     stores = [await backend.connect(), await backend.connect()]
     giver = await stores[0].join("giver", 60)
     members = [await store.join(f"n{number}", 60) for number, store in enumerate(stores)]
-    for number in range(200):
+    for number in range(rounds(200)):
         records = [new_record() for _ in range(6)]
         await stores[0].commit_inserts(giver, number + 1, records, may_conflict=False)
         await stores[0].release(giver, [record.id for record in records])
@@ -51,16 +52,14 @@ async def test_two_claimers_never_share_a_row(backend: Backend) -> None:
         while rest := await stores[number % 2].claim(members[number % 2], ["default"], 4):
             got[0] += [record.id for record in rest]
         assert sorted(got[0] + got[1]) == sorted(record.id for record in records)
-    assert (
-        len(await stores[0].load_owned(members[0], None, 2000))
-        + len(await stores[1].load_owned(members[1], None, 2000))
-        == 1200
-    )
+    assert len(await stores[0].load_owned(members[0], None, 6 * rounds(200))) + len(
+        await stores[1].load_owned(members[1], None, 6 * rounds(200))
+    ) == 6 * rounds(200)
 
 
 async def test_after_a_takeover_the_old_life_commits_nothing_more(backend: Backend) -> None:
     """An old life that commits all the while: what it was told is stored, and nothing appears after `join` returned."""
-    for size in (1, 60) * 4:
+    for size in (1, 60) * (rounds(8) // 2):
         old, new = await backend.connect(), await backend.connect()
         name = f"node-{size}-{len(backend.opened)}"
         first = await old.join(name, 0.05)
@@ -103,7 +102,7 @@ async def test_after_a_takeover_the_old_life_commits_nothing_more(backend: Backe
 
 async def test_a_job_is_completed_by_one_life_only(backend: Backend) -> None:
     """The old life completes its jobs one by one while a new one takes over and completes what it loads."""
-    for _ in range(8):
+    for _ in range(rounds(8)):
         old, new = await backend.connect(), await backend.connect()
         name = f"node-{len(backend.opened)}"
         first = await old.join(name, 0.05)
@@ -139,10 +138,10 @@ async def test_a_job_is_completed_by_one_life_only(backend: Backend) -> None:
 
 
 async def test_a_given_id_inserted_while_its_job_finishes_conflicts(backend: Backend) -> None:
-    """The row may move to the finished ones in the middle: never are there two of it."""
+    """200 rounds: the row may move to the finished ones in the middle; never are there two of it."""
     one, two = await backend.connect(), await backend.connect()
     first, second = await one.join("a", 60), await two.join("b", 60)
-    for number in range(1, 101):
+    for number in range(1, rounds(200) + 1):
         record = new_record()
         again = new_record(id=record.id, inserted_at=record.inserted_at + 1)
         await one.commit_inserts(first, number, [record], may_conflict=False)

@@ -14,11 +14,12 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.store.protocol import DeadNode, Membership, Store, Unowned, key_of
 from tests.store.conftest import Backend
 from tests.support.records import MINUTE, as_stored, completed, new_record, now_us
+from tests.support.rounds import rounds
 from tests.support.waiting import eventually
 
 T = TypeVar("T")
 
-ROUNDS = 200
+ROUNDS = rounds(200)
 
 
 async def retried(call: Callable[[], Awaitable[T]]) -> T:

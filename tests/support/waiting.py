@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import outcome
 import trio
 
-__all__ = ["eventually", "eventually_sync", "lines_of"]
+__all__ = ["eventually", "eventually_sync", "lines_of", "run_within"]
 
 DEADLINE = 20.0
 
@@ -33,6 +35,17 @@ def eventually_sync(condition: Callable[[], object], what: str, deadline: float 
         if time.monotonic() > end:
             raise AssertionError(f"not within {deadline:g} s: {what}")
         time.sleep(0.005)
+
+
+def run_within(seconds: float, function: Callable[..., Awaitable[object]], *args: object) -> None:
+    """Run a trio program that may hang out of reach of every cancellation: then this fails, and leaves its thread."""
+    ends: list[outcome.Outcome[object]] = []
+    thread = threading.Thread(target=lambda: ends.append(outcome.capture(trio.run, function, *args)), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not ends:
+        raise AssertionError(f"it hangs: not over within {seconds:g} s")
+    ends[0].unwrap()
 
 
 def lines_of(path: Path) -> list[str]:

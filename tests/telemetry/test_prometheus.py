@@ -11,6 +11,7 @@ from kathikon_actors.telemetry import (
     BatchChanged,
     CronFired,
     CronSkipped,
+    JobsChanged,
     JobTransition,
     LimitDecision,
     Metrics,
@@ -32,6 +33,7 @@ def test_every_kind_of_event_is_counted() -> None:
     for event in (
         JobTransition(event="started", old="available", new="executing", waited=0.2, **job),
         JobTransition(event="completed", old="executing", new="completed", seconds=0.02, **job),
+        JobsChanged(worker="w", queue="q", event="purged", old="completed", new=None, jobs=70),
         StoreFlushed(lane="inserts", rows=7, seconds=0.002),
         StoreCut(problem="gone"),
         StoreReopened(seconds=1.5),
@@ -49,6 +51,7 @@ def test_every_kind_of_event_is_counted() -> None:
     lines = metrics.text().decode().splitlines()
     for line in (
         'kathikon_job_transitions_total{event="completed",queue="q",state="completed",worker="w"} 1.0',
+        'kathikon_job_transitions_total{event="purged",queue="q",state="gone",worker="w"} 70.0',
         'kathikon_job_run_seconds_sum{queue="q",state="completed",worker="w"} 0.02',
         'kathikon_job_wait_seconds_count{queue="q"} 1.0',
         'kathikon_store_rows_total{lane="inserts"} 7.0',

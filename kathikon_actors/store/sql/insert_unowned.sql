@@ -1,4 +1,5 @@
--- In plain types only, so that it works with whatever codecs the caller has set on a connection of his own.
+-- In plain types only, so that it works with whatever codecs the caller has set on a connection of his own. Unless all
+-- are admitted, rows of queues that refuse inserts above a bound are left out, and these queues told.
 WITH stored AS (
     INSERT INTO kathikon.jobs (
         inserted_at, scheduled_at, timeout, priority, max_attempts, keep_result, id, state, queue, worker, args, meta,
@@ -21,10 +22,18 @@ WITH stored AS (
         tags, history, unique_key, batch_id, parent_id, guarded, partition_key, depends_on, on_dependency_failure,
         dependency_results
     )
+    WHERE $23::boolean OR NOT EXISTS (
+        SELECT FROM kathikon.queue_limits l WHERE l.queue = r.queue AND l.on_full = 'refuse'
+    )
     ON CONFLICT DO NOTHING
     RETURNING id, queue
 ),
 names AS (SELECT string_agg(DISTINCT queue, ',') AS text FROM stored HAVING count(*) > 0),
 -- Told when the transaction commits: whoever listens may claim.
 told AS (SELECT pg_notify('kathikon_unowned', CASE WHEN length(text) < 7900 THEN text ELSE '' END) FROM names)
-SELECT (SELECT count(*) FROM told) AS told, ARRAY (SELECT id::text FROM stored) AS ids
+SELECT
+    (SELECT count(*) FROM told) AS told, ARRAY (SELECT id::text FROM stored) AS ids,
+    ARRAY (
+        SELECT queue FROM kathikon.queue_limits
+        WHERE NOT $23::boolean AND on_full = 'refuse' AND queue = ANY ($9::text[])
+    ) AS limited

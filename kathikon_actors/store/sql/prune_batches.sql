@@ -4,4 +4,4 @@ WITH old AS (
     RETURNING id
 ),
 gone AS (DELETE FROM kathikon.batches b USING old WHERE b.id = old.id RETURNING b.id)
-SELECT count(*) FROM gone
+SELECT id FROM gone

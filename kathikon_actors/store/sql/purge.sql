@@ -1,1 +1,1 @@
-DELETE FROM kathikon.finished_jobs WHERE id = ANY ($1::uuid[]) RETURNING id
+DELETE FROM kathikon.finished_jobs WHERE id = ANY ($1::uuid[]) RETURNING id, worker, queue, attempt, state

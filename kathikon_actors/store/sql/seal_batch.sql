@@ -1,1 +1,1 @@
-UPDATE kathikon.batches SET sealed_at = clock_timestamp() WHERE id = $1 AND sealed_at IS NULL RETURNING id
+UPDATE kathikon.batches SET sealed_at = clock_timestamp() WHERE id = $1 AND sealed_at IS NULL RETURNING total

@@ -92,8 +92,9 @@ class TestDeath:
                 active = (
                     "select count(*) from pg_stat_activity where query like 'create table lost%' and state = 'active'"
                 )
-                while await fetch(server.dsn, active) != 1:
-                    await trio.sleep(0.01)
+                with trio.fail_after(30):
+                    while await fetch(server.dsn, active) != 1:
+                        await trio.sleep(0.01)
                 os.kill(server.pid, signal.SIGKILL)
                 await server.wait_exit()
                 await server.start()

@@ -73,6 +73,7 @@ BEGIN
             UPDATE kathikon.unique_keys
             SET job_id = made, again_at = NULL, begun = false, revision = 0, expires_at = NULL
             WHERE key = one.unique_key;
+            PERFORM kathikon.tell_moved(ARRAY[made]);
             PERFORM kathikon.tell_ready(ARRAY[made]);
         END LOOP;
     END IF;
@@ -125,10 +126,11 @@ BEGIN
         )
         SELECT array_agg(id) INTO ready FROM freed;
         IF ready IS NOT NULL THEN
+            PERFORM kathikon.tell_moved(ready);
             PERFORM kathikon.tell_ready(ready);
         END IF;
         IF cardinality(doomed) > 0 THEN
-            PERFORM kathikon.cancel_blocked(doomed);
+            PERFORM kathikon.tell_moved(kathikon.cancel_blocked(doomed));
         END IF;
     END IF;
 
@@ -198,6 +200,7 @@ BEGIN
                 states = CASE WHEN k.job_id = excluded.job_id THEN k.states END,
                 expires_at = CASE WHEN k.job_id = excluded.job_id THEN k.expires_at END,
                 again_at = CASE WHEN k.job_id = excluded.job_id THEN k.again_at END, begun = false;
+            PERFORM kathikon.tell_moved(ARRAY[held.job_id]);
             PERFORM pg_notify('kathikon_unowned', found_queue);
             RETURN held.job_id;
         END IF;

@@ -1,0 +1,1 @@
+DELETE FROM kathikon.listeners WHERE id = $1

@@ -1,0 +1,1 @@
+SELECT to_regclass('kathikon.jobs_queue') IS NOT NULL

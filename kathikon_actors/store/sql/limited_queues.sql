@@ -1,0 +1,1 @@
+SELECT queue FROM kathikon.queue_limits WHERE on_full = 'refuse' AND queue = ANY ($1::text[])

@@ -1,0 +1,1 @@
+CREATE INDEX IF NOT EXISTS jobs_queue ON kathikon.jobs (queue)

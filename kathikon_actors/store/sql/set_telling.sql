@@ -1,0 +1,1 @@
+SELECT set_config('kathikon.telling', $1, false), set_config('client_min_messages', 'notice', false)

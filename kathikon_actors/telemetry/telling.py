@@ -1,0 +1,298 @@
+"""What the transactions of a store do to jobs and batches by themselves, told when they are committed.
+
+The end of a job frees its dependants, resolves its batch, inserts a callback: in the database, in the transaction that
+ends it. An operator's change of jobs that nobody owns happens there, too. Whoever runs such a transaction collects what
+it did and tells the bus of its node after the commit; what is rolled back was never told. Nobody collects while nobody
+listens, and no transaction is collected without bound: see `MOST`.
+
+A store notes what its SQL, or it itself, has done with the functions below; what goes through the state machine within
+the transaction is noted by the node's `JobWatch`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+from uuid import UUID
+
+from kathikon_actors.jobs import json
+from kathikon_actors.jobs.batch import BatchRecord
+from kathikon_actors.jobs.ids import as_uuid
+from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.states import State
+from kathikon_actors.telemetry.bus import Bus
+from kathikon_actors.telemetry.events import BatchChanged, Event, JobsChanged, JobTransition
+
+__all__ = [
+    "MOST",
+    "Telling",
+    "Told",
+    "born",
+    "counts_of",
+    "forget",
+    "hear",
+    "heard",
+    "inserted",
+    "is_heard",
+    "note_batch",
+    "note_inserted",
+    "note_more",
+    "note_moved",
+    "transition",
+]
+
+MOST: Final = 5_000
+"""Transitions of one transaction that are told one by one; the others as numbers, by `JobsChanged`. The functions of
+the database have the same number."""
+
+_MOVED: Final = "kathikon_moved "
+_BATCH: Final = "kathikon_batch "
+
+_Kind = tuple[str, str, str, State | None, State | None]
+
+
+class Told:
+    """What one transaction has done so far.
+
+    Args:
+        bus: of the node that runs it.
+        jobs: somebody wants to know of jobs; `batches` likewise.
+    """
+
+    def __init__(self, bus: Bus, *, jobs: bool = True, batches: bool = True) -> None:
+        self.bus = bus
+        self.jobs = jobs
+        self.batches = batches
+        self._born: list[JobTransition] = []
+        self._events: list[Event] = []
+        self._more: Counter[_Kind] = Counter()
+
+    def job(self, event: JobTransition) -> None:
+        """A job has moved."""
+        if not self.jobs:
+            return
+        if len(self._born) + len(self._events) >= MOST:
+            self.more((event.queue, event.worker, event.event, event.old, event.new), 1)
+        elif event.old is None:
+            self._born.append(event)
+        else:
+            self._events.append(event)
+
+    def more(self, kind: _Kind, number: int) -> None:
+        """So many more jobs have moved than can be told one by one."""
+        if self.jobs:
+            self._more[kind] += number
+
+    def batch(self, event: BatchChanged) -> None:
+        """A batch went on."""
+        if self.batches:
+            self._events.append(event)
+
+    def clear(self) -> None:
+        """It was rolled back."""
+        self._born, self._events, self._more = [], [], Counter()
+
+    def events(self) -> list[Event]:
+        """Give them in order; of each job its insert comes first, which a store notes when it has all of them."""
+        more = [
+            JobsChanged(queue=queue, worker=worker, event=event, old=old, new=new, jobs=number)
+            for (queue, worker, event, old, new), number in self._more.items()
+        ]
+        return [*self._born, *self._events, *more]
+
+
+_TOLD: ContextVar[Told | None] = ContextVar("kathikon_told", default=None)
+
+
+class Telling:
+    """Tells the bus of a node what the transactions of its store have done. One a store; without a bus it is silent."""
+
+    def __init__(self) -> None:
+        self._bus: Bus | None = None
+        self._later: list[Event] = []
+
+    def attach(self, bus: Bus) -> None:
+        """From now on tell this bus."""
+        self._bus = bus
+
+    def begin(self) -> Told | None:
+        """Give what a transaction is to be collected in; `None` while nobody listens."""
+        bus = self._bus
+        if bus is None or not bus.active:
+            return None
+        jobs, batches = bus.wants(JobTransition), bus.wants(BatchChanged)
+        return Told(bus, jobs=jobs, batches=batches) if jobs or batches else None
+
+    @contextmanager
+    def collect(self, told: Told | None = None, *, later: bool = False) -> Iterator[None]:
+        """Note in `told` (or in what `begin` gives) what happens within, and tell it if nothing is raised.
+
+        Args:
+            told: from `begin`.
+            later: only with the next `flush`: these jobs are not told as inserted yet.
+        """
+        told = self.begin() if told is None else told
+        if told is None:
+            yield
+            return
+        token = _TOLD.set(told)
+        try:
+            yield
+        finally:
+            _TOLD.reset(token)
+        if later:
+            self._later += told.events()
+        else:
+            for event in told.events():
+                told.bus.emit(event)
+
+    def flush(self) -> None:
+        """Tell what was kept for later."""
+        if self._later:
+            later, self._later = self._later, []
+            for event in later:
+                assert self._bus is not None
+                self._bus.emit(event)
+
+
+def heard() -> Told | None:
+    """Give what the transaction that runs here is collected in."""
+    return _TOLD.get()
+
+
+def is_heard() -> bool:
+    """Whether somebody wants to know which jobs the transaction that runs here moves."""
+    told = _TOLD.get()
+    return told is not None and told.jobs
+
+
+def forget() -> None:
+    """What happened so far was rolled back."""
+    told = _TOLD.get()
+    if told is not None:
+        told.clear()
+
+
+def note_inserted(records: Iterable[Record]) -> None:
+    """The transaction has inserted these, and nobody else tells of it."""
+    told = _TOLD.get()
+    if told is not None and told.jobs:
+        for record in records:
+            told.job(inserted(record))
+
+
+def note_moved(event: str, rows: Iterable[Iterable[Any]], new: State | None) -> None:
+    """The transaction has moved jobs by a statement: id, worker, queue, attempt and old state of each."""
+    told = _TOLD.get()
+    if told is not None and told.jobs:
+        for job_id, worker, queue, attempt, old in rows:
+            told.job(
+                JobTransition(
+                    job_id=UUID(str(job_id)),
+                    worker=worker,
+                    queue=queue,
+                    event=event,
+                    old=old,
+                    new=new,
+                    attempt=attempt,
+                )
+            )
+
+
+def note_more(event: str, rows: Iterable[Iterable[Any]], new: State | None) -> None:
+    """The transaction has moved more jobs than it names: worker, queue, old state and number of each kind."""
+    told = _TOLD.get()
+    if told is not None:
+        for worker, queue, old, number in rows:
+            told.more((queue, worker, event, old, new), number)
+
+
+def note_batch(
+    batch_id: bytes, action: str, total: int | None = None, done: int | None = None, failed: int | None = None
+) -> None:
+    """The transaction has brought a batch on."""
+    told = _TOLD.get()
+    if told is not None:
+        told.batch(BatchChanged(batch_id=as_uuid(batch_id), action=action, total=total, done=done, failed=failed))
+
+
+def counts_of(batch: BatchRecord) -> tuple[int, int, int]:
+    """Give total, done and failed as `note_batch` takes them."""
+    return batch.total, batch.completed, batch.cancelled + batch.discarded
+
+
+def hear(told: Told, notice: str) -> None:
+    """A function of the database tells what it has done."""
+    if notice.startswith(_MOVED):
+        rows, more = json.decode(notice[len(_MOVED) :].encode())
+        for job_id, worker, queue, attempt, (_, event, old, new, *meta) in rows:
+            reason = meta[0].get("reason") if meta else None
+            told.job(
+                JobTransition(
+                    job_id=UUID(job_id),
+                    worker=worker,
+                    queue=queue,
+                    event=event,
+                    old=old,
+                    new=new,
+                    attempt=attempt,
+                    reason=reason,
+                )
+            )
+        for queue, worker, event, old, new, number in more:
+            told.more((queue, worker, event, old, new), number)
+    elif notice.startswith(_BATCH):
+        batch_id, action, total, done, failed = json.decode(notice[len(_BATCH) :].encode())
+        told.batch(BatchChanged(batch_id=UUID(batch_id), action=action, total=total, done=done, failed=failed))
+
+
+def inserted(record: Record) -> JobTransition:
+    """Give the event of a new job."""
+    line = record.history.partition(b"]")[0]
+    meta = json.decode(line + b"]")[4] if b"{" in line else None
+    return JobTransition(
+        job_id=as_uuid(record.id),
+        worker=record.worker,
+        queue=record.queue,
+        event="inserted",
+        old=None,
+        new=born(record),
+        attempt=0,
+        reason=None if meta is None else meta.get("reason"),
+    )
+
+
+def born(record: Record) -> State:
+    """Give the state in which a job was inserted, whatever has become of it."""
+    if not record.history:  # the usual way; or not written yet
+        return "available" if record.attempted_at is not None else record.state
+    # [at,"inserted",null,"state"...
+    state: State = record.history.split(b'"', 4)[3].decode()  # type: ignore[assignment]
+    return state
+
+
+def transition(
+    record: Record, event: str, old: State | None, new: State, now: int, meta: dict[str, Any] | None
+) -> JobTransition:
+    """Give the event of a transition that was just made; `now` in microseconds since 1970."""
+    seconds = waited = None
+    if old == "executing" and record.attempted_at is not None and event != "never began":
+        seconds = (now - record.attempted_at) / 1e6
+    elif new == "executing":
+        waited = max(0, now - record.scheduled_at) / 1e6
+    reason = None if meta is None else meta.get("reason") or meta.get("note")
+    return JobTransition(
+        job_id=as_uuid(record.id),
+        worker=record.worker,
+        queue=record.queue,
+        event=event,
+        old=old,
+        new=new,
+        attempt=record.attempt,
+        seconds=seconds,
+        waited=waited,
+        reason=None if reason is None else str(reason),
+    )
