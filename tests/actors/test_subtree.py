@@ -76,13 +76,13 @@ async def test_inside_it_supervision_is_as_everywhere(stage: Stage) -> None:
         for number in (1, 2):
             with pytest.raises(ActorDied, match="again"):
                 await x.call(Player.fail, ValueError("again"))
-            await eventually(lambda: x.alive and z.alive, "both are back")
-            assert await z.call(Player.echo, 1) == 1
             restarts = [number, number]
             await eventually(
                 lambda restarts=restarts: [c.total_restarts for c in tree.tree().children[0].children] == restarts,  # type: ignore[misc]
                 "the tree tells",
             )
+            await eventually(lambda: x.alive and z.alive, "both are back")
+            assert await z.call(Player.echo, 1) == 1
         assert x.pid == pid
         ends: list[object] = []
         tree.subscribe(lambda event: ends.append((event.child.id, event.reason)))

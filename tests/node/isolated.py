@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import resource
 import signal
 import sys
 import time
@@ -122,7 +123,8 @@ def _ignore_signals(_path: str) -> None:
 
 
 def _overflow(_path: str) -> None:
-    """Recursion through C code, without Python's own limit."""
+    """Recursion through C code, on a stack that ends before the limits of any Python do."""
+    resource.setrlimit(resource.RLIMIT_STACK, (256 * 1024, resource.getrlimit(resource.RLIMIT_STACK)[1]))
     sys.setrecursionlimit(10**9)
 
     def deeper(_: object) -> int:
