@@ -573,7 +573,7 @@ async def test_failed_children_are_put_back_and_counted_anew(store: Store) -> No
     await store.batches.seal(batch.id)
     await desk.write(ended(good), ended(bad, "discarded"), ended(gone, "cancelled"))
     assert [record.worker for record in await callbacks(desk)] == ["failure"]
-    assert await store.batches.retry_failed(batch.id, now_us()) == 2
+    assert len((await store.batches.retry_failed(batch.id, now_us())).done) == 2
     found = await store.batches.get(batch.id)
     assert found is not None and (found.state, found.completed, found.cancelled, found.discarded) == (
         "running",
