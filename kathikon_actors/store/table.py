@@ -186,7 +186,7 @@ class Table(Waiting, Routing):
             self.on_ended(over)
 
     def _changed_unwritten(self, record: Record) -> bool:
-        """Tell at once who waits for a job that is written later or never; give whether it is over and never written."""
+        """Tell at once who waits for a job that is written later or never; give whether it ended and never will be."""
         over = False
         if record.durability == "snapshot":
             if not record.dirty:
