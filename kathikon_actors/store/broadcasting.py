@@ -73,7 +73,7 @@ async def _deliver(raw: Raw, fence: Fence, membership: Membership, queues: list[
             job = deliver(source, membership.node, us_of(now))
             delivered = await raw.execute(statement("broadcasts_deliver"), announced, membership.node_id, pg_id(job.id))
             if delivered == "INSERT 0 1":
-                await raw.execute(statement("put_job"), *whole_row(membership.node_id, job))
+                await raw.execute(statement("put_job"), *whole_row(membership.node_id, job), None)
                 made.append(job)
     note_inserted(made)
     return made

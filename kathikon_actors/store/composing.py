@@ -1,8 +1,8 @@
 """Inserts that a database has to decide on: unique keys, dependencies, batches; one transaction, on any connection.
 
 Everything travels as text and plain numbers, since a caller's own connection may have whatever codecs. The order in
-which rows are locked is the same everywhere (batches, parents by id, keys in their order), so that nobody waits in a
-circle.
+which rows are locked is the same everywhere (batches, parents by id, keys in their order, new rows in the order of
+their keys), so that nobody waits in a circle. Where two that are under way want one key, the later one decides anew.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.errors import AlreadyExists, BatchClosed, BatchNotFound, DependenciesNotFound, KathikonError
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.jobs.unique import UNIQUE_STATES, Unique
+from kathikon_actors.store.keys import KeyTaken, by_key
 from kathikon_actors.store.rows import array_literal, decode_rows, pg_id, pg_time
 from kathikon_actors.store.statements import statement
 
@@ -50,7 +52,7 @@ async def insert_composed(
     Args:
         raw: any asyncpg connection, in a transaction.
         records: in input order; plain ones may be among them. Unchanged.
-        store_rows: inserts rows into `kathikon.jobs`.
+        store_rows: inserts rows into `kathikon.jobs`, with `holds_key` set where there is a key.
         check_ids: some ids may be taken already.
         own_codecs: the connection is one of ours.
         admit: says which of those that would be stored are refused, and why.
@@ -58,6 +60,9 @@ async def insert_composed(
     Returns:
         An answer for each record that is not stored as it was given; one whose id and `inserted_at` are stored already
         is that very one.
+
+    Raises:
+        KeyTaken: the transaction is to be rolled back.
     """
     return await _Inserts(raw, records, own_codecs=own_codecs).run(store_rows, admit, check_ids=check_ids)
 
@@ -92,8 +97,8 @@ class _Inserts:
             await self._leave_out(await admit(list(self._left.values())))
         pairs, doomed = await self._find_parents()
         await self._grow_batches()
-        rows = list(self._left.values())
-        await store_rows(rows)
+        await store_rows(by_key(list(self._left.values())))
+        await self._leave_keys()
         if pairs:
             await self._raw.execute(statement("depend"), *map(list, zip(*pairs, strict=True)))
         if doomed:
@@ -172,6 +177,19 @@ class _Inserts:
         if losers:
             await self._meet(losers, {key: first[key] for key in won})
 
+    async def _leave_keys(self) -> None:
+        """A key stands in one place from now on: in the row of a usual job, in `unique_keys` of others."""
+        keyed = [r for r in self._left.values() if r.extra is not None and r.extra.unique_key is not None]
+        own = [record for record in keyed if not (_extra(record).unique or _SIMPLE).is_simple]
+        if own:
+            await self._raw.execute(statement("leave_keys"), [_text(record.id) for record in own])
+        if len(own) < len(keyed):
+            others = {record.id for record in own}
+            await self._drop_keys([record for record in keyed if record.id not in others])
+
+    async def _drop_keys(self, records: Iterable[Record]) -> None:
+        await self._raw.execute(statement("drop_keys"), [_text(_key(record)) for record in records])
+
     async def _try_keys(self, first: dict[bytes, Record]) -> set[bytes]:
         """Take those keys that are free; give them."""
         terms = [_terms(record) for record in first.values()]
@@ -183,18 +201,25 @@ class _Inserts:
         keys, ids = list(map(pg_id, first)), [pg_id(record.id) for record in first.values()]
         if await self._raw.execute(statement("take_own_keys"), keys, ids, states, ends) == f"INSERT 0 {len(keys)}":
             return set(first)
-        rows = await self._raw.fetch(statement("key_holders"), [_text(key) for key in first])
-        holders = {UUID(key).bytes: UUID(job_id).bytes for key, job_id in rows}
+        holders, _ = await self._holders(first)
         return {key for key, record in first.items() if holders.get(key) == record.id}
+
+    async def _holders(self, keys: Iterable[bytes]) -> tuple[dict[bytes, bytes], set[bytes]]:
+        """Give by key the id of the job that has it, and which of the keys are held by the job's row."""
+        rows = await self._raw.fetch(statement("key_holders"), list(map(_text, keys)))
+        # A row of unique_keys may be there still whose time is over.
+        by_row = {UUID(key).bytes: UUID(job_id).bytes for key, job_id, by_row in rows if by_row}
+        return {UUID(key).bytes: UUID(job_id).bytes for key, job_id, _ in rows} | by_row, set(by_row)
 
     async def _meet(self, losers: list[Record], won: dict[bytes, Record]) -> None:
         """Let each loser act on the job that has its key; one whose holder is gone takes it."""
-        holders: dict[bytes, bytes] = {}
         keys = {_key(record) for record in losers} - won.keys()
-        if keys:
-            rows = await self._raw.fetch(statement("key_holders"), list(map(_text, keys)))
-            holders = {UUID(key).bytes: UUID(job_id).bytes for key, job_id in rows}
+        holders, by_row = await self._holders(keys) if keys else ({}, set())
         known = await _read(self._raw, holders.values())
+        if any(key not in holders for key in keys) or any(
+            holders[key] not in known or known[holders[key]].state in TERMINAL_STATES for key in by_row
+        ):
+            raise KeyTaken  # it was; nobody has it any more
         changed = set()
         for record in losers:
             key = _key(record)
@@ -211,7 +236,8 @@ class _Inserts:
                 won[key] = record
             else:
                 if policy.replace or policy.debounce is not None:
-                    await self._raw.fetchval(statement("meet"), _text(key), *_changes(record, policy))
+                    if await self._raw.fetchval(statement("meet"), _text(key), *_changes(record, policy)) is None:
+                        raise KeyTaken
                     changed.add(holders[key])
                 self._conflict(record, known[holders[key]])
         if changed:
@@ -247,7 +273,7 @@ class _Inserts:
                 error = DependenciesNotFound(record.worker, list(map(_text, missing)))
                 self._refuse(job_id, Answer(error=error))
                 if extra.unique_key is not None:
-                    await self._raw.execute(statement("drop_keys"), [_text(extra.unique_key)])
+                    await self._drop_keys([record])
                 continue
             results = [
                 b'"%b":%b' % (_text(parent).encode(), result.encode())

@@ -14,11 +14,12 @@ from uuid import UUID
 import asyncpg
 
 from kathikon_actors.jobs.composing import Answer
-from kathikon_actors.jobs.errors import AlreadyExists, LeaseLost
+from kathikon_actors.jobs.errors import AlreadyExists, LeaseLost, StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.store.aftermath import Aftermath, Ready
 from kathikon_actors.store.composing import insert_composed
+from kathikon_actors.store.keys import TRIES, KeyTaken, by_key, is_of_key, only_keys
 from kathikon_actors.store.protocol import Lane, Membership
 from kathikon_actors.store.rows import (
     COLUMNS,
@@ -33,10 +34,14 @@ from kathikon_actors.store.rows import (
 )
 from kathikon_actors.store.statements import statement
 from kathikon_actors.store.usual import (
+    KEYED_COLUMNS,
     LINKED_COLUMNS,
     USUAL_COLUMNS,
     ends_usually,
+    has_only_key,
+    holds_key,
     is_usual,
+    keyed_rows,
     linked_rows,
     usual_ends,
     usual_inserts,
@@ -60,6 +65,9 @@ SMALL_BATCH: Final = 48
 
 USUAL_SMALL_BATCH: Final = 256
 """The same for rows of few columns."""
+
+WARY: Final = 16
+"""After a key was found taken so many batches look first: where many conflict, a COPY in good faith is in vain."""
 
 
 class Fence:
@@ -106,6 +114,7 @@ class CommitLane:
     def __init__(self, lane: Lane, connection: Connection) -> None:
         self.connection = connection
         self.ready = Ready()
+        self._wary = 0
         self._fence = Fence(_NUMBERS[lane])
 
     async def insert(
@@ -153,11 +162,26 @@ class CommitLane:
         unowned: Collection[bytes] = (),
     ) -> dict[bytes, Answer]:
         """See `Store.commit_composed`."""
-        try:
-            return await self.connection.run(self._insert_composed, membership, batch, records, unowned, may_conflict)
-        except AlreadyExists:
-            # Somebody was faster with an id; now it is there to be seen.
-            return await self.connection.run(self._insert_composed, membership, batch, records, unowned, True)
+        if self._wary:
+            self._wary -= 1
+        elif not may_conflict and (keys := only_keys(records)) is not None:
+            try:
+                await self.connection.run(self._insert_keyed, membership, batch, by_key(records), keys, unowned)
+            except (KeyTaken, AlreadyExists):
+                self._wary = WARY
+            else:
+                return {}
+        for _ in range(TRIES):
+            try:
+                return await self.connection.run(
+                    self._insert_composed, membership, batch, records, unowned, may_conflict
+                )
+            except KeyTaken:
+                pass
+            except AlreadyExists:
+                # Somebody was faster with an id; now it is there to be seen.
+                may_conflict = True
+        raise StoreUnavailable(f"others were faster with the keys of a batch {TRIES} times; nothing of it was stored")
 
     async def write_outcomes(
         self, membership: Membership, batch: int, records: Sequence[Record]
@@ -243,6 +267,25 @@ class CommitLane:
         await raw.execute("COMMIT")
         return existed
 
+    async def _insert_keyed(
+        self,
+        raw: Raw,
+        membership: Membership,
+        batch: int,
+        records: Sequence[Record],
+        keys: list[Any],
+        unowned: Collection[bytes],
+    ) -> None:
+        """Store rows that hold their keys by themselves, in the hope that each key is free."""
+        await self._begin(raw, membership, batch)
+        left = await self._copy_linked(raw, membership, records, unowned)
+        if await raw.fetchval(statement("keys_held"), keys):
+            await raw.execute("ROLLBACK")
+            raise KeyTaken
+        if left:
+            await raw.execute(statement("tell"), ",".join(left))
+        await raw.execute("COMMIT")
+
     async def _insert_composed(
         self,
         raw: Raw,
@@ -255,26 +298,49 @@ class CommitLane:
         left: set[str] = set()
 
         async def store_rows(stored: list[Record]) -> None:
-            columns, make_rows = (
-                (LINKED_COLUMNS, linked_rows) if all(map(is_usual, stored)) else (_WIDE_COLUMNS, wide_rows)
-            )
-            rows = make_rows(membership.node_id, stored)
-            for number, record in enumerate(stored):
-                if record.id in unowned:
-                    rows[number] = (None, *rows[number][1:])
-                    left.add(record.queue)
-            await raw.copy_records_to_table("jobs", schema_name="kathikon", columns=columns, records=rows)
+            left.update(await self._copy_linked(raw, membership, stored, unowned))
 
         await self._begin(raw, membership, batch)
         try:
             answers = await insert_composed(raw, records, store_rows, check_ids=check_ids, own_codecs=True)
-        except asyncpg.UniqueViolationError as error:
-            await raw.execute("ROLLBACK")
-            raise _already_exists(error) from None
+        except KeyTaken:
+            if raw.is_in_transaction():
+                await raw.execute("ROLLBACK")
+            raise
         if left:
             await raw.execute(statement("tell"), ",".join(left))
         await raw.execute("COMMIT")
         return answers
+
+    async def _copy_linked(
+        self, raw: Raw, membership: Membership, records: Sequence[Record], unowned: Collection[bytes]
+    ) -> set[str]:
+        """Store rows of jobs that may be linked to others; give the queues of those that nobody owns.
+
+        Raises:
+            AlreadyExists, KeyTaken: the transaction has ended.
+        """
+        columns: tuple[str, ...]
+        if not all(map(is_usual, records)):
+            columns = (*_WIDE_COLUMNS, "holds_key")
+            rows = wide_rows(membership.node_id, records)
+            rows = [(*row, holds_key(record)) for row, record in zip(rows, records, strict=True)]
+        elif all(map(has_only_key, records)):
+            columns, rows = KEYED_COLUMNS, keyed_rows(membership.node_id, records)
+        else:
+            columns, rows = LINKED_COLUMNS, linked_rows(membership.node_id, records)
+        left: set[str] = set()
+        if unowned:
+            for number, record in enumerate(records):
+                if record.id in unowned:
+                    rows[number] = (None, *rows[number][1:])
+                    left.add(record.queue)
+        try:
+            await raw.copy_records_to_table("jobs", schema_name="kathikon", columns=columns, records=rows)
+        except asyncpg.UniqueViolationError as error:
+            await raw.execute("ROLLBACK")
+            raise (KeyTaken() if is_of_key(error) else _already_exists(error)) from None
+        return left
 
     async def _write(
         self,

@@ -55,7 +55,7 @@ async def change_row(
         if record.state not in TERMINAL_STATES:
             if not finished:
                 await raw.execute(statement("remove_job"), pg_id(job_id))
-            await _put_live(raw, record, membership, queues)
+            await _put_live(raw, record, membership, queues, row["holds_key"])
             if finished:  # afterwards, so that its batch sees that it lives again
                 await raw.execute(statement("remove_finished_job"), pg_id(job_id))
         elif finished:
@@ -64,7 +64,7 @@ async def change_row(
             record.node = await raw.fetchval(statement("node_name"), owner)
         else:
             await raw.execute(statement("remove_job"), pg_id(job_id))
-            await _put(raw, "put_finished_job", None, record)
+            await raw.execute(statement("put_finished_job"), *whole_row(None, record))
             record.node = None
         if made is not None:
             await _put_live(raw, made, membership, queues)
@@ -82,14 +82,13 @@ async def _lock(raw: Raw, job_id: bytes) -> tuple[Any, bool]:
     raise JobNotFound(as_uuid(job_id))
 
 
-async def _put_live(raw: Raw, record: Record, membership: Membership | None, queues: Collection[str]) -> None:
+async def _put_live(
+    raw: Raw, record: Record, membership: Membership | None, queues: Collection[str], holds_key: bool | None = None
+) -> None:
     mine = membership is not None and record.queue in queues
-    await _put(raw, "put_job", membership.node_id if membership is not None and mine else None, record)
+    row = whole_row(membership.node_id if membership is not None and mine else None, record)
+    await raw.execute(statement("put_job"), *row, holds_key)
     record.node = membership.node if membership is not None and mine else None
     record.fence = record.attempt
     if not mine:
         await raw.execute(statement("tell"), record.queue)
-
-
-async def _put(raw: Raw, name: str, owner: int | None, record: Record) -> None:
-    await raw.execute(statement(name), *whole_row(owner, record))

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kathikon_actors.jobs.composing import Answer
-from kathikon_actors.jobs.errors import AlreadyExists, KathikonError
+from kathikon_actors.jobs.errors import AlreadyExists, KathikonError, StoreUnavailable
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store.composing import insert_composed
 from kathikon_actors.store.depth import limited_queues, refuse_above
+from kathikon_actors.store.keys import TRIES, KeyTaken
 from kathikon_actors.store.protocol import MAX_PAGE, Counts, Page
 from kathikon_actors.store.rows import decode_rows, pg_id, unowned_columns
 from kathikon_actors.store.selecting import filter_values
@@ -82,17 +83,21 @@ async def insert_composed_rows(
         whole: store nothing when one of them is refused; its answer says why. Not within the caller's transaction.
         limited: the bounds of queues hold; see `depth`.
     """
-    if raw.is_in_transaction():
-        return await _insert_composed_rows(raw, records, limited=limited, fence=False)
-    try:
-        async with raw.transaction():
-            answers = await _insert_composed_rows(raw, records, limited=limited, fence=True)
-            if whole and any(answer.error is not None for answer in answers.values()):
-                raise _NotWhole(answers)
-    except _NotWhole as refused:
-        forget()
-        return refused.answers
-    return answers
+    for _ in range(TRIES):
+        try:
+            if raw.is_in_transaction():
+                return await _insert_nested(raw, records, limited=limited)
+            async with raw.transaction():
+                answers = await _insert_composed_rows(raw, records, limited=limited, fence=True)
+                if whole and any(answer.error is not None for answer in answers.values()):
+                    raise _NotWhole(answers)
+                return answers
+        except _NotWhole as refused:
+            forget()
+            return refused.answers
+        except KeyTaken:
+            forget()
+    raise StoreUnavailable(f"others were faster with a unique key {TRIES} times; nothing was stored")
 
 
 class _NotWhole(Exception):
@@ -103,13 +108,31 @@ class _NotWhole(Exception):
         self.answers = answers
 
 
+async def _insert_nested(raw: Raw, records: Sequence[Record], *, limited: bool) -> dict[bytes, Answer]:
+    """Insert within the caller's transaction, which goes on when a key was taken meanwhile."""
+    if all(record.extra is None or record.extra.unique_key is None for record in records):
+        return await _insert_composed_rows(raw, records, limited=limited, fence=False)
+    await raw.execute("SAVEPOINT kathikon_keys")
+    try:
+        answers = await _insert_composed_rows(raw, records, limited=limited, fence=False)
+    except KeyTaken:
+        await raw.execute("ROLLBACK TO SAVEPOINT kathikon_keys")
+        await raw.execute("RELEASE SAVEPOINT kathikon_keys")
+        raise
+    await raw.execute("RELEASE SAVEPOINT kathikon_keys")
+    return answers
+
+
 async def _insert_composed_rows(
     raw: Raw, records: Sequence[Record], *, limited: bool, fence: bool
 ) -> dict[bytes, Answer]:
     taken: dict[bytes, KathikonError] = {}
 
     async def store_rows(rows: list[Record]) -> None:
-        taken.update(await _insert_rows(raw, rows, limited=False, fence=False))
+        missing = await _insert_rows(raw, rows, limited=False, fence=False)
+        if missing and any(r.extra is not None and r.extra.unique_key is not None for r in rows if r.id in missing):
+            raise KeyTaken  # or an id was, which is seen the next time
+        taken.update(missing)
         note_inserted(record for record in rows if record.id not in taken)
 
     async def admit(rows: list[Record]) -> Mapping[bytes, KathikonError]:

@@ -128,3 +128,40 @@ async def test_composed_inserts_join_the_transaction_of_the_caller(postgres_dsn:
     assert await trio.to_thread.run_sync(lambda: on_asyncio(commit=True)) == [False, True, True]
     async with Client(postgres_dsn) as client:
         assert await client.count_by(all=True) == 2
+
+
+INSERT_AS_A_NODE = """
+INSERT INTO kathikon.jobs (inserted_at, scheduled_at, id, queue, worker, unique_key, holds_key)
+SELECT now(), now(), gen_random_uuid(), queue, worker, unique_key, true FROM kathikon.finished_jobs
+"""
+
+
+@pytest.mark.parametrize("commit", [False, True])
+def test_a_transaction_goes_on_when_a_key_is_taken_from_under_it(postgres_dsn: str, commit: bool) -> None:
+    """A node inserts the same: the transaction waits for that, then has a conflict, or the job."""
+
+    async def main() -> None:
+        async with Client(postgres_dsn) as client:
+            await client.cancel((await client.insert(add.new(1), unique=Unique())).id)
+            first, second = await asyncpg.connect(postgres_dsn), await asyncpg.connect(postgres_dsn)
+            try:
+                node, mine = first.transaction(), second.transaction()
+                await node.start()
+                await mine.start()
+                await first.execute(INSERT_AS_A_NODE)
+                await client.insert(add.new(2), connection=second)
+                waits = asyncio.create_task(client.insert(add.new(1), unique=Unique(), connection=second))
+                watched = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = $1"
+                async with asyncio.timeout(20):
+                    while not await first.fetchval(watched, second.get_server_pid()):
+                        await asyncio.sleep(0.001)
+                await (node.commit() if commit else node.rollback())
+                assert (await waits).conflict is commit
+                await mine.commit()
+                assert await client.count_by(all=True, state="available") == 2
+                assert await first.fetchval("SELECT count(*) FROM kathikon.unique_keys") == 0
+            finally:
+                await first.close()
+                await second.close()
+
+    asyncio.run(main())

@@ -15,7 +15,7 @@ from kathikon_actors.jobs.errors import AlreadyExists, BatchClosed, BatchNotFoun
 from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.record import Job, Record
-from kathikon_actors.jobs.unique import Unique
+from kathikon_actors.jobs.unique import UNIQUE_STATES, Unique
 from kathikon_actors.store.protocol import Membership, Store
 from tests.store.conftest import Backend
 from tests.support.records import MINUTE, completed, new_record, now_us
@@ -255,6 +255,111 @@ async def test_a_key_that_is_not_held_while_executing_is_free_once_the_start_is_
     (answer,) = await desk.insert(unique(policy))
     assert not answer.conflict
     assert await desk.write(start) == set(), "a start that is told again"
+
+
+PERIOD = Unique(period=3600)
+LASTING = Unique(states=(*UNIQUE_STATES, "completed"))
+REPLACING = Unique(replace=("args",))
+
+
+@pytest.mark.parametrize(
+    "policy", [PERIOD, LASTING, REPLACING, Unique(debounce=60)], ids=["period", "lasting", "replace", "debounce"]
+)
+async def test_one_key_under_two_policies_is_still_one_key(store: Store, policy: Unique) -> None:
+    """A job of the usual policy and one of another meet, whichever is there first, and with others in the batch."""
+    desk = await a_desk(store)
+    usual, other = unique(), unique(policy, key=bytes(16))
+    assert not any(answer.conflict for answer in await desk.insert(usual, other))
+    (meets_usual,) = await desk.insert(unique(policy))
+    (meets_other,) = await desk.insert(unique(key=bytes(16)))
+    assert meets_usual.record is not None and (meets_usual.conflict, meets_usual.record.id) == (True, usual.id)
+    assert meets_other.record is not None and (meets_other.conflict, meets_other.record.id) == (True, other.id)
+    both = await desk.insert(unique(), unique(policy, key=bytes(16)), new_record())
+    assert [answer.conflict for answer in both] == [True, True, False]
+
+
+async def test_a_usual_job_that_is_replaced_is_guarded_from_then_on(store: Store) -> None:
+    """Its key stays its own until it ends, and then it is free."""
+    desk = await a_desk(store)
+    first = unique()
+    await desk.insert(first)
+    for number in (b"1", b"2"):
+        (answer,) = await desk.insert(unique(REPLACING, args=b'{"n":%b}' % number))
+        assert answer.conflict
+    stored = await desk.row(first)
+    assert stored.args == b'{"n":2}' and stored.node is None
+    assert stored.extra is not None and stored.extra.guarded == 2
+    (answer,) = await desk.insert(unique())
+    assert answer.conflict and answer.record is not None and answer.record.id == first.id
+    (claimed,) = await store.claim(desk.membership, ["default"], 10)
+    claimed.extra = Extra(unique_key=KEY, guarded=2, begun=1)
+    assert await desk.write(claimed) == set()
+    (answer,) = await desk.insert(unique(REPLACING, args=b'{"n":3}'))
+    assert answer.conflict and (await desk.row(first)).args == b'{"n":2}', "it has started"
+    assert await desk.write(ended(claimed)) == set()
+    (answer,) = await desk.insert(unique())
+    assert not answer.conflict
+
+
+async def test_a_key_that_outlives_its_job_is_met_by_a_usual_job(store: Store) -> None:
+    """The job that has it has ended; when its time is over, or when it is purged, the key is free."""
+    desk = await a_desk(store)
+    first = unique(LASTING)
+    await desk.insert(first)
+    await desk.write(ended(first))
+    met = await desk.insert(unique(), new_record())
+    assert [answer.conflict for answer in met] == [True, False]
+    await store.purge([first.id])
+    (answer,) = await desk.insert(unique())
+    assert not answer.conflict
+    short = Unique(states=(*UNIQUE_STATES, "completed"), period=0.000001)
+    await desk.insert(other := unique(short, key=bytes(16)))
+    (answer,) = await desk.insert(usual := unique(key=bytes(16)))
+    assert not answer.conflict
+    await desk.write(ended(other))
+    (answer,) = await desk.insert(unique(short, key=bytes(16)))
+    assert answer.conflict and answer.record is not None and answer.record.id == usual.id
+
+
+async def test_a_job_that_waits_for_its_batch_holds_no_key_unless_it_says_so(store: Store) -> None:
+    """`waiting` is not among the usual states."""
+    desk = await a_desk(store)
+    for policy, held in ((Unique(), False), (Unique(states=(*UNIQUE_STATES, "waiting")), True)):
+        job = unique(policy, key=bytes([held]) * 16)
+        await desk.insert(job)
+        await store.batches.open(new_batch(parent_id=job.id))
+        await store.batches.open(new_batch(parent_id=job.id))
+        (one, _) = await store.batches.find(None, 2)
+        await desk.insert(member(one))
+        run = copy(job)
+        run.fence = 0
+        machine.begin(run, now_us())
+        machine.wait(run, now_us(), b"null")
+        assert await desk.write(run) == set()
+        assert await desk.state(job) == "waiting"
+        (answer,) = await desk.insert(unique(policy, key=bytes([held]) * 16))
+        assert answer.conflict is held
+
+
+async def test_what_operators_do_to_a_live_job_leaves_it_its_key(store: Store) -> None:
+    """A job that is retried before its time still has it; one that had ended comes back without."""
+    desk = await a_desk(store)
+    live, dead = unique(), unique(key=bytes(16))
+    await desk.insert(live, dead)
+    failed = copy(live)
+    failed.fence = 0
+    machine.begin(failed, now_us())
+    machine.fail(failed, now_us(), machine.quote_error(now_us(), 1, "error", "boom"), 60.0)
+    assert await desk.write(failed, ended(dead, "discarded")) == set()
+    await store.release(desk.membership, [live.id])
+    for job in (live, dead):
+        await store.change(job.id, Change("retry", now_us()))
+        assert await desk.state(job) == "available"
+    met = await desk.insert(unique(), unique(key=bytes(16)))
+    assert [answer.conflict for answer in met] == [True, False]
+    await store.change(live.id, Change("discard", now_us()))
+    (answer,) = await desk.insert(unique())
+    assert not answer.conflict
 
 
 # --- dependencies

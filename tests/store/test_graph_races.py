@@ -9,9 +9,11 @@ import pytest
 import trio
 
 from kathikon_actors.jobs import machine
+from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.jobs.unique import Unique
+from kathikon_actors.jobs.unique import UNIQUE_STATES, Unique
+from kathikon_actors.store import lanes
 from tests.store.conftest import Backend
 from tests.store.test_graph import Desk, a_desk, callback, child, ended, member, new_batch, unique
 from tests.support.records import new_record, now_us
@@ -20,12 +22,21 @@ from tests.support.rounds import rounds
 ROUNDS = rounds(200)
 """Of the cheap ones; half of it of the others."""
 
+MANY, FEW = 400, max(1, ROUNDS // 4)
+"""Keys of two batches that are to meet in the middle, and such batches."""
+
 
 @pytest.fixture(params=["postgres"])
 def place(request: pytest.FixtureRequest) -> str:
     """Real connections only."""
     dsn: str = request.getfixturevalue("postgres_dsn")
     return dsn
+
+
+@pytest.fixture
+def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each batch is stored in the hope that its keys are free, however often they were not."""
+    monkeypatch.setattr(lanes, "WARY", 0)
 
 
 async def two(backend: Backend) -> tuple[Desk, Desk]:
@@ -44,6 +55,7 @@ async def end_all(desk: Desk) -> None:
         await desk.write(ended(record))
 
 
+@pytest.mark.usefixtures("trusting")
 async def test_of_two_identical_inserts_one_is_stored(backend: Backend) -> None:
     """The primary key decides; in insert many as well, where others of the batch are stored."""
     a, b = await two(backend)
@@ -65,18 +77,86 @@ async def test_of_two_identical_inserts_one_is_stored(backend: Backend) -> None:
     assert (await a.store.counts())[0].by_state == {"available": 3 * ROUNDS}
 
 
+@pytest.mark.usefixtures("trusting")
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("policy", [Unique(period=3600), Unique(replace=("priority",))], ids=["period", "replace"])
+async def test_of_two_inserts_under_two_policies_one_is_stored(backend: Backend, policy: Unique, many: bool) -> None:
+    """The usual one holds its key by its row, the other by `unique_keys`: they meet all the same."""
+    a, b = await two(backend)
+    for number in range(ROUNDS):
+        key = number.to_bytes(15, "big") + bytes(1)
+        usual, other = unique(key=key), unique(policy, key=key)
+        others = [unique(key=number.to_bytes(15, "big") + bytes([n])) for n in range(1, 5)] if many else []
+        answers: dict[bytes, Answer] = {}
+
+        async def insert(desk: Desk, record: Record, others: list[Record], found: dict[bytes, Answer]) -> None:
+            found[record.id] = (await desk.insert(*others[:2], record, *others[2:]))[len(others[:2])]
+
+        await at_once(
+            lambda: insert(a, usual, others, answers),  # noqa: B023
+            lambda: insert(b, other, [], answers),  # noqa: B023
+        )
+        assert sorted(answer.conflict for answer in answers.values()) == [False, True], number
+        assert len({answer.record.id for answer in answers.values() if answer.record is not None}) == 1
+
+
+@pytest.mark.usefixtures("trusting")
+async def test_a_client_and_a_node_that_insert_the_same_store_one(backend: Backend) -> None:
+    """Rows that nobody owns go another way than those of a node."""
+    a, b = await two(backend)
+    for number in range(ROUNDS):
+        key = number.to_bytes(16, "big")
+        mine, theirs = unique(key=key), unique(key=key)
+        answers: list[Answer] = []
+
+        async def insert_as_client(record: Record, found: list[Answer]) -> None:
+            found.append((await b.store.insert_composed([record]))[record.id])
+
+        async def insert(record: Record, found: list[Answer]) -> None:
+            found += await a.insert(record)
+
+        await at_once(lambda: insert(mine, answers), lambda: insert_as_client(theirs, answers))  # noqa: B023
+        assert sorted(answer.conflict for answer in answers) == [False, True], number
+
+
+@pytest.mark.usefixtures("trusting")
+async def test_a_key_that_lasts_beyond_a_job_is_never_overlooked(backend: Backend) -> None:
+    """The job ends while its like is inserted: its key stays taken."""
+    a, b = await two(backend)
+    policy = Unique(states=(*UNIQUE_STATES, "completed"))
+    for number in range(ROUNDS):
+        key = number.to_bytes(16, "big")
+        first = unique(policy, key=key)
+        answers: list[Answer] = []
+
+        async def insert(record: Record, found: list[Answer]) -> None:
+            found += await b.insert(record)
+
+        async def insert_and_end(record: Record, found: list[Answer]) -> None:
+            answer = (await a.insert(record))[0]
+            found.append(answer)
+            if not answer.conflict:
+                await a.write(ended(record))
+
+        like = unique(key=key)
+        await at_once(lambda: insert_and_end(first, answers), lambda: insert(like, answers))  # noqa: B023
+        assert sorted(answer.conflict for answer in answers) == [False, True], number
+
+
+@pytest.mark.usefixtures("trusting")
 async def test_batches_of_the_same_keys_in_other_orders_do_not_wait_in_a_circle(backend: Backend) -> None:
     """Keys are taken in one order everywhere."""
     a, b = await two(backend)
-    for number in range(ROUNDS):
-        keys = [number.to_bytes(8, "big") + bytes([other]) + bytes(7) for other in range(20)]
+    for number in range(FEW):
+        keys = [number.to_bytes(8, "big") + other.to_bytes(8, "big") for other in range(MANY)]
         one, two_ = [unique(key=key) for key in keys], [unique(key=key) for key in reversed(keys)]
         with trio.fail_after(20):
             await at_once(lambda: a.insert(*one), lambda: b.insert(*two_))  # noqa: B023
     counts = await a.store.counts()
-    assert counts[0].by_state == {"available": 20 * ROUNDS}
+    assert counts[0].by_state == {"available": MANY * FEW}
 
 
+@pytest.mark.usefixtures("trusting")
 async def test_a_key_that_is_freed_while_its_like_is_inserted_is_never_stuck(backend: Backend) -> None:
     """Either the insert met the job before its end, or it is stored."""
     a, b = await two(backend)

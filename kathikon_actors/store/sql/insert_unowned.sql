@@ -3,15 +3,16 @@
 WITH stored AS (
     INSERT INTO kathikon.jobs (
         inserted_at, scheduled_at, timeout, priority, max_attempts, keep_result, id, state, queue, worker, args, meta,
-        tags, history, unique_key, batch_id, parent_id, guarded, partition_key, depends_on, on_dependency_failure,
-        dependency_results
+        tags, history, unique_key, holds_key, batch_id, parent_id, guarded, partition_key, depends_on,
+        on_dependency_failure, dependency_results
     )
     SELECT
         timestamptz '2000-01-01 00:00Z' + r.inserted_at * interval '1 microsecond',
         timestamptz '2000-01-01 00:00Z' + r.scheduled_at * interval '1 microsecond',
         r.timeout, r.priority, r.max_attempts, r.keep_result, r.id::uuid, r.state, r.queue, r.worker, r.args::json,
-        r.meta::json, r.tags::text[], r.history, r.unique_key::uuid, r.batch_id::uuid, r.parent_id::uuid, r.guarded,
-        r.partition_key, r.depends_on::uuid[], r.on_dependency_failure, r.dependency_results
+        r.meta::json, r.tags::text[], r.history, r.unique_key::uuid, nullif(r.unique_key IS NOT NULL, false),
+        r.batch_id::uuid, r.parent_id::uuid, r.guarded, r.partition_key, r.depends_on::uuid[], r.on_dependency_failure,
+        r.dependency_results
     FROM unnest(
         $1::bigint[], $2::bigint[], $3::double precision[], $4::bigint[], $5::bigint[], $6::boolean[], $7::text[],
         $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
@@ -24,7 +25,7 @@ WITH stored AS (
     WHERE $23::boolean OR NOT EXISTS (
         SELECT FROM kathikon.queue_limits l WHERE l.queue = r.queue AND l.on_full = 'refuse'
     )
-    ON CONFLICT (id) DO NOTHING
+    ON CONFLICT DO NOTHING
     RETURNING id, queue
 ),
 names AS (SELECT string_agg(DISTINCT queue, ',') AS text FROM stored HAVING count(*) > 0),

@@ -3,7 +3,7 @@ SELECT
     keep_result, id, state, queue, worker, args, meta, tags, history, errors, result,
     rerun_of, original_id, unique_key, guarded, partition_key, depends_on, on_dependency_failure, dependency_results,
     batch_id, parent_id,
-    owner
+    owner, holds_key
 FROM kathikon.jobs
 WHERE id = $1
 FOR UPDATE
