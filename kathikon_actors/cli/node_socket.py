@@ -12,7 +12,7 @@ from kathikon_actors.jobs.errors import KathikonError, NoNode
 if TYPE_CHECKING:
     from kathikon_actors.store.urls import StoreUrl
 
-__all__ = ["NodeRefused", "ask", "ask_all", "ask_one"]
+__all__ = ["NodeRefused", "ask", "ask_all"]
 
 TIMEOUT: Final = 10.0
 """Seconds that a node has to answer."""
@@ -56,14 +56,6 @@ def ask_all(url: StoreUrl, what: str, node: str | None = None) -> list[Any]:
     if not answers:
         raise NoNodeHere(url, node)
     return answers
-
-
-def ask_one(url: StoreUrl, what: str) -> Any | None:
-    """Ask any node of a store that runs on this machine; `None` when none answers."""
-    try:
-        return ask_all(url, what)[0]
-    except (NoNode, NodeRefused):
-        return None
 
 
 def ask(place: Path, what: str) -> Any:

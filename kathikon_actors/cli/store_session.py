@@ -79,8 +79,12 @@ async def open_store(url: StoreUrl) -> AsyncIterator[PostgresStore]:
 
 
 @asynccontextmanager
-async def open_client(url: StoreUrl) -> AsyncIterator[Client]:
+async def open_client(url: StoreUrl, encryption_keys: tuple[bytes, ...] = ()) -> AsyncIterator[Client]:
     """Give a client of the store, to look and to change.
+
+    Args:
+        url: the store.
+        encryption_keys: of the app, when it is to insert what is encrypted.
 
     Raises:
         As `open_store`.
@@ -91,7 +95,7 @@ async def open_client(url: StoreUrl) -> AsyncIterator[Client]:
         pending, known = await on_database(dsn, find_pending)
         if pending:
             raise SchemaMissing(url, pending, known)
-        async with Client(dsn, timeout=DATABASE_TIMEOUT) as client:
+        async with Client(dsn, timeout=DATABASE_TIMEOUT, encryption_keys=encryption_keys) as client:
             yield client
 
 

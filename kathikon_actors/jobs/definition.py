@@ -20,6 +20,7 @@ from kathikon_actors.jobs.errors import BadConfiguration, InvalidJob
 from kathikon_actors.jobs.failures import FailureRules, check_discard_on, check_retry_on
 from kathikon_actors.jobs.limits import Limit, Rate, check_limit
 from kathikon_actors.jobs.middleware import Middleware, check_middleware
+from kathikon_actors.jobs.parameters import parameters_of
 from kathikon_actors.jobs.record import Job
 from kathikon_actors.jobs.sealed_record import Encrypt, check_encrypt
 from kathikon_actors.jobs.unique import Unique
@@ -89,6 +90,7 @@ class WorkerDefinition:
         is_async: whether it runs as one of many on a trio loop, or alone as a plain function.
         takes_job: whether `perform` wants the `Job` first.
         free_form: the class form whose `perform` takes the job alone: any arguments by name are accepted.
+        parameters: the names under which it takes its arguments.
         owner: the class form's class, of which each run makes an instance.
         rules: what `retry_on` and `discard_on` say of exceptions.
         middleware: the worker's own chain.
@@ -146,9 +148,10 @@ class WorkerDefinition:
         self.takes_job = bool(parameters) and _is_job(target, parameters[0])
         if self.takes_job:
             parameters = parameters[1:]
-        self._taken = {p.name for p in every[: len(every) - len(parameters)]}
         self.free_form = drop_self and self.takes_job and not parameters
         self.signature = inspect.Signature(parameters)
+        taken = [p.name for p in every[: len(every) - len(parameters)]]
+        self.parameters = parameters_of(parameters, taken, free_form=self.free_form)
         self._names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         self._simple = len(self._names) == len(parameters) and all(p.default is p.empty for p in parameters)
         self._check(parameters)
@@ -170,19 +173,24 @@ class WorkerDefinition:
             return dict(kwargs)
         if self._simple and not kwargs and len(args) == len(self._names):
             return dict(zip(self._names, args, strict=True))
-        try:
-            bound = self.signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{self.name}{self.signature}: {error}") from None
-        values: dict[str, Any] = {}
-        for key, value in bound.arguments.items():
-            if self.signature.parameters[key].kind is inspect.Parameter.VAR_KEYWORD:
-                for taken in self._taken.intersection(value):
-                    raise TypeError(f"{self.name}{self.signature}: '{taken}' is given by the queue, not by the caller")
-                values.update(value)
-            else:
-                values[key] = value
-        return values
+        if args:
+            kwargs = self._by_name(args, kwargs)
+        problem = self.parameters.problem(kwargs)
+        if problem is not None:
+            raise TypeError(f"{self.name}{self.signature}: {problem}")
+        named = {name: kwargs[name] for name in self.parameters.names if name in kwargs}
+        return {**named, **kwargs} if len(named) < len(kwargs) else named
+
+    def _by_name(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the names that arguments have which came by place; which names there are is not looked at."""
+        problem = "too many positional arguments" if len(args) > len(self._names) else None
+        named = dict(zip(self._names, args, strict=False))
+        for name in kwargs:
+            if name in named:
+                problem = problem or f"multiple values for argument '{name}'"
+        if problem is not None:
+            raise TypeError(f"{self.name}{self.signature}: {problem}")
+        return {**named, **kwargs}
 
     @property
     def mourns_async(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 __all__ = [
     "AlreadyExists",
@@ -44,6 +44,17 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     """Give ` Did you mean "x"?` for the nearest of `known`, or an empty string when none is near."""
     near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)
     return f' Did you mean "{near[0]}"?' if near else ""
+
+
+_NOT_IMPORTED: Final = " Is its module imported, or named in App(workers=[...])?"
+
+_MOST_LISTED: Final = 20
+
+
+def _listed(known: Sequence[str]) -> str:
+    """Give the names for a sentence: of many the first ones."""
+    more = len(known) - _MOST_LISTED
+    return ", ".join([*known[:_MOST_LISTED], *([f"{more} more"] if more > 0 else [])]) or "none"
 
 
 def _rebuild(kind: type[KathikonError], args: tuple[object, ...], state: dict[str, object]) -> KathikonError:
@@ -90,19 +101,23 @@ class UnknownQueue(KathikonError, LookupError):
     def __init__(self, queue: str, known: Iterable[str]) -> None:
         self.queue = queue
         self.known = tuple(sorted(known))
-        super().__init__(
-            f'no queue "{queue}" (known: {", ".join(self.known) or "none"}).{did_you_mean(queue, self.known)}'
-        )
+        super().__init__(f'no queue "{queue}" (known: {_listed(self.known)}).{did_you_mean(queue, self.known)}')
 
 
 class UnknownWorker(KathikonError, LookupError):
-    """No worker of the app has this name; nothing was stored."""
+    """No worker of the app has this name, or, from outside, of the apps on this store; nothing was stored.
 
-    def __init__(self, worker: str, known: Iterable[str]) -> None:
+    Args:
+        worker: the name.
+        known: those there are.
+        otherwise: the next step when none of them is near; default: what to look at in the app.
+    """
+
+    def __init__(self, worker: str, known: Iterable[str], otherwise: str = _NOT_IMPORTED) -> None:
         self.worker = worker
         self.known = tuple(sorted(known))
-        hint = did_you_mean(worker, self.known) or " Is its module imported, or named in App(workers=[...])?"
-        super().__init__(f'no worker "{worker}" (known: {", ".join(self.known) or "none"}).{hint}')
+        hint = did_you_mean(worker, self.known) or otherwise
+        super().__init__(f'no worker "{worker}" (known: {_listed(self.known)}).{hint}')
 
 
 class AlreadyExists(KathikonError):

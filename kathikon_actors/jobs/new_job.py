@@ -79,5 +79,15 @@ class NewJob:
         check_options(self.worker, options)
         return NewJob(self.worker, self.args, self.definition, {**self.given, **options})
 
+    def bound(self, definition: WorkerDefinition) -> NewJob:
+        """Give the job with arguments that fit its worker, where only the worker's name was known so far.
+
+        Raises:
+            TypeError: they do not; it names the worker.
+        """
+        if self.definition is not None:
+            return self
+        return NewJob(self.worker, definition.bind((), self.args), definition, self.given)
+
     def __repr__(self) -> str:
         return f"<NewJob {self.worker} {self.args!r} {self.given!r}>"

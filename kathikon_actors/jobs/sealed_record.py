@@ -48,7 +48,9 @@ def seal_new(record: Record, keyring: Keyring | None, encrypt: Encrypt) -> None:
     if encrypt is False or (encrypt is None and keyring is None):
         return
     if keyring is None:
-        raise InvalidJob(record.worker, "encrypt", "is asked for, and there are no encryption_keys here")
+        raise InvalidJob(
+            record.worker, "encrypt", "is asked for, and there are no encryption_keys here; give those of the app"
+        )
     unique = None if record.extra is None else record.extra.unique
     if unique is not None and {"args", "meta"} & set(unique.replace):
         raise InvalidJob(

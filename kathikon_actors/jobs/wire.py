@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -14,9 +14,6 @@ from kathikon_actors.jobs.batch import AtLeast, Batch
 from kathikon_actors.jobs.errors import InvalidJob, KathikonError
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.unique import Unique
-
-if TYPE_CHECKING:
-    from kathikon_actors.jobs.definition import WorkerDefinition
 
 __all__ = [
     "WireBatch",
@@ -90,10 +87,10 @@ def to_wire(job: object) -> WireJob:
         raise InvalidJob(job.worker, error.path, error.problem) from None
 
 
-def from_wire(job: WireJob, definitions: Mapping[str, WorkerDefinition]) -> NewJob:
-    """Give the job again; what does not fit is told when it is built."""
+def from_wire(job: WireJob) -> NewJob:
+    """Give the job again, by its worker's name; what does not fit is told when it is built."""
     options = {name: _FROM_WIRE[name](value) if name in _FROM_WIRE else value for name, value in job.options.items()}
-    return NewJob(job.worker, json.decode(job.args), definitions.get(job.worker), options)
+    return NewJob(job.worker, json.decode(job.args), None, options)
 
 
 def batch_to_wire(batch: Batch) -> WireBatch:
@@ -102,11 +99,11 @@ def batch_to_wire(batch: Batch) -> WireBatch:
     return WireBatch(batch.needed, batch.name, *(None if job is None else to_wire(job) for job in jobs))
 
 
-def batch_from_wire(batch: WireBatch, definitions: Mapping[str, WorkerDefinition]) -> Batch:
+def batch_from_wire(batch: WireBatch) -> Batch:
     """Give it again."""
 
     def job(wire: WireJob | None) -> NewJob | None:
-        return None if wire is None else from_wire(wire, definitions)
+        return None if wire is None else from_wire(wire)
 
     return Batch(
         on_complete=job(batch.on_complete),

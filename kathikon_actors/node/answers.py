@@ -63,16 +63,10 @@ async def _statistics(node: Node) -> Any:
     return {name: getattr(found, name) for name in type(found).__dataclass_fields__}
 
 
-async def _workers(node: Node) -> Any:
-    await trio.lowlevel.checkpoint()
-    return node.worker_queues()
-
-
 _ANSWERS: Final[Mapping[str, Callable[[Node], Awaitable[Any]]]] = {
     "hello": _hello,
     "tree": _tree,
     "report": _report,
     "health": _health,
     "statistics": _statistics,
-    "workers": _workers,
 }

@@ -17,6 +17,7 @@ from kathikon_actors.node.claimer import Claimer
 from kathikon_actors.node.commands import Commands
 from kathikon_actors.node.cron_clock import CronClock
 from kathikon_actors.node.database import STOP_SERVER_TIMEOUT, keep_open, run_server
+from kathikon_actors.node.declarer import declare
 from kathikon_actors.node.forwarder import Forwarder
 from kathikon_actors.node.holding import hold_membership, start_again
 from kathikon_actors.node.inside import Inside
@@ -66,6 +67,7 @@ def node_children(state: NodeState, server: EmbeddedServer | None) -> list[Child
     ]
     children = [
         supervisor_spec("store", store, strategy="rest_for_one"),
+        ChildSpec("declarer", declare, args=(state,)),
         ChildSpec("inside", _inside, args=(state,)),
         ChildSpec("zygote", _zygote, args=(state,)),
         _queues_spec(state),

@@ -29,6 +29,7 @@ from kathikon_actors.jobs.states import TERMINAL_STATES, Action
 from kathikon_actors.node.asking import ask_owner, check_percent, report_progress
 from kathikon_actors.node.composition import Composition
 from kathikon_actors.node.crons import Crons, Schedules
+from kathikon_actors.node.declared import DeclaredWorkers
 from kathikon_actors.node.external import ExternalRuns
 from kathikon_actors.node.operations import Operations
 from kathikon_actors.node.outside import AnyQueue, ClientInserts
@@ -111,6 +112,7 @@ class Client(ClientInserts, Operations, RemoteTrees, RemoteEvents, Composition, 
         self._tracing = check_tracing("Client", tracing)
         self._defaults = Defaults(AnyQueue(), default_queue, timezone=ZoneInfo(timezone), keyring=self._keyring)
         self._ids = IdSource()
+        self._declared = DeclaredWorkers(self._run)
         self._remote = RemoteStore(self._run)
         self._claims = {}
         self._streams = set()
@@ -160,7 +162,7 @@ class Client(ClientInserts, Operations, RemoteTrees, RemoteEvents, Composition, 
     @property
     def crons(self) -> Crons:
         """The cron entries of the store; see `Node.crons`."""
-        return Crons(lambda: PostgresCrons(self._run), self._build, self._ids_and_now, self._keyring)
+        return Crons(lambda: PostgresCrons(self._run), self._built, self._ids_and_now, self._keyring)
 
     def _batch_store(self) -> BatchStore:
         return PostgresBatches(self)

@@ -89,6 +89,13 @@ class Composition(ABC):
     @abstractmethod
     def _build(self, new: object) -> Record: ...
 
+    async def _learn(self, *jobs: object) -> None:  # noqa: B027 a node has its workers
+        """Find out what is declared of the workers of these jobs, where their code is not here."""
+
+    async def _built(self, job: NewJob) -> Record:
+        await self._learn(job)
+        return self._build(job)
+
     @abstractmethod
     async def _insert_whole(self, records: Sequence[Record]) -> dict[bytes, Answer]:
         """Insert all of these jobs or, when one of them is refused, none; its answer says why."""
@@ -155,7 +162,9 @@ class Composition(ABC):
             await node.close_batch(batch_id)
             ```
         """
-        record = self._new_batch(Batch() if batch is None else batch, outer=_raw(within))
+        batch = Batch() if batch is None else batch
+        await self._learn(batch.on_complete, batch.on_success, batch.on_failure)
+        record = self._new_batch(batch, outer=_raw(within))
         await self._batch_store().open(record)
         return as_uuid(record.id)
 
@@ -338,6 +347,7 @@ class Composition(ABC):
             raise InvalidJob(repr(flow)[:80], "workflow", "is not a Workflow; add its steps to one")
         ids, now = self._ids_and_now()
         steps = flow.in_order()
+        await self._learn(*(job for _, job, _ in steps))
         given = {name: as_uuid(ids.next(now)) if "id" not in job.given else job.given["id"] for name, job, _ in steps}
         records = {}
         for name, job, after in steps:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kathikon_actors.jobs.cron import (
@@ -52,12 +52,13 @@ def declared_rows(
     rows = []
     for cron in crons:
         try:
-            if cron.job.worker not in definitions:
+            definition = definitions.get(cron.job.worker)
+            if definition is None:
                 raise UnknownWorker(cron.job.worker, definitions)
-            record = build(cron.job)
+            record = build(cron.job.bound(definition))
             mark = mark_of(record, keyring)
             rows.append(cron.stored(template_of(record, keyring), declared=True, mark=mark))
-        except KathikonError as error:
+        except (KathikonError, TypeError) as error:
             raise BadConfiguration(f'cron entry "{cron.name}": {error}') from None
     return rows
 
@@ -71,7 +72,7 @@ class Crons:
     def __init__(
         self,
         store: Callable[[], CronStore],
-        build: Callable[[NewJob], Record],
+        build: Callable[[NewJob], Awaitable[Record]],
         ids_and_now: Callable[[], tuple[IdSource, int]],
         keyring: Keyring | None = None,
     ) -> None:
@@ -112,7 +113,7 @@ class Crons:
             await node.crons.add(Cron("hourly", "@hourly", sweep.new()))
             ```
         """
-        row = cron.stored(template_of(self._build(cron.job), self._keyring), declared=False)
+        row = cron.stored(template_of(await self._build(cron.job), self._keyring), declared=False)
         if not await self._store().add_cron(row, self._ids_and_now()[1]):
             raise CronExists(cron.name)
         return await self.get(cron.name)
@@ -146,7 +147,7 @@ class Crons:
             row.timezone if timezone is None else timezone,
             "last" if catch_up is None else catch_up,
         )
-        template = None if job is None else template_of(self._build(job), self._keyring)
+        template = None if job is None else template_of(await self._build(job), self._keyring)
         change = CronChange(self._ids_and_now()[1], expression, timezone, catch_up, template)
         return await self._change(name, change)
 

@@ -196,6 +196,7 @@ class NodeInserts:
         definition = state.definitions.get(new.worker)
         if definition is None:
             raise UnknownWorker(new.worker, state.definitions)
+        new = new.bound(definition)
         if state.app.tracing:
             new = traced(new)
         record = build_record(new, definition, state.defaults, state.ids, state.clock())

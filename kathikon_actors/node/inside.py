@@ -85,14 +85,13 @@ class Inside:
         return self._state.node
 
     async def _answer(self, node: Node, asker: Record, ask: Ask) -> bytes:
-        definitions = self._state.definitions
         match ask.what:
             case "insert":
-                job = from_wire(_decode(ask.body, type=WireJob), definitions)
+                job = from_wire(_decode(ask.body, type=WireJob))
                 record, conflict = await node.insert_record(_child(node, job, asker), given_id="id" in job.given)
                 return _encode(WireInserted(msgspec.Raw(_encode(record)), conflict))
             case "insert_many" | "insert_or_abort":
-                jobs = [from_wire(wire, definitions) for wire in _decode(ask.body, type=list[WireJob])]
+                jobs = [from_wire(wire) for wire in _decode(ask.body, type=list[WireJob])]
                 stored = await node.insert_records(
                     jobs,
                     lambda new, coming: _child(node, new, asker, coming),
@@ -109,7 +108,7 @@ class Inside:
                 if asker.durability != "commit":
                     problem = f'is "{asker.durability}"; a job that waits for a batch has to be committed'
                     raise InvalidJob(asker.worker, "durability", problem)
-                batch = batch_from_wire(_decode(ask.body, type=WireBatch), definitions)
+                batch = batch_from_wire(_decode(ask.body, type=WireBatch))
                 batch_id = await node.open_batch_of(asker.id, batch)
                 asker.extra = msgspec.structs.replace(asker.extra or Extra(), opened=True)
                 return _encode(batch_id)

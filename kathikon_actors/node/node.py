@@ -116,7 +116,7 @@ class Node(NodeInserts, JobActions, Operations, NodeReports, Composition, Teleme
             await node.crons.pause("nightly")
             ```
         """
-        return Crons(lambda: self._state.store.crons, self._build, self._ids_and_now, self._state.app.keyring)
+        return Crons(lambda: self._state.store.crons, self._built, self._ids_and_now, self._state.app.keyring)
 
     def _encrypts(self, worker: str | None) -> bool:
         if self._state.app.keyring is None:
@@ -229,11 +229,6 @@ class Node(NodeInserts, JobActions, Operations, NodeReports, Composition, Teleme
             StoreUnavailable: the store did not answer, or is being opened again.
         """
         return await self._state.store.counts()
-
-    def worker_queues(self) -> dict[str, str]:
-        """Give the queue of each worker's jobs, where an insert names no other, by the workers' names."""
-        state = self._state
-        return {name: worker.queue or state.defaults.queue for name, worker in state.definitions.items()}
 
     def worker_pids(self) -> dict[str, Sequence[int]]:
         """Give the process ids of the worker processes by queue."""

@@ -131,6 +131,7 @@ async def run_node(
                     state.launched = launch_zygote(state)
                 async with open_supervisor(children, strategy="rest_for_one", name=f"node {name}") as tree:
                     node._tree = tree  # noqa: SLF001 its own half
+                    await state.declared.wait()
                     state.doors.open()
                     _open.append(node)
                     report_supervisors(state.bus, tree)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-from kathikon_actors.jobs.build import Defaults, NamedWorker, WorkerDefaults, build_record
+from kathikon_actors.jobs.build import Defaults, build_record
 from kathikon_actors.jobs.composing import Answer, is_composed
 from kathikon_actors.jobs.errors import AlreadyExists, InvalidJob, KathikonError
 from kathikon_actors.jobs.ids import IdSource, as_uuid
@@ -16,6 +17,7 @@ from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.aborting import insert_or_abort
+from kathikon_actors.node.declared import DeclaredWorkers
 from kathikon_actors.node.listing import InsertedMany, job_of, new_jobs
 from kathikon_actors.node.transactional import insert_on
 from kathikon_actors.store.outside import insert_composed_rows, insert_rows
@@ -46,6 +48,7 @@ class AnyQueue:
 class ClientInserts(ABC):
     """The part of a `Client` that inserts."""
 
+    _declared: DeclaredWorkers
     _defaults: Defaults
     _ids: IdSource
     _on_trio: bool
@@ -64,14 +67,16 @@ class ClientInserts(ABC):
 
         Args:
             job: `worker.new(...)`; a worker with `args`, which are bound to it; or a worker's name with `args`, whose
-                code is elsewhere: `args` are taken as they are and `queue` must be given.
+                code is elsewhere. What a node has declared of that worker holds then: queue, attempts and the like
+                where nothing else is said here, and the names of its arguments. A name that no node has declared
+                needs a `queue`, and its `args` are taken as they are.
             args: arguments by name.
             connection: your own connection, of asyncpg or (on asyncio) of psycopg 3: the insert is a part of its
                 transaction, visible and claimed only after its commit and gone on rollback.
             **options: insert options, over those of the `NewJob`.
 
         Raises:
-            UnknownOption, InvalidJob, TypeError: it does not fit; nothing was stored.
+            UnknownWorker, UnknownOption, InvalidJob, TypeError: it does not fit; nothing was stored.
             AlreadyExists: the given id is taken.
             QueueFull: the queue holds its `max_depth` of jobs, as its nodes have declared it.
             StoreUnavailable: the store did not answer; the job may or may not be stored.
@@ -83,7 +88,7 @@ class ClientInserts(ABC):
                 await client.insert(send_receipt.new(order), connection=connection)
             ```
         """
-        record = self._build(self._new_job(job, args, options))
+        record = await self.build(job, args, options)
         if connection is not None:
             return await insert_on(connection, record, on_trio=self._on_trio)
         if is_composed(record):
@@ -91,6 +96,12 @@ class ClientInserts(ABC):
         for refusal in (await self._run(insert_rows, [record])).values():
             raise refusal
         return Job(record)
+
+    async def build(self, job: object, args: Mapping[str, Any] | None, options: dict[str, Any]) -> Record:
+        """Give the record of a job that is to be inserted; see `insert`."""
+        new = self._new_job(job, args, options)
+        await self._learn(new)
+        return self._build(new)
 
     async def insert_many(
         self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], *, on_error: OnError = "continue"
@@ -113,11 +124,11 @@ class ClientInserts(ABC):
         """
         check_on_error(on_error)
         if on_error == "abort":
-            return await insert_or_abort(jobs, lambda new, _coming: self._build(new), self._insert_whole)
+            return await insert_or_abort(self._known(jobs), lambda new, _coming: self._build(new), self._insert_whole)
         stored = InsertedMany(0, [], [])
         chunk: dict[bytes, tuple[int, Record]] = {}
         index = -1
-        async for new in new_jobs(jobs):
+        async for new in self._known(jobs):
             index += 1
             try:
                 record = self._build(new)
@@ -133,6 +144,16 @@ class ClientInserts(ABC):
         await self._store(chunk, stored)
         stored.errors.sort(key=lambda entry: entry[0])
         return replace(stored, inserted=len(stored.ids))
+
+    async def _known(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> AsyncGenerator[NewJob, None]:
+        """Give the jobs one by one, what is declared of their workers known."""
+        async with aclosing(new_jobs(jobs)) as incoming:
+            async for new in incoming:
+                await self._learn(new)
+                yield new
+
+    async def _learn(self, *jobs: object) -> None:
+        await self._declared.learn(new for new in jobs if isinstance(new, NewJob))
 
     async def _store(self, chunk: dict[bytes, tuple[int, Record]], stored: InsertedMany) -> None:
         records = [record for _, record in chunk.values()]
@@ -175,14 +196,7 @@ class ClientInserts(ABC):
             raise InvalidJob(repr(new)[:80], "job", "is not a job; give worker.new(...)")
         if self._tracing:
             new = traced(new)
-        worker: WorkerDefaults | None = new.definition
-        if worker is None:
-            if not new.worker:
-                raise InvalidJob(repr(new.worker), "worker", "is empty; give its name")
-            if "queue" not in new.given:
-                raise InvalidJob(new.worker, "queue", "is not given, and the worker's code is not here to name it")
-            worker = NamedWorker(new.worker)
-        record = build_record(new, worker, self._defaults, self._ids, self._ids_and_now()[1])
+        record = build_record(new, self._declared.worker_of(new), self._defaults, self._ids, self._ids_and_now()[1])
         if record.durability == "memory":
             problem = 'is "memory", which needs a node to hold it; insert it on the node, or give "commit" here'
             raise InvalidJob(record.worker, "durability", problem)

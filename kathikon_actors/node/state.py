@@ -83,6 +83,7 @@ class NodeState:
         gatekeeper: of the node's limits; made with the table.
         announcements: jobs of broadcast queues on their way to the child `broadcaster`.
         held_until: seconds of `time.monotonic`: the lease, as this node knows it.
+        declared: the store was told of the workers, or did not answer; `has_declared` when it was.
         doubtful: ids of rows that the store may have given to this node, its answer was lost.
         lease_lost: set when the store refused our epoch: everything that stands on it starts again.
         joined_before: a name that is taken now was ours: it is waited for.
@@ -142,6 +143,8 @@ class NodeState:
         self.lease_lost = trio.Event()
         self.joined_before = False
         self.doubtful: set[bytes] = set()
+        self.declared = trio.Event()
+        self.has_declared = False
         self.gatekeeper: Gatekeeper | None = None
         self.announcements = Announcements()
         self.held_until = math.inf

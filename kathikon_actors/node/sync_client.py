@@ -28,6 +28,7 @@ from kathikon_actors.node.queue_operations import QueueStatus
 from kathikon_actors.node.remote_events import SyncEventStream
 from kathikon_actors.node.report import Health, Report
 from kathikon_actors.node.sync_composition import SyncComposition
+from kathikon_actors.node.transactional import insert_on
 from kathikon_actors.node.trees import TREE_TIMEOUT
 from kathikon_actors.store.figures import KnownNode
 from kathikon_actors.store.protocol import Counts
@@ -127,7 +128,8 @@ class SyncClient(SyncComposition):
             return self._call(client.insert(job, args, **options))
         if not is_psycopg(connection):
             raise TypeError(f"connection is {connection!r}; give a psycopg 3 connection, or use Client with asyncpg")
-        return drive(client.insert(job, args, connection=connection, **options))
+        record = self._call(client.build(job, args, options))
+        return drive(insert_on(connection, record, on_trio=False))
 
     def insert_many(self, jobs: Iterable[NewJob], *, on_error: OnError = "continue") -> InsertedMany:
         """See `Client.insert_many`."""

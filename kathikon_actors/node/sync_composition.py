@@ -75,12 +75,18 @@ class SyncComposition(ABC):
         self, batch: Batch | None = None, *, within: OpenBatch | SyncOpenBatch | UUID | str | None = None
     ) -> Iterator[SyncOpenBatch]:
         """See `Client.open_batch`: here it is a `with` block."""
-        outer = within.id if isinstance(within, SyncOpenBatch) else within
-        opened = SyncOpenBatch(self, self._call(self._open().new_batch(batch, within=outer)))
+        opened = SyncOpenBatch(self, self.new_batch(batch, within=within))
         try:
             yield opened
         finally:
             opened.close()
+
+    def new_batch(
+        self, batch: Batch | None = None, *, within: OpenBatch | SyncOpenBatch | UUID | str | None = None
+    ) -> UUID:
+        """See `Client.new_batch`."""
+        outer = within.id if isinstance(within, SyncOpenBatch) else within
+        return self._call(self._open().new_batch(batch, within=outer))
 
     def batch(self, batch_id: UUID | str) -> BatchStatus:
         """See `Client.batch`."""

@@ -62,7 +62,7 @@ def _performer(owner: type[Any], *, free_form: bool) -> Callable[..., Any]:
     def perform(*args: Any, **kwargs: Any) -> Any:
         return owner().perform(*args, **kwargs)
 
-    def perform_free_form(job: Job, **_in_the_job: Any) -> Any:
+    def perform_free_form(job: Job, /, **_in_the_job: Any) -> Any:
         return owner().perform(job)
 
     return perform_free_form if free_form else perform

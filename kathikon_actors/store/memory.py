@@ -27,6 +27,7 @@ from kathikon_actors.store.memory_batches import MemoryGraphStore
 from kathikon_actors.store.memory_commands import MemoryCommands
 from kathikon_actors.store.memory_crons import MemoryCrons
 from kathikon_actors.store.memory_data import MemoryData, MemoryNode, stored, wall_clock
+from kathikon_actors.store.memory_declarations import MemoryDeclarations
 from kathikon_actors.store.memory_figures import MemoryFigures
 from kathikon_actors.store.memory_queues import MemoryQueues
 from kathikon_actors.store.memory_retention import MemoryRetention
@@ -51,7 +52,15 @@ from kathikon_actors.telemetry.telling import Telling, note_inserted
 __all__ = ["MemoryData", "MemoryNode", "MemoryStore", "wall_clock"]
 
 
-class MemoryStore(MemoryMembers, MemoryQueues, MemoryRetention, MemoryFigures, MemoryCommands, MemoryGraphStore):
+class MemoryStore(
+    MemoryMembers,
+    MemoryQueues,
+    MemoryRetention,
+    MemoryFigures,
+    MemoryCommands,
+    MemoryDeclarations,
+    MemoryGraphStore,
+):
     """A `Store` in this process' memory.
 
     Args:

@@ -16,6 +16,7 @@ from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.store.memory_crons import CronData
+from kathikon_actors.store.memory_declarations import DeclarationData
 from kathikon_actors.store.memory_graph import MemoryGraph
 from kathikon_actors.store.memorybroadcasts import BroadcastData
 from kathikon_actors.store.memorylimits import LimitData
@@ -85,6 +86,7 @@ class MemoryData:
         told: queues in which rows became ready for anybody, and whose listeners are not told yet.
         snapshots: of actors, the newest first, by node_id and name.
         crons: the cron entries.
+        declared: what workers declare.
         leader: node_id, term, and when its lease ends, as microseconds since 1970.
     """
 
@@ -110,6 +112,7 @@ class MemoryData:
     snapshots: dict[tuple[int, str], list[StoredSnapshot]] = field(default_factory=dict)
     leader: tuple[int, int, int] = (0, 0, 0)
     crons: CronData = field(default_factory=CronData)
+    declared: DeclarationData = field(default_factory=DeclarationData)
 
     def row(self, job_id: bytes) -> Record:
         """Give the row of a job that is there."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.states import DUE_STATES
+from kathikon_actors.store.memory_declarations import withdraw_workers
 from kathikon_actors.store.retaining import Pruned
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class MemoryRetention(ABC):
     async def tidy(self) -> None:
         """See `Store.tidy`."""
         await self._begin()
+        withdraw_workers(self.data)
 
     async def promote(self) -> int:
         """See `Store.promote`."""

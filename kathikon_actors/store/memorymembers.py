@@ -53,7 +53,7 @@ class MemoryMembers(ABC):
             # The name's next life counts on from here; until then this number fences the life that left.
             row.epoch += 1
             row.session = None
-            row.lease_until = 0
+            row.lease_until = self.data.clock()
             row.left = row.closed = True
 
     async def lead(self, membership: Membership, lease: float) -> int | None:

@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from kathikon_actors.store import commanding, queue_rows, retaining
+from kathikon_actors.store import commanding, declaring, queue_rows, retaining
 from kathikon_actors.store import figures as kept
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.actions import Change
+    from kathikon_actors.jobs.declaration import Declaration
     from kathikon_actors.jobs.filters import Filter
     from kathikon_actors.jobs.queue import Queue
     from kathikon_actors.jobs.retention import Retention
@@ -131,6 +132,18 @@ class PostgresOperations(ABC):
         """See `Store.is_due`."""
         self._check_open()
         return await self._readers.run(queue_rows.is_due, queues)
+
+    async def declare_workers(
+        self, membership: Membership, declarations: Sequence[Declaration], *, starts: bool
+    ) -> None:
+        """See `Store.declare_workers`."""
+        self._check_open()
+        await self._readers.run(declaring.declare_workers, membership, declarations, starts)
+
+    async def declared_workers(self) -> list[Declaration]:
+        """See `Store.declared_workers`."""
+        self._check_open()
+        return await self._readers.run(declaring.declared_workers)
 
     async def prune(self, retention: Retention) -> retaining.Pruned:
         """See `Store.prune`."""

@@ -18,6 +18,7 @@ from kathikon_actors.jobs.states import State
 from kathikon_actors.store.broadcasts import BroadcastStore
 from kathikon_actors.store.commands import CommandStore
 from kathikon_actors.store.cron_store import CronStore
+from kathikon_actors.store.declaring import DeclarationStore
 from kathikon_actors.store.event_post import EventPost
 from kathikon_actors.store.fairness import FairStore
 from kathikon_actors.store.figures import FigureStore
@@ -146,7 +147,17 @@ class Changed:
     made: Record | None = None
 
 
-class Store(FairStore, GraphStore, LeaderStore, CommandStore, QueueStore, RetentionStore, FigureStore, Protocol):
+class Store(
+    FairStore,
+    GraphStore,
+    LeaderStore,
+    CommandStore,
+    QueueStore,
+    DeclarationStore,
+    RetentionStore,
+    FigureStore,
+    Protocol,
+):
     """Where jobs are kept. Methods are safe to call from several tasks; each raises `StoreUnavailable` when cut off."""
 
     url: str

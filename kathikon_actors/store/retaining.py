@@ -47,7 +47,7 @@ class RetentionStore(Protocol):
         ...
 
     async def tidy(self) -> None:
-        """Add counters up, and forget commands that were answered long ago."""
+        """Add counters up, forget commands that were answered long ago, and workers that no node has any more."""
 
     async def promote(self) -> int:
         """Make rows that nobody owns and that are due available; give how many."""
@@ -77,6 +77,7 @@ async def tidy(raw: Raw) -> None:
     await raw.execute(statement("add_up_counts"))
     await raw.execute(statement("forget_commands"))
     await raw.execute(statement("forget_figures"))
+    await raw.execute(statement("withdraw_workers"))
     await give_back_expired(raw, time.time_ns() // 1000)
 
 

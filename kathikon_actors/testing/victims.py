@@ -20,9 +20,9 @@ PROCESSES: Final = ("worker", "zygote", "postgres")
 """Processes, killed by SIGKILL: one worker process, the fork server, the embedded Postgres."""
 
 TREE: Final = (
-    "store", "table", "database", "membership", "journal", "inside", "queues", "queue", "pool", "producer", "mourners",
-    "scheduler", "claimer", "maintenance", "rescuer", "pruner", "figures", "queue keeper", "commands", "leadership",
-    "limiter", "broadcaster", "crons", "actors", "telemetry", "forwarder", "control",
+    "store", "table", "database", "membership", "journal", "declarer", "inside", "queues", "queue", "pool",
+    "producer", "mourners", "scheduler", "claimer", "maintenance", "rescuer", "pruner", "figures", "queue keeper",
+    "commands", "leadership", "limiter", "broadcaster", "crons", "actors", "telemetry", "forwarder", "control",
     "children",
 )  # fmt: skip
 """Parts of the node's tree, ended by an injected exception."""

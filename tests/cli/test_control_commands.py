@@ -35,11 +35,9 @@ def test_jobs_are_inserted_and_changed_without_a_node(ask, place: Directory) -> 
     made = ask("insert", "add", "--args", '{"a": 1}', "--queue", "q", "--tag", "x", "--priority", "3", "--json")
     assert made.code == 0 and (made.data["state"], made.data["priority"], made.data["tags"]) == ("available", 3, ["x"])
     first = made.data["id"]
-    # The queue of the newest job of this worker is taken where nobody else knows.
-    second = ask("insert", "add", "--schedule-in", "60").out.strip()
-    assert ask("job", "show", second, "--json").data["queue"] == "q"
-    unknown = ask("insert", "nobody")
-    assert unknown.code == 2 and "give --queue" in unknown.err
+    second = ask("insert", "add", "--queue", "q", "--schedule-in", "60").out.strip()
+    unknown = ask("insert", "add")
+    assert unknown.code == 2 and "no node has declared the worker on this store" in unknown.err
     assert ask("insert", "add", "--args", "[1]").code == 2
     assert ask("insert", "add", "--args", "{").code == 2
     assert ask("insert", "add", "--args", "{}", "--args-file", "-").code == 2

@@ -102,13 +102,13 @@ def test_jobs_and_batches_travel_whole() -> None:
         tags=("x",), meta={"m": 1}, unique=Unique(keys=("args.a",), debounce=2.0), depends_on=[UUID(int=3)],
         batch=UUID(int=4), id=UUID(int=5), priority=-1,
     )  # fmt: skip
-    again = from_wire(to_wire(new), {})
+    again = from_wire(to_wire(new))
     assert (again.worker, again.args) == ("w", new.args)
     assert again.given == {
         **new.given, "tags": ["x"], "depends_on": [str(UUID(int=3))], "batch": str(UUID(int=4)), "id": str(UUID(int=5)),
     }  # fmt: skip
     for policy in ("all", "any", at_least(3)):
-        there = batch_from_wire(batch_to_wire(Batch(on_failure=new, policy=policy, name="n")), {})
+        there = batch_from_wire(batch_to_wire(Batch(on_failure=new, policy=policy, name="n")))
         assert there.needed == Batch(policy=policy).needed
         assert there.on_failure is not None and there.on_success is None
     with pytest.raises(InvalidJob, match="args.a"):

@@ -68,7 +68,7 @@ async def send(raw: bytes) -> object:
 
 
 async def test_a_node_answers_from_its_memory(run_directory: Path) -> None:
-    """Its tree, a report, its health, figures, workers; the socket is this user's alone and goes with the node."""
+    """Its tree, a report, its health, figures; the socket is this user's alone and goes with the node."""
     async with open_node(app, name="n1"):
         assert mode_of(run_directory) == 0o700
         (place,) = sockets_of(MEMORY)
@@ -79,8 +79,6 @@ async def test_a_node_answers_from_its_memory(run_directory: Path) -> None:
         report = await ask("report")
         assert isinstance(report, dict) and report["scope"] == "n1"
         assert await ask("health") == {"status": "ok", "reasons": []}
-        workers = await ask("workers")
-        assert isinstance(workers, dict) and workers["add"] == "default"
         hello = await ask("hello")
         assert hello == {"node": "n1", "pid": os.getpid()}
         statistics = await ask("statistics")

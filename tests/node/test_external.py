@@ -275,7 +275,7 @@ async def test_the_sql_function_inserts_what_a_node_runs(postgres_dsn: str) -> N
             ("'add', timeout => 0", "timeout"),
             ("'add', schedule_in => 1, schedule_at => now()", "given together"),
             ("'add', tags => ARRAY['']", "a tag is empty"),
-            (f"'add', id => '{given}'", "duplicate key|already"),
+            (f"'add', '{{\"a\": 1}}', id => '{given}'", "duplicate key|already"),
             (f"'add', id => '{job_id}'", "already"),
         ):
             with pytest.raises(asyncpg.PostgresError, match=words):

@@ -105,6 +105,7 @@ EVERY_NAME = [
     ("store", "database"),
     ("store", "membership"),
     ("store", "journal"),
+    ("declarer",),
     ("inside",),
     ("zygote",),
     ("queues",),

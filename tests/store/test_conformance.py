@@ -212,6 +212,41 @@ async def test_a_row_comes_back_exactly_as_it_was_stored(store: Store, size: int
     assert await store.load_owned(membership, None, 1000) == [as_stored(record, "a") for record in records]
 
 
+UNUSUAL: dict[str, dict[str, Any]] = {
+    "state": {"state": "scheduled"},
+    "attempt": {"attempt": 2},
+    "attempted_at": {"attempted_at": 1_700_000_000_000_000},
+    "finished_at": {"finished_at": 1_700_000_000_000_000},
+    "meta": {"meta": b'{"a":1}'},
+    "tags": {"tags": ("a",)},
+    "history": {"history": b'[1,"inserted",null,"available"]'},
+    "errors": {"errors": b'{"kind":"x"}'},
+    "result": {"result": b"1"},
+    "keep_result": {"keep_result": False},
+    "progress": {"progress": 7},
+    "orphaned": {"orphaned": 1},
+    "rerun_of": {"rerun_of": bytes(16), "original_id": bytes(15) + b"1"},
+    "args": {"args": b' {"a" : 1}'},
+    "priority": {"priority": -3, "max_attempts": 9, "timeout": 1.5, "queue": "other", "worker": "w"},
+    "partition_key": {"extra": Extra(partition_key="p")},
+    "parent_id": {"extra": Extra(parent_id=bytes(16))},
+    "guarded": {"extra": Extra(guarded=0)},
+    "dependency_results": {"extra": Extra(dependency_results=b'"x":1')},
+    "on_dependency_failure": {"extra": Extra(on_dependency_failure="run")},
+}
+
+
+async def test_a_node_loads_each_row_whatever_is_unusual_about_it(store: Store) -> None:
+    """What most rows have is not sent; one field that differs is enough for all of them."""
+    membership = await store.join("a", 30)
+    records = []
+    for fields in UNUSUAL.values():
+        records += [new_record(), new_record(**fields)]
+    assert await store.commit_inserts(membership, 1, records, may_conflict=False) == set()
+    loaded = await store.load_owned(membership, None, 1000)
+    assert loaded == [as_stored(record, "a") for record in records]
+
+
 @SIZES
 async def test_without_may_conflict_an_id_that_exists_is_an_error_and_nothing_is_stored(
     store: Store, size: int

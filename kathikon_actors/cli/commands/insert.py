@@ -15,7 +15,6 @@ from kathikon_actors.cli.session import Session, common_options
 from kathikon_actors.cli.store_session import open_client, run_async
 
 if TYPE_CHECKING:
-    from kathikon_actors.node.client import Client
     from kathikon_actors.node.listing import InsertedMany
 
 __all__ = ["insert"]
@@ -26,27 +25,30 @@ __all__ = ["insert"]
 @click.option("--args", "args_text", metavar="JSON", help="The arguments by name, as a JSON object; default {}.")
 @click.option("--args-file", metavar="FILE.jsonl", type=click.Path(allow_dash=True, dir_okay=False),
               help="One JSON object a line, each a job; - reads standard input.")  # fmt: skip
-@click.option("--queue", help="Default: that of the worker, as a running node or its newest job says.")
+@click.option("--queue", help="Default: that of the worker, as a node has declared it. So for what follows.")
 @click.option("--priority", type=int, help="Higher first.")
 @click.option("--max-attempts", type=click.IntRange(min=1))
 @click.option("--timeout", type=float, metavar="SECONDS")
 @click.option("--schedule-in", type=float, metavar="SECONDS", help="Not before so many seconds from now.")
 @click.option("--tag", "tags", multiple=True, help="May be given several times.")
+@click.option("--keys-of", metavar="APP", help="Encrypt with the encryption_keys of this app (module:attribute).")
 @common_options
 @click.pass_obj
 def insert(
-    session: Session, /, worker: str, args_text: str | None, args_file: str | None, queue: str | None, **options: Any
+    session: Session, /, worker: str, args_text: str | None, args_file: str | None, keys_of: str | None, **options: Any
 ) -> int:
     """Insert one job of WORKER, or one for each line of a file; they are committed when this returns.
 
-    WORKER is the name that the app gives it. Exit code 5: some lines of the file were refused, the others are stored.
+    WORKER is the name that the app gives it. Its arguments are checked, and its defaults hold, when a node has ever
+    declared it on this store. Exit code 5: some lines of the file were refused, the others are stored.
     """
     if args_text is not None and args_file is not None:
         raise click.UsageError("--args and --args-file exclude each other; give one of them")
     given = {name: value for name, value in options.items() if value not in (None, ())}
+    keys = _keys_of(keys_of)
     output = session.output
     if args_file is not None:
-        many, numbers = run_async(_insert_many, session, worker, args_file, queue, given)
+        many, numbers = run_async(_insert_many, session, worker, args_file, given, keys)
         errors = [{"line": numbers[index], "error": str(error)} for index, error in many.errors]
         if output.json:
             output.data({"inserted": many.inserted, "ids": [str(job_id) for job_id in many.ids], "errors": errors})
@@ -58,8 +60,14 @@ def insert(
         output.say(f"{many.inserted} inserted, {len(errors)} refused")
         if not errors:
             return ExitCode.OK
-        return ExitCode.PARTLY_FAILED if many.inserted else exit_code_of(many.errors[0][1])
-    job = run_async(_insert_one, session, worker, _object(args_text or "{}", "--args"), queue, given)
+        if many.inserted:
+            return ExitCode.PARTLY_FAILED
+        first = many.errors[0][1]
+        return ExitCode.USAGE if isinstance(first, TypeError) else exit_code_of(first)
+    try:
+        job = run_async(_insert_one, session, worker, _object(args_text or "{}", "--args"), given, keys)
+    except TypeError as error:
+        raise click.UsageError(str(error)) from None
     if output.json:
         output.data(job.to_dict())
     else:
@@ -77,28 +85,36 @@ def _object(text: str, where: str) -> dict[str, Any]:
     return value
 
 
-async def _insert_one(session: Session, worker: str, args: dict[str, Any], queue: str | None, given: Any) -> Any:
-    async with open_client(session.url) as client:
-        found = queue or await _queue_of(session, client, worker)
-        return await client.insert(worker, args, queue=found, **given)
+def _keys_of(app: str | None) -> tuple[bytes, ...]:
+    from kathikon_actors.cli.app_loading import load_app
+
+    if app is None:
+        return ()
+    keyring = load_app(app).keyring
+    return () if keyring is None else keyring.raw
+
+
+async def _insert_one(
+    session: Session, worker: str, args: dict[str, Any], given: dict[str, Any], keys: tuple[bytes, ...]
+) -> Any:
+    async with open_client(session.url, keys) as client:
+        return await client.insert(worker, args, **given)
 
 
 async def _insert_many(
-    session: Session, worker: str, file: str, queue: str | None, given: dict[str, Any]
+    session: Session, worker: str, file: str, given: dict[str, Any], keys: tuple[bytes, ...]
 ) -> tuple[InsertedMany, list[int]]:
     """Insert what the file holds; give also the line number of each job."""
     from kathikon_actors.jobs.new_job import NewJob
 
-    async with open_client(session.url) as client:
-        found = queue or await _queue_of(session, client, worker)
-
+    async with open_client(session.url, keys) as client:
         numbers: list[int] = []
 
         def jobs() -> Iterator[Any]:
             for number, line in _lines(file):
                 numbers.append(number)
                 try:
-                    yield NewJob(worker, _object(line, "the line"), None, {"queue": found, **given})
+                    yield NewJob(worker, _object(line, "the line"), None, given)
                 except click.UsageError as error:
                     yield _Bad(str(error))
 
@@ -124,23 +140,3 @@ def _lines(file: str) -> Iterator[tuple[int, str]]:
     finally:
         if stream is not sys.stdin:
             stream.close()
-
-
-async def _queue_of(session: Session, client: Client, worker: str) -> str:
-    """Find the queue of a worker whose code is not here."""
-    from kathikon_actors.cli.node_socket import ask_one
-    from kathikon_actors.jobs.errors import UnknownWorker
-
-    known = ask_one(session.url, "workers")
-    if known is not None:
-        if worker not in known:
-            raise UnknownWorker(worker, known)
-        queue: str = known[worker]
-        return queue
-    newest = await client.list(worker=worker, limit=1)
-    if newest:
-        return newest[0].queue
-    running = {queue for node in await client.nodes() if node.alive for queue in node.queues}
-    if len(running) == 1:
-        return running.pop()
-    raise click.UsageError(f'which queue worker "{worker}" belongs to is not known here; give --queue')

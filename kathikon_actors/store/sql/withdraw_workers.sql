@@ -1,0 +1,1 @@
+SELECT kathikon.withdraw_workers()
