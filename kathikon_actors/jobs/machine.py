@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.errors import InvalidState
+from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.history import USUAL, whole_history
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
@@ -275,9 +276,17 @@ def rerun(record: Record, now: int, new_id: bytes) -> Record:
         rerun_of=record.id,
         original_id=record.original_id or record.id,
         durability=record.durability,
+        extra=_like(record.extra),
     )
     inserted(new)
     return new
+
+
+def _like(extra: Extra | None) -> Extra | None:
+    """Give what a rerun has of this: its unique key, which whoever stores it has to take for it."""
+    if extra is None or extra.unique_key is None:
+        return None
+    return Extra(unique_key=extra.unique_key, guarded=None if extra.guarded is None else 0)
 
 
 def quote_error(

@@ -54,7 +54,7 @@ class Table(Waiting, Routing):
         moving: held while rows change their owner between the store and this table.
         in_doubt: such a change was begun and nothing is known of its end.
         on_stored: told of new jobs once they are committed; `on_progress` of jobs that tell how far they are.
-        on_ended: told of jobs that ended, once that is committed.
+        on_ended: told of jobs that ended, once that is committed; of those that are never written, at once.
         on_failed: told at once of attempts that failed: by the time of the commit the job may have run again.
         on_ask: serves what a running job asks, and calls the function that it is given with the answer.
         mourners: call `on_discard` of jobs that are about to be discarded by their own failure.
@@ -172,11 +172,12 @@ class Table(Waiting, Routing):
 
     def changed(self, records: Iterable[Record]) -> None:
         """Records went through the state machine: queue them for the journal and route them."""
-        moved = []
+        moved, over = [], []
         outcomes = self.outcomes
         for record in records:
             if record.durability != "commit":
-                self._changed_unwritten(record)
+                if self._changed_unwritten(record):
+                    over.append(record)
             elif not record.dirty:
                 record.dirty = True
                 outcomes.add(record, 1)
@@ -184,17 +185,22 @@ class Table(Waiting, Routing):
                 moved.append(record)
         if moved:
             self.route(moved)
+        if over and self.on_ended is not None:
+            self.on_ended(over)
 
-    def _changed_unwritten(self, record: Record) -> None:
-        """A job that is written later or never has changed: who waits for it is told at once."""
+    def _changed_unwritten(self, record: Record) -> bool:
+        """Tell at once who waits for a job that is written later or never; give whether it ended and never will be."""
+        over = False
         if record.durability == "snapshot":
             if not record.dirty:
                 record.dirty = True
                 self.unwritten.note(record)
         elif record.state in TERMINAL_STATES and self.records.get(record.id) is record:
+            over = True
             self._forget(record)
             self.unwritten.remember(record)
         self._resolve(record, lost=False)
+        return over
 
     def admit(self, record: Record, *, is_new: bool = True) -> bool:
         """Take in a job that is written later or never, and begin with it.

@@ -6,17 +6,18 @@ its client and the server half. What is not usual takes the statements that carr
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from struct import Struct, pack
 from typing import Any, Final
 
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.store.rows import SPARSE, Y2K, Columns, pg_id, sparse_row
+from kathikon_actors.store.rows import SPARSE, Y2K, Columns, decode_rows, pg_id, sparse_row, us_of
 
 __all__ = [
     "COPY_COLUMNS",
     "KEYED_COLUMNS",
     "LINKED_COLUMNS",
+    "decode_owned",
     "ends_usually",
     "has_only_key",
     "holds_key",
@@ -207,3 +208,49 @@ def usual_ends(records: Sequence[Record]) -> Columns:
         [(r.finished_at or 0) - Y2K for r in records],
         [] if results.count("null") == len(results) else results,
     )
+
+
+_STATE: Final = 15
+"""The place of the state in a row of `load_owned.sql`; null there says that the job is a usual one."""
+
+
+def decode_owned(rows: Iterable[Any], node: str) -> list[Record]:
+    """Give the rows of `load_owned.sql` as records; one that cannot be read is left out with a warning."""
+    records = []
+    for row in rows:
+        if row[_STATE] is None and row[8][0] == "{":
+            inserted_at, scheduled_at, timeout, priority, max_attempts, job_id, queue, worker, args = row[:9]
+            try:
+                records.append(
+                    Record(
+                        id=job_id.bytes,
+                        queue=queue,
+                        worker=worker,
+                        args=args.encode(),
+                        state="available",
+                        priority=priority,
+                        max_attempts=max_attempts,
+                        inserted_at=us_of(inserted_at),
+                        scheduled_at=us_of(scheduled_at),
+                        timeout=timeout,
+                        node=node,
+                        fence=0,
+                    )
+                )
+                continue
+            except ValueError:
+                pass  # said below
+        records += decode_rows([_whole(row)], node)
+    return records
+
+
+def _whole(row: Sequence[Any]) -> tuple[Any, ...]:
+    """Give a row of `load_owned.sql` with its columns in the usual order, the defaults put in."""
+    inserted_at, scheduled_at, timeout, priority, max_attempts, job_id, queue, worker, args, *rest = row
+    if rest[6] is None:
+        rest = [None, None, 0, 0, 0, True, "available", "{}", None, "", "", None, *rest[12:]]
+    attempted_at, finished_at, attempt, progress, orphaned, keep_result, state, *others = rest
+    return (
+        inserted_at, scheduled_at, attempted_at, finished_at, timeout, priority, max_attempts, attempt, progress,
+        orphaned, keep_result, job_id, state, queue, worker, args, *others,
+    )  # fmt: skip
