@@ -67,8 +67,8 @@ class _Waits:
         trio.lowlevel.reschedule(self._task)
 
     def _abort(self, raise_cancel: Callable[[], NoReturn]) -> trio.lowlevel.Abort:
-        # What it awaits to clean up is not cancelled again: the node, or its timeout, would lose the connection.
-        if self.raise_cancel is None and self._future is not None:
+        # What it awaits to clean up is not cancelled again: the node, or its timeout, would lose the connection. One
+        # that is done already cannot be cancelled; the next one that it awaits is.
+        if self.raise_cancel is None and self._future is not None and self._future.cancel():
             self.raise_cancel = raise_cancel
-            self._future.cancel()
         return trio.lowlevel.Abort.FAILED

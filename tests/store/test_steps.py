@@ -104,3 +104,22 @@ async def test_a_future_that_was_cancelled_by_another_is_no_cancellation_of_the_
 
     with pytest.raises(asyncio.CancelledError):
         await in_steps(work())
+
+
+async def test_a_cancellation_that_meets_an_answer_strikes_at_the_next_wait(loop: asyncio.AbstractEventLoop) -> None:
+    """What was awaited is done at that very moment: the coroutine gets it, and does not go on for ever after."""
+    events: list[str] = []
+    answer: asyncio.Future[str] = loop.create_future()
+
+    async def work() -> None:
+        events.append(await answer)
+        await loop.create_future()
+
+    with trio.fail_after(5), trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(in_steps, work())
+            await trio.testing.wait_all_tasks_blocked()
+            answer.set_result("answer")
+            scope.cancel()
+    assert scope.cancelled_caught
+    assert events == ["answer"]
