@@ -47,6 +47,7 @@ def _table() -> dict[type, ExitCode]:
         errors.AlreadyExists: ExitCode.WRONG_STATE,
         CronExists: ExitCode.WRONG_STATE,
         errors.InvalidState: ExitCode.WRONG_STATE,
+        errors.UniqueConflict: ExitCode.WRONG_STATE,
         errors.NodeNameTaken: ExitCode.WRONG_STATE,
         errors.NodeStopping: ExitCode.WRONG_STATE,
         errors.QueueFull: ExitCode.WRONG_STATE,

@@ -29,6 +29,7 @@ __all__ = [
     "QueuePaused",
     "QueueTimeout",
     "StoreUnavailable",
+    "UniqueConflict",
     "UnknownNode",
     "UnknownOption",
     "UnknownQueue",
@@ -204,6 +205,25 @@ class InvalidState(KathikonError):
             return
         after = f"legal after {old}: {', '.join(legal)}" if legal else f"{old} is final"
         super().__init__(f"job {job_id}: {old} -> {new} is not a legal change ({after})")
+
+
+class UniqueConflict(KathikonError):
+    """An ended job was to run again, and another job has its unique key meanwhile; nothing was changed.
+
+    Attributes:
+        job_id: the job that was to run again.
+        holder: the job that has the key.
+        action: `retry` or `rerun`.
+    """
+
+    def __init__(self, job_id: object, holder: object, action: str = "retry") -> None:
+        self.job_id = job_id
+        self.holder = holder
+        self.action = action
+        super().__init__(
+            f"job {job_id}: {action} is not possible, job {holder} has its unique key; that one does the work, or "
+            "cancel it (purge it, if it has ended) and ask again"
+        )
 
 
 class ClaimLost(KathikonError):

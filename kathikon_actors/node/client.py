@@ -290,6 +290,7 @@ class Client(ClientInserts, Operations, RemoteTrees, RemoteEvents, Composition, 
         Raises:
             JobNotFound, OwnedElsewhere, StoreUnavailable: see `cancel`.
             InvalidState: it is in another state.
+            UniqueConflict: another job has its unique key meanwhile.
             ValueError: `delay` is below 0 or above 100 years.
 
         Example:
@@ -305,6 +306,7 @@ class Client(ClientInserts, Operations, RemoteTrees, RemoteEvents, Composition, 
         Raises:
             JobNotFound, StoreUnavailable: see `cancel`.
             InvalidState: it has not ended.
+            UniqueConflict: another job has its unique key, which the new one would hold.
 
         Example:
             ```python

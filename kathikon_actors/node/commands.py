@@ -14,10 +14,16 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
-from kathikon_actors.jobs.errors import InvalidState, JobNotFound, OwnedElsewhere, StoreUnavailable
+from kathikon_actors.jobs.errors import (
+    InvalidState,
+    JobNotFound,
+    OwnedElsewhere,
+    StoreUnavailable,
+    UniqueConflict,
+)
 from kathikon_actors.node.answers import answer
 from kathikon_actors.node.manage import change_job, note_progress
-from kathikon_actors.store.commands import COMMANDS, DONE, NOT_FOUND, Command, Question
+from kathikon_actors.store.commands import COMMANDS, DONE, HELD, NOT_FOUND, Command, Question
 
 if TYPE_CHECKING:
     from kathikon_actors.node.state import NodeState
@@ -131,6 +137,8 @@ class Commands:
             await change_job(state, change, command.job_id)
         except JobNotFound:
             return NOT_FOUND
+        except UniqueConflict as error:
+            return HELD + str(error.holder)
         except InvalidState as error:
             return DONE if change.is_fulfilled_by(error.old) else error.old
         return DONE

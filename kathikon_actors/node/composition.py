@@ -19,6 +19,7 @@ from kathikon_actors.jobs.record import Job
 from kathikon_actors.jobs.sealed_record import is_sealed
 from kathikon_actors.jobs.workflow import Workflow
 from kathikon_actors.node.listing import decided
+from kathikon_actors.node.operations import ChangedMany
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.composing import Answer
@@ -240,11 +241,12 @@ class Composition(ABC):
         record = await self._batch_store().seal(_raw(batch_id) or b"")
         return BatchStatus.of(record)
 
-    async def retry_failed(self, batch_id: UUID | str) -> int:
-        """Run the cancelled and discarded children of a batch again; give how many.
+    async def retry_failed(self, batch_id: UUID | str) -> ChangedMany:
+        """Run the cancelled and discarded children of a batch again; give how many, and the errors of the others.
 
         They do not count as ended any more. A batch that was resolved runs again, and is resolved again when they
-        have ended, with a callback for how it ends then.
+        have ended, with a callback for how it ends then. A child whose unique key another job has meanwhile stays as it
+        is, with a `UniqueConflict`.
 
         Raises:
             BatchNotFound: there is none with this id.
@@ -256,7 +258,8 @@ class Composition(ABC):
             ```
         """
         _, now = self._ids_and_now()
-        return await self._batch_store().retry_failed(_raw(batch_id) or b"", now)
+        found = await self._batch_store().retry_failed(_raw(batch_id) or b"", now)
+        return ChangedMany.of(found)
 
     async def wait_batch(self, batch_id: UUID | str, timeout: float = float("inf")) -> BatchStatus:
         """Wait until a batch is resolved.

@@ -84,6 +84,7 @@ class JobActions:
         Raises:
             JobNotFound, OwnedElsewhere, StoreUnavailable: see `cancel`.
             InvalidState: it is in another state.
+            UniqueConflict: another job has its unique key meanwhile.
             ValueError: `delay` is below 0 or above 100 years.
 
         Example:
@@ -103,6 +104,7 @@ class JobActions:
         Raises:
             JobNotFound, OwnedElsewhere, StoreUnavailable: see `cancel`.
             InvalidState: it has not ended.
+            UniqueConflict: another job has its unique key, which the new one would hold.
 
         Example:
             ```python

@@ -43,6 +43,12 @@ class ChangedMany:
     changed: int
     errors: list[tuple[UUID, KathikonError]]
 
+    @classmethod
+    def of(cls, found: Requested) -> ChangedMany:
+        """Give what was changed at once."""
+        errors = [(as_uuid(job_id), error) for job_id, error in sorted(found.errors.items())]
+        return cls(len(found.done), errors)
+
 
 class OperatorStore(Asking, Protocol):
     """What operations need of a store: a node has a whole one, a client what its connections can do."""
@@ -262,6 +268,8 @@ class Operations(ABC):
         **conditions: Any,
     ) -> ChangedMany:
         """Run every retryable, cancelled or discarded job that meets a filter again; otherwise as `cancel_by`.
+
+        One that has ended and whose unique key another job has meanwhile is not run: its error is a `UniqueConflict`.
 
         Args:
             wanted: which jobs; or give its conditions by name.

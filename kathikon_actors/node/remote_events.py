@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -254,6 +255,8 @@ class RemoteEvents(ABC):
 class SyncEventStream:
     """Events of every node on a store, for a plain `for`. Made by `SyncClient.events`; `RemoteEventStream` says more.
 
+    Threads may share it; each event goes to one of them.
+
     Example:
         ```python
         with client.events(JobTransition, timeout=5) as events:
@@ -270,6 +273,8 @@ class SyncEventStream:
         self._call = call
         self._timeout = timeout
         self._ready: deque[Event] = deque()
+        self._lock = threading.Lock()
+        self._closed = False
         self._pid = os.getpid()
         call(stream.open())
 
@@ -291,7 +296,7 @@ class SyncEventStream:
 
     def close(self) -> None:
         """Hear nothing more; idempotent. Whoever waits for an event then gets none."""
-        self._ready.clear()
+        self._closed = True
         if self._pid == os.getpid():
             with suppress(StoreUnavailable):  # its client was closed, and the stream with it
                 self._call(self._stream.aclose())
@@ -311,11 +316,14 @@ class SyncEventStream:
         Raises:
             StoreUnavailable: the stream belongs to the process from which this one was forked.
         """
-        if not self._ready:
-            if self._pid != os.getpid():
-                raise StoreUnavailable("this stream of events was opened before the fork; ask for another one here")
-            self._ready.extend(self._call(self._batch(timeout)))
-        return self._ready.popleft() if self._ready else None
+        if self._pid != os.getpid():
+            raise StoreUnavailable("this stream of events was opened before the fork; ask for another one here")
+        with self._lock:
+            if self._closed:
+                return None
+            if not self._ready:
+                self._ready.extend(self._call(self._batch(timeout)))
+            return self._ready.popleft() if self._ready else None
 
     async def _batch(self, timeout: float) -> Sequence[Event]:
         try:

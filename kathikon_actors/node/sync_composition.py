@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kathikon_actors.node.client import Client
     from kathikon_actors.node.composition import OpenBatch
     from kathikon_actors.node.listing import InsertedMany
+    from kathikon_actors.node.operations import ChangedMany
 
 __all__ = ["SyncComposition", "SyncOpenBatch"]
 
@@ -103,7 +104,7 @@ class SyncComposition(ABC):
         """See `Client.close_batch`."""
         return self._call(self._open().close_batch(batch_id))
 
-    def retry_failed(self, batch_id: UUID | str) -> int:
+    def retry_failed(self, batch_id: UUID | str) -> ChangedMany:
         """See `Client.retry_failed`."""
         return self._call(self._open().retry_failed(batch_id))
 

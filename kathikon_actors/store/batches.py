@@ -11,6 +11,7 @@ from kathikon_actors.jobs.errors import BatchClosed, BatchNotFound
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.store.commanding import change_finished
 from kathikon_actors.store.commands import Requested
+from kathikon_actors.store.retaking import deciding, retake_keys, settle_keys
 from kathikon_actors.store.rows import decode_rows, pg_id, pg_time, us_of
 from kathikon_actors.store.statements import statement
 from kathikon_actors.telemetry.telling import counts_of, note_batch
@@ -54,9 +55,9 @@ class PostgresBatches:
         """See `BatchStore.children`."""
         return await self._pool.run(_children, parent, after, limit)
 
-    async def retry_failed(self, batch_id: bytes, now: int) -> int:
+    async def retry_failed(self, batch_id: bytes, now: int) -> Requested:
         """See `BatchStore.retry_failed`."""
-        return await self._pool.run(_retry_failed, batch_id, now)
+        return await self._pool.run(deciding, _retry_failed, batch_id, now)
 
     async def prune(self, before: int, limit: int) -> int:
         """See `BatchStore.prune`."""
@@ -114,19 +115,22 @@ async def _children(raw: Raw, parent: bytes, after: bytes | None, limit: int) ->
     return decode_rows(await raw.fetch(statement("children"), pg_id(parent), _id(after), limit))
 
 
-async def _retry_failed(raw: Raw, batch_id: bytes, now: int) -> int:
-    found = Requested()
-    async with raw.transaction():
-        resolved = await raw.fetchval(statement("hold_counts"), pg_id(batch_id))
-        if resolved is None:
-            raise BatchNotFound(as_uuid(batch_id))
-        failed = [row[0].bytes for row in await raw.fetch(statement("failed_children"), pg_id(batch_id))]
-        if failed:
-            await change_finished(raw, failed, Change("retry", now), found)
-        batch = await _get(raw, batch_id)
-        if found.done and not resolved and batch is not None:
-            note_batch(batch_id, "retried", *counts_of(batch))
-    return len(found.done)
+async def _retry_failed(raw: Raw, batch_id: bytes, now: int) -> Requested:
+    found, change = Requested(), Change("retry", now)
+    # Rows and keys before the counts, as whoever ends a job locks them.
+    failed = [row[0].bytes for row in await raw.fetch(statement("failed_children"), pg_id(batch_id))]
+    found.errors.update(await retake_keys(raw, failed, change))
+    resolved = await raw.fetchval(statement("hold_counts"), pg_id(batch_id))
+    if resolved is None:
+        raise BatchNotFound(as_uuid(batch_id))
+    failed = [job_id for job_id in failed if job_id not in found.errors]
+    if failed:
+        await change_finished(raw, failed, change, found)
+        await settle_keys(raw, failed)
+    batch = await _get(raw, batch_id)
+    if found.done and not resolved and batch is not None:
+        note_batch(batch_id, "retried", *counts_of(batch))
+    return found
 
 
 async def _prune(raw: Raw, before: int, limit: int) -> int:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.actions import Change
-from kathikon_actors.jobs.errors import InvalidState, JobNotFound, OwnedElsewhere
+from kathikon_actors.jobs.errors import InvalidState, JobNotFound, OwnedElsewhere, UniqueConflict
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
 from kathikon_actors.store.commands import (
     COMMANDS,
     DONE,
+    HELD,
     NOT_FOUND,
     Command,
     Question,
@@ -24,6 +25,7 @@ from kathikon_actors.store.commands import (
 )
 from kathikon_actors.store.managing import change_row
 from kathikon_actors.store.outside import get_row
+from kathikon_actors.store.retaking import deciding, retake_keys, settle_keys
 from kathikon_actors.store.rows import decode_rows, pg_id, pg_us
 from kathikon_actors.store.selecting import filter_values
 from kathikon_actors.store.statements import statement
@@ -92,17 +94,29 @@ async def _ask(raw: Raw, ids: Iterable[bytes], change: Change) -> dict[int, byte
 
 async def request_change(raw: Raw, wanted: Filter, change: Change) -> Requested:
     """See `CommandStore.request`."""
+    return await deciding(raw, _request_change, wanted, change)
+
+
+async def _request_change(raw: Raw, wanted: Filter, change: Change) -> Requested:
     states = wanted_states(wanted, change.action)
     found = Requested()
-    async with raw.transaction():
-        live = await _pick(raw, "pick_live", wanted, [s for s in states if s not in TERMINAL_STATES])
-        # Before any is changed, so that none is met twice; one that moves meanwhile is met where it was.
-        ended = await _pick(raw, "pick_finished", wanted, [s for s in states if s in TERMINAL_STATES])
-        for chunk in _chunks(live):
-            await _change_live(raw, chunk, change, found)
-        known = set(live)
-        for chunk in _chunks([job_id for job_id in ended if job_id not in known]):
-            await change_finished(raw, chunk, change, found)
+    live = await _pick(raw, "pick_live", wanted, [s for s in states if s not in TERMINAL_STATES])
+    # Before any is changed, so that none is met twice; one that moves meanwhile is met where it was.
+    ended = await _pick(raw, "pick_finished", wanted, [s for s in states if s in TERMINAL_STATES])
+    for chunk in _chunks(live):
+        await _change_live(raw, chunk, change, found)
+    known = set(live)
+    ended = [job_id for job_id in ended if job_id not in known]
+    if ended and change.action == "retry":
+        held = await retake_keys(raw, ended, change)
+        found.errors.update(held)
+        ended = [job_id for job_id in ended if job_id not in held]
+        if len(ended) > CHUNK:  # one chunk is stored in that order anyway
+            ended = [row[0].bytes for row in await raw.fetch(statement("in_key_order"), list(map(pg_id, ended)))]
+    for chunk in _chunks(ended):
+        await change_finished(raw, chunk, change, found)
+    if ended and change.action == "retry":
+        await settle_keys(raw, ended)
     return found
 
 
@@ -219,6 +233,8 @@ async def carry_out(raw: Raw, number: int) -> bool:
             return False
         except JobNotFound:
             answer = NOT_FOUND
+        except UniqueConflict as error:
+            answer = HELD + str(error.holder)
         except InvalidState as error:
             record = await get_row(raw, command.job_id)
             done = change.is_fulfilled_by(error.old) or (record is not None and change.is_done(record))

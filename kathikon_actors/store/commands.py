@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
+from uuid import UUID
 
-from kathikon_actors.jobs.errors import JobNotFound, KathikonError
+from kathikon_actors.jobs.errors import JobNotFound, KathikonError, UniqueConflict
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.states import STATES, TERMINAL_STATES, State, actions_for
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COMMANDS",
     "DONE",
+    "HELD",
     "NOT_FOUND",
     "Command",
     "CommandStore",
@@ -41,6 +43,9 @@ DONE: Final = "done"
 
 NOT_FOUND: Final = "not found"
 """The answer to a command for a job that is not there."""
+
+HELD: Final = "key held by "
+"""The answer to a command to retry a job whose unique key another job has; its id follows."""
 
 COMMANDS: Final = "commands"
 """The topic of a notice that there are commands."""
@@ -178,6 +183,8 @@ def error_of(job_id: bytes, change: Change, answer: str) -> KathikonError | None
     """Give the error that an answer means, or `None` when the command was carried out."""
     if answer == DONE:
         return None
+    if answer.startswith(HELD):
+        return UniqueConflict(as_uuid(job_id), UUID(answer.removeprefix(HELD)), change.action)
     if answer not in STATES:
         return JobNotFound(as_uuid(job_id))
     state: State = next(state for state in STATES if state == answer)

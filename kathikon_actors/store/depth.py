@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 LOCK_CLASS: Final = 0x6B617469
 """The first number of the advisory lock of a queue; the second is a hash of its name."""
 
-LOCK_TIMEOUT: Final = "1s"
-"""To wait for the table when the index is made: whoever inserts meanwhile waits behind."""
+LOCK_TIMEOUT: Final = "100ms"
+"""To wait for the table when the index is made: whoever inserts meanwhile waits behind. It is tried again."""
 
 
 async def limited_queues(raw: Raw, queues: Iterable[str]) -> list[str]:

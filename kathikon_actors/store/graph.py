@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.batch import BatchRecord
     from kathikon_actors.jobs.composing import Answer
     from kathikon_actors.jobs.record import Record
+    from kathikon_actors.store.commands import Requested
     from kathikon_actors.store.protocol import Membership
 
 __all__ = ["BatchStore", "GraphStore", "TakeReady"]
@@ -47,8 +48,8 @@ class BatchStore(Protocol):
         """Give a page of a batch's children, or of the jobs that a job has inserted while it ran, by id."""
         ...
 
-    async def retry_failed(self, batch_id: bytes, now: int) -> int:
-        """Put cancelled and discarded children back and take them out of the counts; give how many.
+    async def retry_failed(self, batch_id: bytes, now: int) -> Requested:
+        """Put cancelled and discarded children back and take them out of the counts; none is asked of its owner.
 
         A batch that was resolved is not any more; it resolves again, with a callback of its own.
 

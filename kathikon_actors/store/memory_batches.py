@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from kathikon_actors.jobs import machine
+from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.batch import BatchRecord
-from kathikon_actors.jobs.errors import BatchClosed, BatchNotFound
+from kathikon_actors.jobs.errors import BatchClosed, BatchNotFound, UniqueConflict
 from kathikon_actors.jobs.ids import as_uuid
+from kathikon_actors.store.commands import Requested
 from kathikon_actors.store.memory_graph import MOST_READY, Home
 from kathikon_actors.telemetry.telling import counts_of, note_batch, note_inserted
 
@@ -195,30 +196,35 @@ class MemoryBatches:
         there = (record for record in found if record is not None and (after is None or record.id > after))
         return [copy(record) for record in heapq.nsmallest(limit, there, key=lambda record: record.id)]
 
-    async def retry_failed(self, batch_id: bytes, now: int) -> int:
+    async def retry_failed(self, batch_id: bytes, now: int) -> Requested:
         """See `BatchStore.retry_failed`."""
         await trio.lowlevel.checkpoint()
         with self._telling.collect():
-            number = self._retry_failed(batch_id, now)
+            found = self._retry_failed(batch_id, Change("retry", now))
         self._hand_out()
-        return number
+        return found
 
-    def _retry_failed(self, batch_id: bytes, now: int) -> int:
-        data = self._data
+    def _retry_failed(self, batch_id: bytes, change: Change) -> Requested:
+        data, found = self._data, Requested()
         batch = self._get(batch_id)
-        number = 0
-        for job_id in data.graph.members.get(batch_id, ()):
+        for job_id in sorted(data.graph.members.get(batch_id, ())):
             record = data.finished.get(job_id)
-            if record is not None and record.state != "completed":
-                old = record.state
-                machine.retried(record, now)
-                del data.finished[job_id]
-                data.graph.put_back(data.add(record, None), old)
-                data.told.add(record.queue)
-                number += 1
-        if number:
+            if record is None or record.state == "completed":
+                continue
+            try:
+                data.graph.retake(data, record, change)
+            except UniqueConflict as error:
+                found.errors[job_id] = error
+                continue
+            old = record.state
+            change.apply(record)
+            del data.finished[job_id]
+            data.graph.put_back(data.add(record, None), old)
+            data.told.add(record.queue)
+            found.done.append(job_id)
+        if found.done:
             note_batch(batch.id, "retried", *counts_of(batch))
-        return number
+        return found
 
     async def prune(self, before: int, limit: int) -> int:
         """See `BatchStore.prune`."""

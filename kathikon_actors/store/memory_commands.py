@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kathikon_actors.jobs.actions import Change
-from kathikon_actors.jobs.errors import InvalidState, JobNotFound, OwnedElsewhere
+from kathikon_actors.jobs.errors import InvalidState, JobNotFound, OwnedElsewhere, UniqueConflict
 from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.store.commands import (
     COMMANDS,
     DONE,
+    HELD,
     NOT_FOUND,
     Command,
     Question,
@@ -23,6 +24,7 @@ from kathikon_actors.store.commands import (
 from kathikon_actors.telemetry.telling import note_moved
 
 if TYPE_CHECKING:
+    from kathikon_actors.jobs.record import Record
     from kathikon_actors.store.memory import MemoryData
     from kathikon_actors.store.protocol import Membership
     from kathikon_actors.telemetry.telling import Telling
@@ -128,13 +130,14 @@ class MemoryCommands(ABC):
 
     def _request(self, meant: Filter, change: Change) -> Requested:
         data, found = self.data, Requested()
-        for record in [r for r in (*data.live.values(), *data.finished.values()) if meant.takes(r)]:
+        meets = [r for r in (*data.live.values(), *data.finished.values()) if meant.takes(r)]
+        for record in sorted(meets, key=_by_id):
             if record.id in data.live and data.is_held(record):
                 found.asked[self._ask(record.id, change)] = record.id
                 continue
             try:
                 data.apply(record.id, change)
-            except InvalidState as error:
+            except (InvalidState, UniqueConflict) as error:
                 found.errors[record.id] = error
             else:
                 found.done.append(record.id)
@@ -174,6 +177,8 @@ class MemoryCommands(ABC):
             return False
         except JobNotFound:
             entry.answer = NOT_FOUND
+        except UniqueConflict as error:
+            entry.answer = HELD + str(error.holder)
         except InvalidState as error:
             entry.answer = DONE if change.is_fulfilled_by(error.old) else error.old
         else:
@@ -220,3 +225,7 @@ class MemoryCommands(ABC):
         """See `Store.listen_control`."""
         await self._begin()
         self.data.control.setdefault(topic, {})[id(self)] = wake
+
+
+def _by_id(record: Record) -> bytes:
+    return record.id

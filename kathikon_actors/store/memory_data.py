@@ -153,6 +153,9 @@ class MemoryData:
             return Changed(copy(before))
         record = copy(before)
         record.node = None
+        if finished:
+            change.check(before)
+            self.graph.retake(self, before, change)
         made = change.apply(record)
         if finished:
             del self.finished[job_id]

@@ -21,14 +21,16 @@ from kathikon_actors.jobs.errors import (
     BatchNotFound,
     DependenciesNotFound,
     KathikonError,
+    UniqueConflict,
 )
 from kathikon_actors.jobs.ids import IdSource, as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
-from kathikon_actors.jobs.unique import Unique
+from kathikon_actors.jobs.unique import UNIQUE_STATES, Unique
 from kathikon_actors.telemetry.telling import counts_of, note_batch, note_inserted
 
 if TYPE_CHECKING:
+    from kathikon_actors.jobs.actions import Change
     from kathikon_actors.jobs.extra import Extra
     from kathikon_actors.store.memory import MemoryData
 
@@ -205,6 +207,28 @@ class MemoryGraph:
             if "executing" not in held.states:
                 del self.keys[record.extra.unique_key]
         return stored is not None and stored.extra is not None and stored.extra.guarded == record.extra.guarded
+
+    def retake(self, data: MemoryData, record: Record, change: Change) -> None:
+        """An ended job is to live again, or its rerun is: it takes the unique key.
+
+        Raises:
+            UniqueConflict: another job has it.
+        """
+        key = None if record.extra is None else record.extra.unique_key
+        if record.extra is None or key is None:
+            return
+        again = change.action != "rerun"
+        taker = record.id if again else change.new_id
+        held = self.keys.get(key)
+        if held is not None and (held.ends is None or held.ends > data.clock()):
+            if held.job_id == record.id:  # it kept its key after its end
+                if not again:
+                    held.job_id, held.begun, held.revision, held.again = taker, False, 0, None
+                return
+            if held.job_id in data.live or held.job_id in data.finished:
+                raise UniqueConflict(as_uuid(record.id), as_uuid(held.job_id), change.action)
+        revision = (record.extra.guarded or 0) if again else 0
+        self.keys[key] = Held(taker, UNIQUE_STATES, None, revision=revision)
 
     def changed(self, record: Record) -> None:
         """A job came into another state without ending: it lets go of a key that it does not hold there."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import trio
+
 from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.errors import BadConfiguration, StoreUnavailable
@@ -98,9 +100,20 @@ class PostgresStore(PostgresOperations):
             StoreUnavailable: the server cannot be reached, or refuses.
             BadConfiguration: the schema, the server's version or the URL does not fit this version.
         """
-        await self._readers.run(migrate)
-        for connection in self._connections():
-            await connection.run(_nothing)
+        refused: list[Exception] = []
+
+        async def connect(run: Callable[..., Awaitable[object]], work: Callable[[Raw], Awaitable[object]]) -> None:
+            try:
+                await run(work)
+            except Exception as error:  # raised below, by itself
+                refused.append(error)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connect, self._readers.run, migrate)
+            for connection in self._connections():
+                nursery.start_soon(connect, connection.run, _nothing)
+        for error in refused:
+            raise error
         self._is_open = True
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.store.protocol import Membership, Unowned
 from kathikon_actors.store.rows import decode_rows, pg_id, us_of
 from kathikon_actors.store.statements import statement
+from kathikon_actors.store.usual import decode_owned
 
 if TYPE_CHECKING:
     from kathikon_actors.store.connection import Raw
@@ -31,7 +32,7 @@ async def load_rows(raw: Raw, fence: Fence, membership: Membership, after: bytes
             if not await raw.fetchval(statement("is_member"), membership.node_id, membership.epoch):
                 raise LeaseLost(membership.node, membership.epoch)
             return []
-        records = decode_rows(rows, membership.node)
+        records = decode_owned(rows, membership.node)
         if records:
             return records
         # A page of nothing but rows that cannot be read must not look like the end.

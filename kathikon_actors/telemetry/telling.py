@@ -246,6 +246,8 @@ def hear(told: Told, notice: str) -> None:
             told.more((queue, worker, event, old, new), number)
     elif notice.startswith(_BATCH):
         batch_id, action, total, done, failed = json.decode(notice[len(_BATCH) :].encode())
+        if action == "sealed":  # how many have ended by then says nothing
+            done = failed = None
         told.batch(BatchChanged(batch_id=UUID(batch_id), action=action, total=total, done=done, failed=failed))
 
 

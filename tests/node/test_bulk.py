@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 import trio
 
-from kathikon_actors import App, Client, EmptyFilter, Filter, InvalidState, JobNotFound, Node, Queue, open_node
+from kathikon_actors import (
+    App,
+    Client,
+    EmptyFilter,
+    Filter,
+    InvalidState,
+    JobNotFound,
+    Node,
+    Queue,
+    Unique,
+    UniqueConflict,
+    open_node,
+)
 from tests.node import workers
 from tests.node.workers import app
 from tests.support.rounds import rounds
@@ -150,3 +162,32 @@ async def test_two_bulk_cancels_at_once_share_the_jobs(postgres_dsn: str) -> Non
             assert sum(changed) == 40
             jobs = await one.list(tags=[tag])
             assert {len(job.history) for job in jobs} == {2}
+
+
+async def test_a_retry_or_rerun_takes_the_unique_key_again_or_is_refused(node: Node) -> None:
+    """The error names the job that has it; of many each has its own; when that one has ended it is possible."""
+    await node.pause("default")
+    old = await node.insert(workers.add.new(5), unique=Unique())
+    await node.cancel(old.id)
+    new = await node.insert(workers.add.new(5), unique=Unique())
+    assert not new.conflict
+    for again in (node.retry, node.rerun):
+        with pytest.raises(UniqueConflict, match=str(new.id)) as refused:
+            await again(old.id)
+        assert (refused.value.job_id, refused.value.holder) == (old.id, new.id)
+    many = await node.retry_by(worker="add", state="cancelled")
+    assert many.changed == 0
+    assert [(job_id, type(error)) for job_id, error in many.errors] == [(old.id, UniqueConflict)]
+    assert await node.status(old.id) == "cancelled"
+
+    await node.cancel(new.id)
+    assert (await node.retry(old.id)).state == "available"
+    met = await node.insert(workers.add.new(5), unique=Unique())
+    assert met.conflict
+    assert met.id == old.id
+    with pytest.raises(UniqueConflict):
+        await node.rerun(new.id)
+    await node.resume("default")
+    assert (await node.wait(old.id, timeout=20)).state == "completed"
+    assert (await node.wait((await node.rerun(new.id)).id, timeout=20)).state == "completed"
+    assert not (await node.insert(workers.add.new(5), unique=Unique())).conflict

@@ -93,7 +93,7 @@ def test_plain_code_composes(postgres_dsn: str) -> None:
         for child in client.children(batch.id):
             client.cancel(child.id)
         assert client.wait_batch(batch.id, timeout=5).state == "failed"
-        assert client.retry_failed(batch.id) == 4
+        assert client.retry_failed(batch.id).changed == 4
         assert client.close_batch(batch.id).state == "running"
         assert [status.id for status in client.batches()] == [batch.id]
         assert client.prune_batches(older_than=0) == 0

@@ -111,10 +111,16 @@ async def test_insert_many_of_a_client_stores_what_there_is_room_for(client: Cli
     many = await client.insert_many(composed)
     assert many.inserted == 5 and [index for index, _ in many.conflicts] == [1, 3, 5, 7, 9]
     assert [index for index, _ in many.errors] == [10, 11, 12, 13]
+    assert await client.run(count_keys) == 5  # what was refused has left none behind
     assert {type(error) for _, error in many.errors} == {QueueFull}
     await client.cancel_by(queue="bounded")
     again = await client.insert_many([composed[13]])  # the key of what was refused is free
     assert again.inserted == 1 and not again.conflicts
+
+
+async def count_keys(raw: Any) -> int:
+    number: int = await raw.fetchval("SELECT count(*) FROM kathikon.unique_keys")
+    return number
 
 
 async def test_what_goes_together_is_stored_as_a_whole_or_not_at_all(client: Client) -> None:

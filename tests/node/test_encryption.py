@@ -259,3 +259,62 @@ async def test_clients_insert_and_read_encrypted_jobs(postgres_dsn: str) -> None
                 return str(client.wait(job.id, timeout=WAIT).result)
 
         assert await trio.to_thread.run_sync(plain) == f"for {SECRET}"
+
+
+@pytest.mark.parametrize("how", ["complete", "fail", "discard"])
+async def test_what_an_external_runner_says_of_an_encrypted_job_is_encrypted(postgres_dsn: str, how: str) -> None:
+    """Result and errors are stored sealed; a runner without the key cannot even say it."""
+    async with Client(postgres_dsn, encryption_keys=[NEW]) as client:
+        job = await client.insert(pay.new(SECRET), queue="outside", max_attempts=2)
+        (claimed,) = await client.claim("outside")
+        assert claimed.args["card"] == SECRET
+        match how:
+            case "complete":
+                done = await client.complete(claimed, {"receipt": f"for {SECRET}"})
+                assert done.result == {"receipt": f"for {SECRET}"}
+            case "fail":
+                done = await client.fail(claimed, f"no money on {SECRET}")
+            case _:
+                done = await client.discard(claimed, f"stolen: {SECRET}")
+        opened = await client.get(job.id)
+        assert opened.state == done.state
+        if how != "complete":
+            assert SECRET in opened.errors[0]["message"]
+    await nothing_is_readable(postgres_dsn)
+    async with Client(postgres_dsn) as stranger:
+        shown = (await stranger.get(job.id)).to_dict()
+        assert SECRET not in str(shown)
+
+
+async def test_a_runner_without_the_key_is_refused_and_keeps_its_claim(postgres_dsn: str) -> None:
+    """Nothing of an encrypted job is stored in plain."""
+    async with Client(postgres_dsn, encryption_keys=[NEW]) as client:
+        job = await client.insert(pay.new(SECRET), queue="outside")
+    async with Client(postgres_dsn) as stranger:
+        (claimed,) = await stranger.claim("outside")
+        with pytest.raises(InvalidJob, match="encryption_keys"):
+            await stranger.complete(claimed, SECRET)
+        with pytest.raises(InvalidJob, match="encryption_keys"):
+            await stranger.fail(claimed, SECRET)
+        assert await stranger.status(job.id) == "executing"
+        await stranger.snooze(claimed, 60)
+    await nothing_is_readable(postgres_dsn)
+
+
+async def nothing_is_readable(dsn: str) -> None:
+    """Look at every table as text."""
+    import asyncio
+
+    import asyncpg
+
+    async def look() -> str:
+        raw = await asyncpg.connect(dsn)
+        try:
+            tables = await raw.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'kathikon'")
+            return " ".join([str(await raw.fetch(f"SELECT t::text FROM kathikon.{row[0]} t")) for row in tables])
+        finally:
+            await raw.close()
+
+    text = await trio.to_thread.run_sync(lambda: asyncio.run(look()))
+    assert "outside" in text
+    assert SECRET not in text

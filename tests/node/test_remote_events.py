@@ -6,9 +6,11 @@ import asyncio
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -18,10 +20,11 @@ import trio
 from kathikon_actors import BadConfiguration, Client, Job, StoreUnavailable, SyncClient, open_node
 from kathikon_actors.store import event_listening, event_post
 from kathikon_actors.telemetry import Event, EventsMissed, JobTransition, LimitDecision, NodeChanged, QueueChanged
+from kathikon_actors.testing.victims import victims
 from supervisors.testing import crash, wait_restarted
 from tests.node.workers import add, app
 from tests.support.nodes import far_node
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, eventually_sync
 
 WAIT = 30.0
 
@@ -151,14 +154,16 @@ async def test_a_listener_that_dies_costs_nothing_after_its_lease(postgres_dsn: 
     async with open_node(app, store=postgres_dsn, name="n1") as node:
         command = [sys.executable, "-c", LISTENER, postgres_dsn]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: ASYNC220
-            assert process.stdout is not None
-            assert await trio.to_thread.run_sync(process.stdout.readline) == b"listens\n"
-            bus = node._state.bus
-            with trio.move_on_after(2.5):  # longer than its lease
-                while True:
-                    assert bus.active
-                    await trio.sleep(0.05)
-            process.send_signal(signal.SIGKILL)
+            try:
+                assert process.stdout is not None
+                assert await trio.to_thread.run_sync(process.stdout.readline) == b"listens\n"
+                bus = node._state.bus
+                with trio.move_on_after(2.5):  # longer than its lease
+                    while True:
+                        assert bus.active
+                        await trio.sleep(0.05)
+            finally:
+                process.send_signal(signal.SIGKILL)
         begun = trio.current_time()
         await eventually(lambda: not bus.active, "it is not sent to any more")
         assert trio.current_time() - begun < 5
@@ -194,6 +199,34 @@ async def terminate(dsn: str, pid: int) -> None:
             await connection.close()
 
     await trio.to_thread.run_sync(lambda: asyncio.run(run()))
+
+
+async def test_events_are_heard_again_after_the_server_was_killed(tmp_path: Path) -> None:
+    """It has forgotten who listens; listeners and nodes come back by themselves."""
+    store = f"embedded:{tmp_path / 'store'}"
+    async with (
+        open_node(app, store=store, name="n1") as node,
+        Client(store) as client,
+        client.events(Told, EventsMissed) as events,
+    ):
+        (server,) = victims(node, "postgres")
+        assert server.kill()
+        heard: list[Event] = []
+        with trio.fail_after(2 * WAIT):
+            async with trio.open_nursery() as nursery:
+
+                async def tell() -> None:
+                    while True:
+                        node._state.bus.emit(Told(number=1))
+                        await trio.sleep(0.1)
+
+                nursery.start_soon(tell)
+                async for event in events:
+                    heard.append(event)
+                    if isinstance(event, Told) and events.cuts:
+                        break
+                nursery.cancel_scope.cancel()
+        assert any(isinstance(event, EventsMissed) for event in heard)
 
 
 async def test_a_lease_that_ran_out_is_told_as_a_cut(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,19 +349,28 @@ async def stopped_after(seconds: float, client: Client) -> None:
         await asyncio.wait([task])
 
 
-def test_a_plain_loop_is_ended_by_another_thread(postgres_dsn: str) -> None:
+@pytest.mark.parametrize("closes", ["the stream", "the client"])
+def test_a_plain_loop_is_ended_by_another_thread(closes: str, postgres_dsn: str) -> None:
     """Whoever waits gets no event, and the loop ends."""
-    with SyncClient(postgres_dsn) as client:
-        events = client.events(LimitDecision)
-        assert events.next(timeout=0.01) is None
+    client = SyncClient(postgres_dsn)
+    events = client.events(LimitDecision)
+    assert events.next(timeout=0.01) is None
+    found: list[list[Event]] = []
+    waiting = threading.Thread(target=lambda: found.append(list(events)), daemon=True)
+    waiting.start()
+    eventually_sync(events._lock.locked, "it waits")
+    (events if closes == "the stream" else client).close()
+    waiting.join(WAIT)
+    assert found == [[]]
+    events.close()
+    client.close()
 
-        async def main() -> None:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(trio.to_thread.run_sync, lambda: list(events))
-                await trio.sleep(0.05)
-                await trio.to_thread.run_sync(events.close)
 
-        trio.run(main)
-        events.close()
-        other = client.events(LimitDecision)
-    other.close()
+def test_a_forked_process_has_to_ask_for_a_stream_of_its_own(postgres_dsn: str) -> None:
+    """The connection stays with the one that opened it."""
+    with SyncClient(postgres_dsn) as client, client.events() as events:
+        events._pid = -1
+        with pytest.raises(StoreUnavailable, match="opened before the fork"):
+            events.next()
+        events.close()  # the other one goes on listening
+        assert client._open()._streams

@@ -79,6 +79,24 @@ async def test_an_attempt_that_failed_counts_though_the_job_is_over_before_the_c
     assert totals.last_error is not None and totals.last_error.message.startswith("ValueError: attempt")
 
 
+async def test_jobs_of_every_durability_count(node: Node) -> None:
+    """Also those that live in memory and that no store hears of."""
+    for durability in ("commit", "snapshot", "memory"):
+        done = await node.insert(workers.add.new(1).options(durability=durability))
+        again = await node.insert(workers.fail_until.new(2).options(durability=durability))
+        for job in (done, again):
+            assert (await node.wait(job.id, WAIT)).state == "completed"
+
+    async def is_told() -> bool:  # a snapshot counts when it is written
+        totals = {entry.name: entry for entry in (await node.report()).workers}
+        return (totals["add"].completed, totals["fail_until"].completed) == (3, 3)
+
+    await eventually(is_told, "three of each")
+    found = await node.report()
+    assert found.queues[0].throughput > 0 and found.queues[0].run.p50 is not None
+    assert {entry.name: entry.failed_attempts for entry in found.workers} == {"add": 0, "fail_until": 3}
+
+
 async def test_a_client_reports_on_all_nodes(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What nodes told of themselves, and counters: finished rows are not read, so it works without them too."""
     monkeypatch.setattr(figures, "BUCKET", 0.05)

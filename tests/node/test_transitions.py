@@ -26,9 +26,15 @@ from kathikon_actors import (
     open_node,
     worker,
 )
+from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.states import TERMINAL_STATES, TRANSITIONS
+from kathikon_actors.node import pruner
+from kathikon_actors.store.connection import open_loop
+from kathikon_actors.store.postgres import PostgresStore
+from kathikon_actors.telemetry import Event, JobTransition
 from tests.node.heard import Heard
 from tests.node.workers import hold_async, poison
+from tests.support.records import new_record, now_us
 from tests.support.waiting import eventually
 
 WAIT = 20.0
@@ -358,7 +364,7 @@ async def retry_failed_children(node: Node) -> UUID:
     async with node.open_batch(Batch(on_complete=succeed.new())) as batch:
         child = await batch.insert(give_up.new())
     await node.wait_batch(batch.id, WAIT)
-    assert await node.retry_failed(batch.id) == 1
+    assert (await node.retry_failed(batch.id)).changed == 1
     await node.wait_batch(batch.id, WAIT)
     return child.id
 
@@ -623,3 +629,45 @@ async def test_the_last_two_children_at_once_resolve_it_once(postgres_dsn: str) 
 def test_all_ends_are_among_the_states() -> None:
     """So that the matrix above is whole."""
     assert TRANSITIONS.keys() >= TERMINAL_STATES
+
+
+async def test_what_a_dead_node_had_is_told_by_its_rescuer(postgres_dsn: str) -> None:
+    """It is taken back, or poison and discarded."""
+    jobs = [new_record(worker="succeed"), new_record(worker="succeed")]
+    async with open_loop():
+        store = PostgresStore(postgres_dsn)
+        await store.open()
+        dead = await store.join("dead", 0.2)
+        await store.commit_inserts(dead, 1, jobs, may_conflict=False)
+        for times, job in enumerate(jobs):
+            job.fence = 0
+            for _ in range(2 * times):
+                machine.begin(job, now_us())
+                machine.take_back(job, now_us(), "its node died")
+            machine.begin(job, now_us())
+        assert not await store.commit_outcomes(dead, 2, jobs)
+        await store.close()
+    heard: list[Event] = []
+    app = App([Queue("default", isolation="task")], workers=WORKERS, telemetry=[heard.append])
+    async with open_node(app, store=postgres_dsn, name="n1", lease=1.0):
+
+        def told() -> bool:
+            of: dict[bytes, list[object]] = {job.id: [] for job in jobs}
+            for event in heard:
+                if isinstance(event, JobTransition) and event.old == "executing":
+                    of[event.job_id.bytes].append((event.event, event.new))
+            return [of[job.id][:1] for job in jobs] == [[("taken back", "available")], [("discarded", "discarded")]]
+
+        await eventually(told, "both are told")
+
+
+async def test_the_leader_tells_what_it_takes_back_from_lost_runners(
+    postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their leases ran out."""
+    monkeypatch.setattr(pruner, "TIDY_EVERY", 0.05)
+    async with open_node(APP, store=postgres_dsn, name="n1") as node, Client(postgres_dsn) as client:
+        heard = Heard(node)
+        job = await client.insert("work", {}, queue="outside")
+        assert await client.claim("outside", lease=0.05)
+        await eventually(lambda: heard.steps(job.id) == [("taken back", "executing", "available")], "it is taken back")

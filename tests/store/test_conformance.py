@@ -14,8 +14,12 @@ from kathikon_actors.jobs.errors import AlreadyExists, LeaseLost, NodeNameTaken,
 from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.unique import Unique
 from kathikon_actors.store.protocol import Counts, Membership, Page, Store
+from kathikon_actors.telemetry import BatchChanged, Bus, Event, JobTransition, NodeChanged
+from kathikon_actors.telemetry.jobs import JobWatch
 from tests.store.conftest import Backend
+from tests.store.test_graph import a_desk, callback, child, ended, member, new_batch, unique
 from tests.support.records import MINUTE, as_stored, completed, new_record, now_us
 
 T = TypeVar("T")
@@ -208,6 +212,41 @@ async def test_a_row_comes_back_exactly_as_it_was_stored(store: Store, size: int
     assert await store.load_owned(membership, None, 1000) == [as_stored(record, "a") for record in records]
 
 
+UNUSUAL: dict[str, dict[str, Any]] = {
+    "state": {"state": "scheduled"},
+    "attempt": {"attempt": 2},
+    "attempted_at": {"attempted_at": 1_700_000_000_000_000},
+    "finished_at": {"finished_at": 1_700_000_000_000_000},
+    "meta": {"meta": b'{"a":1}'},
+    "tags": {"tags": ("a",)},
+    "history": {"history": b'[1,"inserted",null,"available"]'},
+    "errors": {"errors": b'{"kind":"x"}'},
+    "result": {"result": b"1"},
+    "keep_result": {"keep_result": False},
+    "progress": {"progress": 7},
+    "orphaned": {"orphaned": 1},
+    "rerun_of": {"rerun_of": bytes(16), "original_id": bytes(15) + b"1"},
+    "args": {"args": b' {"a" : 1}'},
+    "priority": {"priority": -3, "max_attempts": 9, "timeout": 1.5, "queue": "other", "worker": "w"},
+    "partition_key": {"extra": Extra(partition_key="p")},
+    "parent_id": {"extra": Extra(parent_id=bytes(16))},
+    "guarded": {"extra": Extra(guarded=0)},
+    "dependency_results": {"extra": Extra(dependency_results=b'"x":1')},
+    "on_dependency_failure": {"extra": Extra(on_dependency_failure="run")},
+}
+
+
+async def test_a_node_loads_each_row_whatever_is_unusual_about_it(store: Store) -> None:
+    """What most rows have is not sent; one field that differs is enough for all of them."""
+    membership = await store.join("a", 30)
+    records = []
+    for fields in UNUSUAL.values():
+        records += [new_record(), new_record(**fields)]
+    assert await store.commit_inserts(membership, 1, records, may_conflict=False) == set()
+    loaded = await store.load_owned(membership, None, 1000)
+    assert loaded == [as_stored(record, "a") for record in records]
+
+
 @SIZES
 async def test_without_may_conflict_an_id_that_exists_is_an_error_and_nothing_is_stored(
     store: Store, size: int
@@ -242,6 +281,31 @@ async def test_with_may_conflict_ids_that_exist_are_reported_and_their_rows_unch
     assert (await found(store, finished.id)).state == "completed"
     assert await store.get(foreign.id) == as_stored(foreign, "b")
     assert by_id(await store.load_owned(membership, None, 1000)).keys() == {live.id, *(r.id for r in fresh)}
+
+
+async def test_plain_jobs_of_many_kinds_and_sizes_are_stored_as_they_are(store: Store) -> None:
+    """Workers, options and arguments differ from row to row, together they are megabytes; some rows nobody owns."""
+    membership = await store.join("a", 30)
+    plain = [
+        new_record(
+            queue=("default", "größe")[number % 2],
+            worker=("noop", "größer", "w" * 300)[number % 3],
+            timeout=(300.0, 0.1, 1e9)[number % 3],
+            priority=(0, -(2**31), 2**31 - 1)[number % 3],
+            max_attempts=1 + number % 2,
+            args=(b"{}", b'{"text":"%b"}' % (b"\xc3\xbc" * 6_000), b'{ "a" : 1.0 }')[number % 3],
+            scheduled_at=(now_us(), now_us() - MINUTE, 1)[number % 3],
+        )
+        for number in range(400)
+    ]
+    left = {record.id for record in plain[::5]}
+    for record in plain[::5]:
+        record.node = None
+    assert await store.commit_inserts(membership, 1, plain, may_conflict=False, unowned=left) == set()
+    stored = by_id(await store.find(Page(newest_first=False, limit=1000)))
+    assert stored == by_id([as_stored(record, None if record.id in left else "a") for record in plain])
+    owned = await store.load_owned(membership, None, 1000)
+    assert {record.id for record in owned} == stored.keys() - left
 
 
 @SIZES
@@ -567,3 +631,77 @@ async def test_calls_from_many_tasks_do_not_disturb_each_other(store: Store) -> 
             nursery.start_soon(one, number)
     assert len(seen) == 40 and None not in seen
     assert await store.counts() == [Counts("default", {"completed": 40})]
+
+
+async def test_what_a_commit_means_for_other_jobs_is_told_after_it(store: Store) -> None:
+    """Each once: freed, cancelled with its parent, wanted again, replaced, ended with its batch, and the callback."""
+    bus = Bus("a")
+    heard: list[Event] = []
+    stream = bus.stream(JobTransition, BatchChanged)
+    watch = JobWatch(bus, lambda _record: False)
+    store.telling.attach(bus)
+    desk = await a_desk(store)
+    good, bad = new_record(), new_record()
+    free, gone, below = child(good), child(bad), child()
+    below.extra = Extra(depends_on=(gone.id,))
+    put_off, runs = unique(Unique(debounce=3600)), unique(Unique(debounce=3600), key=bytes(16))
+    parent = new_record()
+    batch = new_batch(parent_id=parent.id, on_complete=callback("callback"))
+    await store.batches.open(batch)
+    last = member(batch)
+    await desk.insert(good, bad, free, gone, below, put_off, runs, parent, last)
+    store.telling.flush()
+    await desk.insert(unique(Unique(debounce=7200)))
+    waits, started = copy(parent), copy(runs)
+    waits.fence = started.fence = 0
+    machine.begin(waits, now_us())
+    machine.wait(waits, now_us(), None)
+    started.extra = Extra(unique_key=bytes(16), guarded=0, begun=1)
+    started.state = "available"
+    assert not await desk.write(waits, started)
+    await desk.insert(unique(Unique(debounce=3600), key=bytes(16)))
+    store.telling.flush()
+    started.extra = Extra(unique_key=bytes(16), guarded=0)
+    await desk.write(ended(good), ended(bad, "discarded"), ended(last), ended(started))
+    watch.close()
+    stream._subscription.put(end := NodeChanged(action="stopped"))
+    async for event in stream:
+        if event is end:
+            break
+        heard.append(event)
+
+    moves = [(e.job_id.bytes, e.event, e.old, e.new) for e in heard if isinstance(e, JobTransition)]
+    named = {free.id, gone.id, below.id, put_off.id, parent.id}
+    assert sorted(move for move in moves if move[0] in named) == sorted(
+        [
+            (free.id, "unblocked", "blocked", "available"),
+            (gone.id, "cancelled", "blocked", "cancelled"),
+            (below.id, "cancelled", "blocked", "cancelled"),
+            (put_off.id, "put off", "scheduled", "scheduled"),
+            (parent.id, "completed", "waiting", "completed"),
+        ]
+    )
+    new = [(e.worker, e.event, e.old, e.new) for e in heard if isinstance(e, JobTransition) and e.old is None]
+    assert sorted(new) == [
+        ("callback", "inserted", None, "available"),
+        ("noop", "inserted", None, "scheduled"),
+    ]
+    assert len(moves) == 7
+    assert [(e.action, e.total, e.done, e.failed) for e in heard if isinstance(e, BatchChanged)] == [
+        ("opened", None, None, None),
+        ("sealed", 1, None, None),
+        ("succeeded", 1, 1, 0),
+    ]
+
+
+async def test_what_a_refused_insert_would_have_meant_is_told_by_nobody(store: Store) -> None:
+    """It was rolled back."""
+    bus = Bus("a")
+    stream = bus.stream()
+    watch = JobWatch(bus, lambda _record: False)
+    store.telling.attach(bus)
+    missing = child(new_record())
+    answers = await store.insert_composed([new_record(), child(), missing], whole=True)
+    assert answers[missing.id].error is not None
+    watch.close()
+    assert not stream._subscription._buffer

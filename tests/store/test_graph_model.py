@@ -249,7 +249,8 @@ class Run:
         if number is None:
             return
         failed = [n for n, j in self.model.jobs.items() if j.batch == number and j.state in ("cancelled", "discarded")]
-        assert await self.store.batches.retry_failed(self.batches[number].id, now_us()) == len(failed)
+        found = await self.store.batches.retry_failed(self.batches[number].id, now_us())
+        assert len(found.done) == len(failed)
         for job in failed:
             self.model.revive(job)
         for job in failed:

@@ -1,0 +1,1 @@
+SELECT refused, holder FROM kathikon.retake_keys($1, $2)

@@ -1,0 +1,1 @@
+SELECT kathikon.settle_keys($1)
