@@ -161,7 +161,8 @@ def build_record(new: NewJob, definition: WorkerDefaults, defaults: Defaults, id
         _check_replace(record)
     elif record.args.startswith(SEALED):
         raise InvalidJob(record.worker, "args", f"have the key {SEALED_KEY!r}, which is taken")
-    machine.inserted(record)
+    if record.state != "available":
+        machine.inserted(record)
     return record
 
 

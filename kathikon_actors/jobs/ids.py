@@ -13,17 +13,20 @@ from kathikon_actors.jobs.errors import JobNotFound
 
 __all__ = ["IdSource", "as_uuid", "raw_id"]
 
-_VERSION_7 = 0x7 << 76
+_VERSION_7 = 0x7 << 12
 _VARIANT = 0x2 << 62
-_RANDOM_BITS = 74
+_HIGH_BITS = 12
+_LOW_BITS = 62
 _SEQUENCE_STEP_BITS = 32
+
+_NOT_KNOWN = SafeUUID.unknown  # looked up in its enum each time it would cost as much as the rest of an id
 
 
 def as_uuid(raw: bytes) -> UUID:
     """Give the UUID of 16 bytes. Four times as fast as `UUID(bytes=raw)`, which checks what is known here."""
     uuid = UUID.__new__(UUID)
     object.__setattr__(uuid, "int", int.from_bytes(raw, "big"))
-    object.__setattr__(uuid, "is_safe", SafeUUID.unknown)
+    object.__setattr__(uuid, "is_safe", _NOT_KNOWN)
     return uuid
 
 
@@ -44,14 +47,15 @@ def raw_id(job_id: UUID | str) -> bytes:
 class IdSource:
     """Makes ids that sort in the order in which they were made, also within one millisecond.
 
-    Within a millisecond the 74 random bits are used as a counter with random steps (RFC 9562, method 2).
+    Within a millisecond the last 62 random bits are used as a counter with random steps (RFC 9562, method 2).
     """
 
-    __slots__ = ("_last_ms", "_low", "_random")
+    __slots__ = ("_head", "_last_ms", "_low", "_random")
 
     def __init__(self, source: random.Random | None = None) -> None:
         self._random = source if source is not None else random.Random(os.urandom(16))  # noqa: S311 ids are no secrets
         self._last_ms = -1
+        self._head = b""
         self._low = 0
 
     def next(self, now_us: int) -> bytes:
@@ -62,13 +66,15 @@ class IdSource:
         """
         ms = now_us // 1000
         if ms > self._last_ms:
-            self._last_ms = ms
-            self._low = self._random.getrandbits(_RANDOM_BITS - 1)
+            self._begin(ms)
         else:
             self._low += 1 + self._random.getrandbits(_SEQUENCE_STEP_BITS)
-            if self._low >> _RANDOM_BITS:
-                self._last_ms += 1
-                self._low = self._random.getrandbits(_RANDOM_BITS - 1)
-        low = self._low
-        value = (self._last_ms << 80) | _VERSION_7 | (low >> 62 << 64) | _VARIANT | (low & 0x3FFF_FFFF_FFFF_FFFF)
-        return value.to_bytes(16, "big")
+            if self._low >> _LOW_BITS:
+                self._begin(self._last_ms + 1)
+        return self._head + (_VARIANT | self._low).to_bytes(8, "big")
+
+    def _begin(self, ms: int) -> None:
+        """Begin to count in a later millisecond."""
+        self._last_ms = ms
+        self._head = (ms << 16 | _VERSION_7 | self._random.getrandbits(_HIGH_BITS)).to_bytes(8, "big")
+        self._low = self._random.getrandbits(_LOW_BITS - 1)

@@ -86,13 +86,15 @@ class Chunks:
             self.records, self._to_commit, self._places, self._may_conflict = [], [], [], False
         if len(self._in_flight) >= CHUNKS_IN_FLIGHT:
             await self._finish_one()
+        else:
+            # The journal begins with this chunk while the next one is made, and nobody waits for all of them.
+            await trio.lowlevel.checkpoint()
 
     async def finish(self) -> InsertedMany:
         """Wait for all chunks; give what was stored."""
         await self.submit()
         while self._in_flight:
             await self._finish_one()
-        await trio.lowlevel.checkpoint()
         self._errors.sort(key=lambda entry: entry[0])
         return InsertedMany(len(self._ids), self._ids, self._errors, self._conflicts)
 

@@ -31,6 +31,7 @@ from kathikon_actors.node.aborting import insert_or_abort
 from kathikon_actors.node.chunks import CHUNK, Chunks
 from kathikon_actors.node.listing import InsertedMany, decided, new_jobs
 from kathikon_actors.node.transactional import insert_on
+from kathikon_actors.store.lane_queue import Insert
 from kathikon_actors.telemetry.events import LimitDecision
 from kathikon_actors.telemetry.tracing import traced
 
@@ -78,8 +79,18 @@ class NodeInserts:
             record.node = None
             return await insert_on(connection, record, on_trio=True)
         given_id = "id" in options or (isinstance(job, NewJob) and "id" in job.given)
-        stored, conflict = await self.insert_record(record, given_id=given_id)
-        return Job(stored, conflict=conflict) if conflict else Job.of(stored)
+        # As `insert_record`, without one more coroutine for each that waits.
+        table = self._state.the_table()
+        if record.durability != "commit" and table.admit(record):
+            await trio.lowlevel.checkpoint()
+            return Job.of(record)
+        insert = await table.submit([record], may_conflict=given_id, timeout=self._insert_timeout)
+        if await table.committed(insert) or insert.answers:
+            stored, conflict = _outcome_of(insert, record)
+            if conflict:
+                return Job(stored, conflict=True)
+            record = stored
+        return Job.of(record)
 
     async def insert_record(self, record: Record, *, given_id: bool) -> tuple[Record, bool]:
         """Insert what `build` has made; give the job, and whether it is a unique one that was there already."""
@@ -88,12 +99,8 @@ class NodeInserts:
             await trio.lowlevel.checkpoint()
             return record, False
         insert = await table.submit([record], may_conflict=given_id, timeout=self._insert_timeout)
-        existing = await table.committed(insert)
-        if insert.answers:
-            return decided(insert.answers[record.id])
-        if existing:
-            raise AlreadyExists(as_uuid(record.id))
-        return record, False
+        await table.committed(insert)
+        return _outcome_of(insert, record)
 
     async def insert_many(
         self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], *, on_error: OnError = "continue"
@@ -200,9 +207,11 @@ class NodeInserts:
         if state.app.tracing:
             new = traced(new)
         record = build_record(new, definition, state.defaults, state.ids, state.clock())
-        refusal = state.queues[record.queue].refusal(record.worker, is_async=definition.is_async or state.one_loop)
-        if refusal is not None:
-            raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
+        queue = state.queues[record.queue]
+        if queue.isolation == "task":
+            refusal = queue.refusal(record.worker, is_async=definition.is_async or state.one_loop)
+            if refusal is not None:
+                raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
         record.node = state.name
         border = None if state.table is None else state.table.borders.get(record.queue)
         if border is not None and border.depth is not None:
@@ -213,3 +222,12 @@ class NodeInserts:
                 )
                 raise QueueFull(record.queue, depth, border.depth)
         return record
+
+
+def _outcome_of(insert: Insert, record: Record) -> tuple[Record, bool]:
+    """Give the job of a committed insert of one, and whether it is another that was there already."""
+    if insert.answers:
+        return decided(insert.answers[record.id])
+    if insert.existing:
+        raise AlreadyExists(as_uuid(record.id))
+    return record, False

@@ -145,7 +145,7 @@ class Producer:
                         break
                     if table.records.get(record.id) is not record:  # another node has it now
                         continue
-                    if not table.may_start(record):
+                    if record.extra is not None and not table.may_start(record):
                         continue
                     if faults.armed:
                         faults.touch("producer.after_pop", **faults.about(record))

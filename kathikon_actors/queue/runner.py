@@ -185,7 +185,10 @@ class Runner:
             if self.alone:
                 self._quarantine.discard(record.id)
             was = copy(record) if message.verdict in FAILED and mourners is not None else None
-            self._settle(given, message, now)
+            if message.verdict == "completed" and given.why is None:
+                settle(record, message, now, self._node, self.process.pid, self._backoff)
+            else:
+                self._settle(given, message, now)
             if was is None or mourners is None or not given.mourn(mourners, was):
                 ended.append(record)
         if self._revoked_at is not None and not self._revoked and not self._given:

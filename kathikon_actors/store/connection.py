@@ -20,6 +20,7 @@ import trio_asyncio  # type: ignore[import-untyped]
 
 from kathikon_actors.jobs.errors import BadConfiguration, KathikonError, StoreUnavailable
 from kathikon_actors.store.hearing import Hearing
+from kathikon_actors.store.steps import in_steps
 from kathikon_actors.store.urls import StoreUrl
 
 if TYPE_CHECKING:
@@ -138,15 +139,22 @@ class Connection:
         return self._raw
 
     async def run(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Run `work(raw, *args)` in the asyncio loop.
+        """Run `work(raw, *args)` on the asyncio loop; it may await what asyncpg gives, see `steps`.
 
         Errors of Kathikon leave the connection as it is; `work` raises them only with no transaction open.
 
         Raises:
             StoreUnavailable: not connected, cut, too slow, or the server cannot at present.
         """
-        async with self._lock:
-            return await self._on_loop(self._work, work, args)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            self._lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._lock.acquire()
+        try:
+            return await self._on_loop(work, args)
+        finally:
+            self._lock.release()
 
     async def close(self) -> None:
         """Say goodbye if the server listens, else just close; the next `run` opens again."""
@@ -158,22 +166,18 @@ class Connection:
                 await trio_asyncio.aio_as_trio(raw.close)(timeout=_CLOSE_SECONDS / 2)
         raw.terminate()
 
-    async def _work(self, work: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:
-        raw = self._raw
-        if raw is None or raw.is_closed():
-            raw = await connect(self._url, self._timeout, self._settings)
-            self._raw = raw
-        if self._hearing is None:
-            return await work(raw, *args)
-        return await self._hearing.run(raw, work, args)
-
-    async def _on_loop(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+    async def _on_loop(self, work: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:
         if trio_asyncio.current_loop.get() is None:
             raise RuntimeError("a Postgres store needs an asyncio loop around it: async with open_loop(): ...")
         clean = False
         try:
             with trio.fail_after(self._timeout):
-                result: T = await trio_asyncio.aio_as_trio(function)(*args)
+                raw = self._raw
+                if raw is None or raw.is_closed():
+                    raw = await trio_asyncio.aio_as_trio(connect)(self._url, self._timeout, self._settings)
+                    self._raw = raw
+                hearing = self._hearing
+                result = await in_steps(work(raw, *args) if hearing is None else hearing.run(raw, work, args))
             clean = True
             return result
         except KathikonError:

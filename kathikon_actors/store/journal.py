@@ -218,11 +218,17 @@ class _Inserts:
         self._membership = membership
 
     async def commit(self, batch: Batch[Insert]) -> set[bytes]:
-        records = [record for insert in batch.entries for record in insert.records]
+        records: list[Record] = []
+        unowned: set[bytes] = set()
         # One duplicate key spoils a whole COPY: rows that may be there already take a path of their own.
-        careful = any(insert.may_conflict for insert in batch.entries)
-        unowned = {job_id for insert in batch.entries if insert.unowned for job_id in insert.unowned}
-        if any(insert.composed for insert in batch.entries):
+        careful = composed = False
+        for insert in batch.entries:
+            records += insert.records
+            careful |= insert.may_conflict
+            composed |= insert.composed
+            if insert.unowned:
+                unowned |= insert.unowned
+        if composed:
             return await self._commit_composed(batch, records, careful, unowned)
         if unowned:
             return await self._store.commit_inserts(
@@ -266,8 +272,8 @@ class _Inserts:
             for insert in batch.entries:
                 if insert.may_conflict:
                     refused.update([record.id for record in insert.records if not await self._is_ours(record)])
-        for insert in batch.entries:
-            if refused:
+        if refused:
+            for insert in batch.entries:
                 insert.existing = refused.intersection([record.id for record in insert.records])
         self._table.stored(batch.entries)
         self._store.telling.flush()

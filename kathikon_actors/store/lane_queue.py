@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Generic, TypeVar
 
+import msgspec
 import trio
 
 from kathikon_actors.jobs.composing import Answer
@@ -18,12 +19,18 @@ __all__ = ["Batch", "Insert", "LaneQueue"]
 E = TypeVar("E")
 
 
-class Insert:
+def _nobody(_insert: Insert) -> None:
+    """It is in no lane."""
+
+
+class Insert(msgspec.Struct, eq=False):
     """One call of insert on its way into the store: its rows, and the task that waits for them.
 
     Attributes:
+        may_conflict: some of the ids were given by the caller.
         deadline: of `trio.current_time`; `Table.expire` ends what is later. One look at all of them every now and then
             costs a tenth of a cancel scope for each.
+        withdraw: takes back what is in no batch yet; called when the one who waits is cancelled.
         finished: the rows are committed or refused, or nobody knows and nobody will.
         existing: ids that the store had already; their rows are unchanged.
         error: why nothing was stored.
@@ -32,30 +39,17 @@ class Insert:
         answers: what it decided, by id.
     """
 
-    __slots__ = (
-        "_task",
-        "answers",
-        "composed",
-        "deadline",
-        "error",
-        "existing",
-        "finished",
-        "may_conflict",
-        "records",
-        "unowned",
-    )
-
-    def __init__(self, records: list[Record], *, may_conflict: bool, deadline: float = math.inf) -> None:
-        self.records = records
-        self.may_conflict = may_conflict
-        self.deadline = deadline
-        self.finished = False
-        self.existing: set[bytes] = set()
-        self.unowned: AbstractSet[bytes] = frozenset()
-        self.error: BaseException | None = None
-        self.composed = False
-        self.answers: dict[bytes, Answer] = {}
-        self._task: trio.lowlevel.Task | None = None
+    records: list[Record]
+    may_conflict: bool = False
+    deadline: float = math.inf
+    withdraw: Callable[[Insert], None] = _nobody
+    finished: bool = False
+    existing: AbstractSet[bytes] = frozenset()
+    unowned: AbstractSet[bytes] = frozenset()
+    error: BaseException | None = None
+    composed: bool = False
+    answers: dict[bytes, Answer] = {}
+    _task: trio.lowlevel.Task | None = None
 
     def finish(self, error: BaseException | None = None) -> None:
         """Tell the one who waits; only the first call counts."""
@@ -67,18 +61,21 @@ class Insert:
             trio.lowlevel.reschedule(self._task)
             self._task = None
 
-    async def wait(self) -> None:
-        """Wait until it is finished. One task at a time."""
+    async def wait(self) -> AbstractSet[bytes]:
+        """Wait until it is finished; give `existing`, or raise `error`. One task at a time."""
         if self.finished:
             await trio.lowlevel.checkpoint()
-            return
-        self._task = trio.lowlevel.current_task()
+        else:
+            self._task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
+        if self.error is not None:
+            raise self.error
+        return self.existing
 
-        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
-            self._task = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
+    def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self._task = None
+        self.withdraw(self)
+        return trio.lowlevel.Abort.SUCCEEDED
 
 
 class Batch(Generic[E]):

@@ -7,7 +7,7 @@ they find afterwards is final. Small batches are one statement and one round tri
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -34,18 +34,18 @@ from kathikon_actors.store.rows import (
 )
 from kathikon_actors.store.statements import statement
 from kathikon_actors.store.usual import (
+    COPY_COLUMNS,
     KEYED_COLUMNS,
     LINKED_COLUMNS,
-    USUAL_COLUMNS,
     ends_usually,
     has_only_key,
     holds_key,
     is_usual,
     keyed_rows,
     linked_rows,
+    usual_copies,
     usual_ends,
     usual_inserts,
-    usual_rows,
     was_usual,
 )
 
@@ -135,20 +135,21 @@ class CommitLane:
             name, arrays = ("insert_usual", usual_inserts) if usual else ("insert_rows", insert_columns)
             await self.connection.run(self._insert_small, membership, batch, name, arrays(records))
             return set()
-        columns: tuple[str, ...]
+        left = {record.queue for record in records if record.id in unowned} if unowned else set()
         if usual:
-            columns, make_rows = USUAL_COLUMNS, usual_rows
-        elif all(map(is_plain, records)):
+            copies = usual_copies(membership.node_id, records, unowned)
+            await self.connection.run(self._copy_usual, membership, batch, copies, left)
+            return set()
+        columns: tuple[str, ...]
+        if all(map(is_plain, records)):
             columns, make_rows = _COPY_COLUMNS, copy_rows
         else:
             columns, make_rows = _WIDE_COLUMNS, wide_rows
         rows = make_rows(membership.node_id, records)
-        left: set[str] = set()
         if unowned:
             for number, record in enumerate(records):
                 if record.id in unowned:
                     rows[number] = (None, *rows[number][1:])
-                    left.add(record.queue)
         await self.connection.run(self._copy, membership, batch, columns, rows, left)
         return set()
 
@@ -229,6 +230,18 @@ class CommitLane:
         if status == "INSERT 0 0":
             raise LeaseLost(membership.node, membership.epoch)
 
+    async def _copy_usual(
+        self, raw: Raw, membership: Membership, batch: int, copies: list[bytes], left: Collection[str]
+    ) -> None:
+        async def put() -> None:
+            for copy in copies:
+                source: Any = memoryview(copy)  # asyncpg would take bytes for the name of a file
+                await raw.copy_to_table(
+                    "jobs", schema_name="kathikon", columns=COPY_COLUMNS, source=source, format="binary"
+                )
+
+        await self._put(raw, membership, batch, put, left)
+
     async def _copy(
         self,
         raw: Raw,
@@ -238,9 +251,18 @@ class CommitLane:
         rows: list[tuple[Any, ...]],
         left: Collection[str],
     ) -> None:
+        async def put() -> None:
+            await raw.copy_records_to_table("jobs", schema_name="kathikon", columns=columns, records=rows)
+
+        await self._put(raw, membership, batch, put, left)
+
+    async def _put(
+        self, raw: Raw, membership: Membership, batch: int, put: Callable[[], Awaitable[None]], left: Collection[str]
+    ) -> None:
+        """Run `put` as a batch of new rows."""
         await self._begin(raw, membership, batch)
         try:
-            await raw.copy_records_to_table("jobs", schema_name="kathikon", columns=columns, records=rows)
+            await put()
         except asyncpg.UniqueViolationError as error:
             await raw.execute("ROLLBACK")
             raise _already_exists(error) from None

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Set as AbstractSet
+from typing import Any
 
 import msgspec
 import trio
@@ -23,6 +24,7 @@ from kathikon_actors.processes.messages import Ask, Reply
 from kathikon_actors.store.border import Border
 from kathikon_actors.store.lane_queue import Insert, LaneQueue
 from kathikon_actors.store.mourners import Mourners
+from kathikon_actors.store.remembered import Remembered
 from kathikon_actors.store.routing import Routing
 from kathikon_actors.store.unwritten import Unwritten
 from kathikon_actors.store.waiting import Waiter, Waiting
@@ -77,7 +79,8 @@ class Table(Waiting, Routing):
         self._producers: dict[str, Callable[[list[Record]], None]] = {}
         self._scheduler: Callable[[Record], None] | None = None
         self._waiters: dict[bytes, list[Waiter]] = {}
-        self._completed: OrderedDict[bytes, Record] = OrderedDict()
+        self._completed = Remembered()
+        self._take_back = self._withdraw  # made once for all inserts
 
     # -- changes ------------------------------------------------------------------------------------------------
 
@@ -260,10 +263,11 @@ class Table(Waiting, Routing):
                 raise StoreUnavailable(f"{MAX_PENDING_INSERTS} rows wait for the store already; nothing was stored")
         if self.closed:
             raise StoreUnavailable("the node has lost its table and is starting again; insert again in a moment")
-        insert = Insert(records, may_conflict=may_conflict, deadline=deadline)
-        insert.composed = any(r.extra is not None and is_composed(r) for r in records)
+        insert = Insert(records, may_conflict, deadline, self._take_back)
         borders, unowned = self.borders, None
         for record in records:
+            if record.extra is not None and is_composed(record):
+                insert.composed = True
             border = borders.get(record.queue)
             if border is None and record.state != "blocked":
                 continue
@@ -279,7 +283,7 @@ class Table(Waiting, Routing):
         self.inserts.add(insert, len(records))
         return insert
 
-    async def committed(self, insert: Insert) -> set[bytes]:
+    def committed(self, insert: Insert) -> Coroutine[Any, Any, AbstractSet[bytes]]:
         """Wait until an insert is committed; give the ids that existed already.
 
         Cancelled, the rows that are in no batch yet are taken back; those in flight may be stored.
@@ -287,46 +291,45 @@ class Table(Waiting, Routing):
         Raises:
             StoreUnavailable: not committed in time, or the table was lost before its fate was known.
         """
-        try:
-            await insert.wait()
-        finally:
-            if not insert.finished:
-                self._withdraw(insert)
-        if insert.error is not None:
-            raise insert.error
-        return insert.existing
+        # Each frame between a task and what it waits for is passed on the way back: with hundreds that wait it counts.
+        return insert.wait()
 
     def stored(self, inserts: Iterable[Insert]) -> None:
         """The rows of some inserts are committed."""
+        stored: list[Record] = []
         fresh: list[Record] = []
         for insert in inserts:
-            fresh += self._ours(insert)
-        known = [record for record in fresh if record.id in self.records]
+            existing, unowned = insert.existing, insert.unowned
+            stored += [r for r in insert.records if r.id not in existing] if existing else insert.records
+            fresh += self._ours(insert) if existing or unowned else insert.records
+        for record in stored:
+            record.fence = record.attempt
+        if self.on_stored is not None:
+            self.on_stored(stored)
+        records = self.records
+        known = [record for record in fresh if record.id in records]
         if known:
             self._count(known, -1)
-            fresh = [record for record in fresh if record.id not in self.records]
+            fresh = [record for record in fresh if record.id not in records]
         self._take_in(fresh)
         for insert in inserts:
             insert.finish()
 
     def _ours(self, insert: Insert) -> list[Record]:
-        """Give those of its rows that are new and this node's."""
-        records = insert.records
-        for record in records:
-            record.fence = record.attempt
-        if self.on_stored is not None:
-            existing = insert.existing
-            self.on_stored([r for r in records if r.id not in existing] if existing else records)
-        if insert.existing or insert.unowned:
-            not_ours = insert.existing | insert.unowned
-            for record in records:
-                if record.id in insert.unowned and record.id not in insert.existing:
-                    border = self.borders.get(record.queue)
-                    if border is not None:
-                        border.left(record)
-            self._count([r for r in records if r.id in insert.existing and r.id not in insert.unowned], -1)
-            records = [record for record in records if record.id not in not_ours]
-        return records
+        """Give those of its rows that are new and this node's, where some are not."""
+        existing, unowned = insert.existing, insert.unowned
+        ours = []
+        for record in insert.records:
+            if record.id in existing:
+                if record.id not in unowned:
+                    self._count([record], -1)
+            elif record.id in unowned:
+                border = self.borders.get(record.queue)
+                if border is not None:
+                    border.left(record)
+            else:
+                ours.append(record)
+        return ours
 
     def expire(self, now: float) -> None:
         """End the inserts whose time is up: what is in no batch is taken back, the fate of the rest is unknown."""
@@ -352,7 +355,7 @@ class Table(Waiting, Routing):
         """
         ended: list[Record] = []
         for record, attempt in written:
-            if record.id in fenced:
+            if fenced and record.id in fenced:
                 extra = record.extra
                 # The start of a guarded job is refused as a matter of course: it was replaced or put off before it ran.
                 level = logging.DEBUG if extra is not None and extra.begun in (1, 3) else logging.WARNING

@@ -6,16 +6,17 @@ its client and the server half. What is not usual takes the statements that carr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from struct import Struct, pack
 from typing import Any, Final
 
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store.rows import SPARSE, Y2K, Columns, decode_rows, pg_id, sparse_row, us_of
 
 __all__ = [
+    "COPY_COLUMNS",
     "KEYED_COLUMNS",
     "LINKED_COLUMNS",
-    "USUAL_COLUMNS",
     "decode_owned",
     "ends_usually",
     "has_only_key",
@@ -23,28 +24,32 @@ __all__ = [
     "is_usual",
     "keyed_rows",
     "linked_rows",
+    "usual_copies",
     "usual_ends",
     "usual_inserts",
-    "usual_rows",
     "was_usual",
 ]
 
-USUAL_COLUMNS: Final = (
+COPY_COLUMNS: Final = (
+    "owner", "timeout", "priority", "max_attempts", "queue", "worker", "inserted_at", "scheduled_at", "id", "args",
+)  # fmt: skip
+"""What a new job has beside the defaults of the table; the first six are the same in most jobs of a worker."""
+
+_USUAL_COLUMNS: Final = (
     "owner", "inserted_at", "scheduled_at", "timeout", "priority", "max_attempts", "id", "queue", "worker", "args",
 )  # fmt: skip
-"""What a new job has beside the defaults of the table."""
 
-KEYED_COLUMNS: Final = (*USUAL_COLUMNS, "tags", "unique_key", "holds_key")
+KEYED_COLUMNS: Final = (*_USUAL_COLUMNS, "tags", "unique_key", "holds_key")
 """The same of a job that may have tags and a unique key."""
 
-LINKED_COLUMNS: Final = (*USUAL_COLUMNS, "tags", *SPARSE[2:], "holds_key")
+LINKED_COLUMNS: Final = (*_USUAL_COLUMNS, "tags", *SPARSE[2:], "holds_key")
 """The same of a job that may have tags, and what makes it hang together with others."""
 
 _NO_KEY: Final = (None, None)
 
 
 def was_usual(record: Record) -> bool:
-    """Tell whether a new record has nothing beside `USUAL_COLUMNS`."""
+    """Tell whether a new record has nothing beside `COPY_COLUMNS`."""
     return record.extra is None and not record.tags and is_usual(record)
 
 
@@ -61,8 +66,54 @@ def is_usual(record: Record) -> bool:
     )
 
 
-def usual_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, ...]]:
-    """Give rows for COPY: `USUAL_COLUMNS`."""
+# The format of a binary COPY: a head, for each row the number of its columns and each one as a length and its bytes,
+# a tail. Written here it costs half of what it costs when asyncpg asks a codec for each value.
+_HEAD: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+_TAIL: Final = b"\xff\xff"
+_OWN_COLUMNS: Final = Struct(">iqiqi16si").pack
+_COPY_BYTES: Final = 524_288
+
+
+def usual_copies(owner: int, records: Sequence[Record], unowned: Collection[bytes] = ()) -> list[bytes]:
+    """Give new rows as the bytes of one COPY, or of several when they are many: binary, `COPY_COLUMNS`.
+
+    Args:
+        owner: of all rows but those whose ids are in `unowned`.
+        records: for which `was_usual`.
+        unowned: ids of rows that are stored for whoever claims them.
+    """
+    copies: list[bytes] = []
+    parts, size = [_HEAD], 0
+    prefixes: dict[tuple[Any, ...], bytes] = {}
+    for r in records:
+        key = (r.queue, r.worker, r.timeout, r.priority, r.max_attempts, bool(unowned) and r.id in unowned)
+        prefix = prefixes.get(key)
+        if prefix is None:
+            prefix = prefixes[key] = _shared_columns(None if key[5] else owner, r)
+        args = r.args
+        row = _OWN_COLUMNS(8, r.inserted_at - Y2K, 8, r.scheduled_at - Y2K, 16, r.id, len(args))
+        parts += prefix, row, args
+        size += len(args)
+        if size > _COPY_BYTES:
+            parts.append(_TAIL)
+            copies.append(b"".join(parts))
+            parts, size = [_HEAD], 0
+    if len(parts) > 1:
+        parts.append(_TAIL)
+        copies.append(b"".join(parts))
+    return copies
+
+
+def _shared_columns(owner: int | None, record: Record) -> bytes:
+    """Give the beginning of a row: how many columns there are, and the first six."""
+    owned = pack(">i", -1) if owner is None else pack(">ii", 4, owner)
+    numbers = pack(">idiiii", 8, record.timeout, 4, record.priority, 4, record.max_attempts)
+    queue, worker = record.queue.encode(), record.worker.encode()
+    names = pack(">i", len(queue)) + queue + pack(">i", len(worker)) + worker
+    return pack(">h", len(COPY_COLUMNS)) + owned + numbers + names
+
+
+def _usual_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, ...]]:
     uuid = pg_id
     return [
         (
@@ -83,7 +134,7 @@ def usual_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, 
 
 def linked_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, ...]]:
     """Give rows for COPY: `LINKED_COLUMNS`."""
-    rows = zip(usual_rows(owner, records), records, strict=True)
+    rows = zip(_usual_rows(owner, records), records, strict=True)
     return [(*row, record.tags or None, *sparse_row(record)[2:], holds_key(record)) for row, record in rows]
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import trio
 
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
+from kathikon_actors.store.remembered import Remembered
 from kathikon_actors.store.unwritten import Unwritten
 
 __all__ = ["Waiter", "Waiting"]
-
-REMEMBERED = 10_000
-"""Completed jobs that are remembered for those who ask for them next; `completed` is final, so they cannot be stale."""
 
 REMEMBERED_RESULT = 10_000
 """Bytes: a job with a larger result is not remembered."""
@@ -31,12 +27,15 @@ class Waiter:
 
 
 class Waiting:
-    """The part of a `Table` that callers wait on."""
+    """The part of a `Table` that callers wait on.
+
+    Completed jobs are remembered for those who ask for them next; `completed` is final, so they cannot be stale.
+    """
 
     records: dict[bytes, Record]
     unwritten: Unwritten
     _waiters: dict[bytes, list[Waiter]]
-    _completed: OrderedDict[bytes, Record]
+    _completed: Remembered
 
     async def wait_written(self, job_id: bytes) -> Record | None:
         """Wait until what was last changed of a job is committed.
@@ -52,7 +51,7 @@ class Waiting:
 
     def forget(self, job_id: bytes) -> None:
         """What is remembered of a completed job is not what the store has any more."""
-        self._completed.pop(job_id, None)
+        self._completed.forget(job_id)
 
     async def wait_ended(self, job_id: bytes) -> Record | None:
         """Wait until a job of this table has ended and that is committed.
@@ -81,9 +80,7 @@ class Waiting:
 
     def _remember(self, record: Record) -> None:
         if record.state == "completed" and len(record.result or b"") <= REMEMBERED_RESULT:
-            self._completed[record.id] = record
-            if len(self._completed) > REMEMBERED:
-                self._completed.popitem(last=False)
+            self._completed.add(record)
 
     def _resolve(self, record: Record, *, lost: bool) -> None:
         for waiter in self._waiters.get(record.id, ()):

@@ -49,7 +49,7 @@ def test_a_full_counter_borrows_the_next_millisecond() -> None:
 
     source = IdSource(Greatest())
     first = source.next(NOW)
-    source._low = 2**74 - 2  # as after 2**42 ids
+    source._low = 2**62 - 2  # as after 2**30 ids
     before = source.next(NOW)
     after = source.next(NOW)
     assert first < before < after

@@ -283,6 +283,31 @@ async def test_with_may_conflict_ids_that_exist_are_reported_and_their_rows_unch
     assert by_id(await store.load_owned(membership, None, 1000)).keys() == {live.id, *(r.id for r in fresh)}
 
 
+async def test_plain_jobs_of_many_kinds_and_sizes_are_stored_as_they_are(store: Store) -> None:
+    """Workers, options and arguments differ from row to row, together they are megabytes; some rows nobody owns."""
+    membership = await store.join("a", 30)
+    plain = [
+        new_record(
+            queue=("default", "größe")[number % 2],
+            worker=("noop", "größer", "w" * 300)[number % 3],
+            timeout=(300.0, 0.1, 1e9)[number % 3],
+            priority=(0, -(2**31), 2**31 - 1)[number % 3],
+            max_attempts=1 + number % 2,
+            args=(b"{}", b'{"text":"%b"}' % (b"\xc3\xbc" * 6_000), b'{ "a" : 1.0 }')[number % 3],
+            scheduled_at=(now_us(), now_us() - MINUTE, 1)[number % 3],
+        )
+        for number in range(400)
+    ]
+    left = {record.id for record in plain[::5]}
+    for record in plain[::5]:
+        record.node = None
+    assert await store.commit_inserts(membership, 1, plain, may_conflict=False, unowned=left) == set()
+    stored = by_id(await store.find(Page(newest_first=False, limit=1000)))
+    assert stored == by_id([as_stored(record, None if record.id in left else "a") for record in plain])
+    owned = await store.load_owned(membership, None, 1000)
+    assert {record.id for record in owned} == stored.keys() - left
+
+
 @SIZES
 async def test_a_batch_that_is_tried_again_does_not_conflict_with_itself(store: Store, size: int) -> None:
     """The node's own rows of the same id and time of insert are these very rows, also when one has finished."""
