@@ -75,8 +75,9 @@ def run(arguments: Sequence[str], program: str = "kathikon") -> int:
     except click.Abort:  # what click makes of KeyboardInterrupt
         return _fail(session, KeyboardInterrupt())
     except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx is not None else program
-        session.output.say(f"error: {error.format_message()} (see {command} --help)")
+        command, message = error.ctx.command_path if error.ctx is not None else program, error.format_message()
+        # A group without a command is answered with its help.
+        session.output.say(message if message.startswith("Usage:") else f"error: {message} (see {command} --help)")
         return ExitCode.USAGE
     except click.ClickException as error:
         session.output.say(f"error: {error.format_message()}")

@@ -72,7 +72,7 @@ class DeclaredWorkers:
         if job.given.get("queue") is not None:
             return NamedWorker(job.worker)
         if self._known:
-            raise UnknownWorker(job.worker, self._known, " Give queue=... if its code is deployed later.")
+            raise UnknownWorker(job.worker, self._known, " Give its queue if its code is deployed later.")
         raise InvalidJob(job.worker, "queue", "is not given, and no node has declared the worker on this store")
 
     def _knows(self, worker: str, now: float) -> bool:

@@ -191,7 +191,7 @@ async def _change_here(state: NodeState, table: Table, record: Record, change: C
         # It has ended, and only the commit of that is missing.
         await table.wait_ended(record.id)
         return None
-    if record.state == "waiting":
+    if record.state == "waiting" and (record.dirty or record.fence != record.attempt):
         # It is nobody's as soon as that is committed.
         await table.wait_written(record.id)
         return None

@@ -9,13 +9,18 @@ import uuid
 import pytest
 import trio
 
-from kathikon_actors import App, Batch, Client, Cron, Queue, open_node
+from kathikon_actors import App, Batch, Client, Cron, Queue, Unique, open_node, worker
 from tests.cli.program import Directory, Ended
 from tests.node import workers
 from tests.support.nodes import far_node
 from tests.support.waiting import eventually_sync
 
-app = App(queues=[Queue("default"), Queue("other")], workers=workers.WORKERS)
+
+@worker(unique=Unique(states=("completed", "available", "scheduled", "executing", "retryable")), max_attempts=4)
+def once() -> None: ...
+
+
+app = App(queues=[Queue("default"), Queue("other")], workers=[*workers.WORKERS, once])
 
 
 @pytest.fixture
@@ -144,6 +149,9 @@ def test_beside_a_running_node(place: Directory, postgres_dsn: str) -> None:
                 "cancel": ("job", "cancel", str(later.id)),
                 "insert": ("insert", "add", "--args", '{"a": 3}'),
                 "unknown": ("insert", "addd"),
+                "missing": ("insert", "add"),
+                "unique": ("insert", "once", "--json"),
+                "again": ("insert", "once"),
                 "drain": ("queues", "drain"),
                 "pause": ("queues", "pause", "other"),
                 "drain paused": ("queues", "drain", "other"),
@@ -157,14 +165,17 @@ def test_beside_a_running_node(place: Directory, postgres_dsn: str) -> None:
 
     trio.run(main)
     codes = {name: ended.code for name, ended in answers.items() if ended.code}
-    assert codes == {"unknown": 3, "drain paused": 4}, {name: answers[name].err for name in codes}
+    assert codes == {"unknown": 3, "missing": 2, "drain paused": 4}, {name: answers[name].err for name in codes}
     assert "producer" in answers["tree"].out
     assert answers["tree json"].data[0]["tree"]["children"][0]["id"] == "store"
     assert [node["name"] for node in answers["nodes"].data] == ["n1"] and answers["nodes"].data[0]["alive"]
     assert answers["top"].data["scope"] == "n1"
     assert answers["cancel"].out.split()[1] == "cancelled"
     assert 'Did you mean "add"' in answers["unknown"].err
-    assert answers["count"].out == "1\n"
+    assert answers["missing"].err.startswith("error: add(a, b=...): missing a required argument: 'a' (see")
+    assert answers["unique"].data["max_attempts"] == 4 and answers["unique"].err == ""
+    assert answers["again"].out.strip() == answers["unique"].data["id"] and "there already" in answers["again"].err
+    assert answers["count"].out == "2\n"
     other = next(queue for queue in answers["queues"].data if queue["queue"] == "other")
     assert other["paused"] and other["nodes"] == {"n1": 10}
 

@@ -6,7 +6,7 @@ import base64
 
 import trio
 
-from kathikon_actors import CannotOpen, Client, generate_key
+from kathikon_actors import App, CannotOpen, Client, Queue, generate_key, open_node, worker
 from tests.cli.program import Directory
 
 KEYED = """
@@ -53,3 +53,28 @@ def test_a_key_is_made_and_keys_are_rotated(place: Directory, postgres_dsn: str)
 
     assert trio.run(read, new) == {"a": 1, "b": 2}
     assert trio.run(read, old) is None
+
+
+def test_a_job_of_an_app_that_encrypts_is_inserted_with_its_keys(place: Directory, postgres_dsn: str) -> None:
+    """Without them it is refused, not stored in plain; the lines of a file as well."""
+    key = generate_key()
+    (place.path / "keyed.py").write_text(KEYED)
+    (place.path / "jobs.jsonl").write_text('{"a": 1, "b": 2}\n{"a": 1}\n')
+    keys = {"KATHIKON_STORE": postgres_dsn, "SHOP_KEYS": key}
+
+    async def declare() -> None:
+        app = App([Queue("plain")], [add], encryption_keys=[key])
+        async with open_node(app, store=postgres_dsn, name="n1"):
+            pass
+
+    @worker(queue="plain")
+    def add(a: int, b: int) -> None: ...
+
+    trio.run(declare)
+    refused = place.run("insert", "add", "--args", '{"a": 1, "b": 2}', **keys)
+    assert refused.code == 2 and "no encryption_keys here" in refused.err
+    done = place.run("insert", "add", "--args", '{"a": 1, "b": 2}', "--keys-of", "keyed:app", "--json", **keys)
+    assert done.code == 0 and done.data["queue"] == "plain"
+    many = place.run("insert", "add", "--args-file", "jobs.jsonl", "--keys-of", "keyed:app", **keys)
+    assert many.code == 5 and "line 2: add(a, b): missing a required argument: 'b'" in many.err
+    assert "1 inserted, 1 refused" in many.err

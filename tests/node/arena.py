@@ -164,7 +164,7 @@ class Arena:
         acknowledged = self.acknowledged
         async with open_node(app, store=self.server.dsn, name="last", lease=LEASE) as node:
             verdict = (await audit(node, acknowledged=acknowledged, patience=PATIENCE)).check()
-        assert verdict.jobs >= len(acknowledged) >= at_least
+        assert verdict.jobs >= len(acknowledged) >= at_least, f"{verdict}, {len(acknowledged)} acknowledged"
         assert set(verdict.by_state) == {"completed"}, str(verdict)
         stored = {row["id"] for row in await self._sql("SELECT id FROM kathikon.all_jobs")}
         lines = Counter(UUID(job_id) for job_id in self.ran)

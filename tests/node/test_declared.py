@@ -186,7 +186,7 @@ def test_what_does_not_fit_is_refused_as_on_the_node(run: Callable[[Program], No
             await client.insert("plain", {"job": 1})
         with pytest.raises(UnknownWorker, match='no worker "chrge_customer".*Did you mean "charge_customer"'):
             await client.insert("chrge_customer", ARGS)
-        with pytest.raises(UnknownWorker, match="Give queue="):
+        with pytest.raises(UnknownWorker, match="Give its queue"):
             await client.insert("zzz", {}, queue=None)
         with pytest.raises(InvalidJob, match='durability is "memory"'):
             await client.insert("light", {})

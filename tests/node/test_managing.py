@@ -111,8 +111,9 @@ async def test_an_action_succeeds_in_exactly_the_states_that_offer_it(node: Node
     refused = [action for action in ACTIONS if action not in actions_for(state)]
     if refused:
         job_id = await job_in(node, state, tmp_path / "refused")
-        for action in refused:
-            await is_refused(node, job_id, state, action)
+        with trio.fail_after(WAIT):
+            for action in refused:
+                await is_refused(node, job_id, state, action)
         if state == "executing":
             await node.cancel(job_id)  # its queue has one process
     for action in actions_for(state):

@@ -51,13 +51,16 @@ def insert(
         many, numbers = run_async(_insert_many, session, worker, args_file, given, keys)
         errors = [{"line": numbers[index], "error": str(error)} for index, error in many.errors]
         if output.json:
-            output.data({"inserted": many.inserted, "ids": [str(job_id) for job_id in many.ids], "errors": errors})
+            ids = [str(job_id) for job_id in many.ids]
+            there = [{"line": numbers[index], "id": str(job_id)} for index, job_id in many.conflicts]
+            output.data({"inserted": many.inserted, "ids": ids, "conflicts": there, "errors": errors})
         else:
             for job_id in many.ids:
                 output.line(str(job_id))
         for error in errors:
             output.say(f"line {error['line']}: {error['error']}")
-        output.say(f"{many.inserted} inserted, {len(errors)} refused")
+        there_already = f", {len(many.conflicts)} there already" if many.conflicts else ""
+        output.say(f"{many.inserted} inserted, {len(errors)} refused{there_already}")
         if not errors:
             return ExitCode.OK
         if many.inserted:
@@ -72,6 +75,8 @@ def insert(
         output.data(job.to_dict())
     else:
         output.line(str(job.id))
+    if job.conflict:
+        output.say("not inserted: it is unique, and this job is there already")
     return ExitCode.OK
 
 
