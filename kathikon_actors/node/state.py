@@ -123,7 +123,7 @@ class NodeState:
         self.bus = Bus(name)
         store.telling.attach(self.bus)
         self.declared_crons: Sequence[StoredCron] = ()
-        self.watch = JobWatch(self.bus, lambda record: record.node == name)
+        self.watch = JobWatch(self.bus, lambda record: record.node == name, store.telling)
         self.leadership = Leadership()
         self.figures = Figures()
         self.ids = IdSource()

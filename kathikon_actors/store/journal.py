@@ -239,6 +239,7 @@ class _Inserts:
     async def _commit_composed(
         self, batch: Batch[Insert], records: list[Record], careful: bool, unowned: set[bytes]
     ) -> set[bytes]:
+        self._store.telling.expect(records)
         answers = await self._store.commit_composed(
             self._membership, batch.number, records, may_conflict=careful, unowned=unowned
         )
@@ -262,6 +263,7 @@ class _Inserts:
         return await self._store.last_batch(self._membership, self.lane) == batch.number
 
     async def committed(self, batch: Batch[Insert], refused: set[bytes] | None) -> None:
+        answered = refused is not None
         if refused is None:
             refused = set()
             # What was decided is not known, but deciding again gives the same: rows that are stored are found.
@@ -276,7 +278,8 @@ class _Inserts:
             for insert in batch.entries:
                 insert.existing = refused.intersection([record.id for record in insert.records])
         self._table.stored(batch.entries)
-        self._store.telling.flush()
+        if answered:  # else they are decided on again, and told then
+            self._store.telling.flush()
 
     async def _is_ours(self, record: Record) -> bool:
         stored = await self._store.get(record.id)

@@ -11,7 +11,7 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
 from kathikon_actors.telemetry.bus import Bus
 from kathikon_actors.telemetry.events import JobProgress, JobTransition
-from kathikon_actors.telemetry.telling import heard, inserted, transition
+from kathikon_actors.telemetry.telling import Telling, heard, inserted, transition
 
 __all__ = ["JobWatch"]
 
@@ -22,10 +22,12 @@ class JobWatch:
     Args:
         bus: of the node.
         is_ours: tells whether a record is one of this node's: the machine serves every node of the process.
+        telling: of the node's store.
     """
 
-    def __init__(self, bus: Bus, is_ours: Callable[[Record], bool]) -> None:
+    def __init__(self, bus: Bus, is_ours: Callable[[Record], bool], telling: Telling | None = None) -> None:
         self._bus = bus
+        self._telling = Telling() if telling is None else telling
         self._is_ours = is_ours
         bus.watch(self._look)
         self._look()
@@ -59,4 +61,6 @@ class JobWatch:
             if told.bus is self._bus:
                 told.job(transition(record, event, old, new, now, meta))
         elif self._is_ours(record):
-            self._bus.emit(transition(record, event, old, new, now, meta))
+            moved = transition(record, event, old, new, now, meta)
+            self._telling.overtake(moved.job_id)
+            self._bus.emit(moved)

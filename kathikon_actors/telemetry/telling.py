@@ -69,6 +69,8 @@ class Told:
         self._born: list[JobTransition] = []
         self._events: list[Event] = []
         self._more: Counter[_Kind] = Counter()
+        self._of: dict[UUID, list[JobTransition]] = {}
+        self._taken = False
 
     def job(self, event: JobTransition) -> None:
         """A job has moved."""
@@ -76,10 +78,9 @@ class Told:
             return
         if len(self._born) + len(self._events) >= MOST:
             self.more((event.queue, event.worker, event.event, event.old, event.new), 1)
-        elif event.old is None:
-            self._born.append(event)
-        else:
-            self._events.append(event)
+            return
+        (self._born if event.old is None else self._events).append(event)
+        self._of.setdefault(event.job_id, []).append(event)
 
     def more(self, kind: _Kind, number: int) -> None:
         """So many more jobs have moved than can be told one by one."""
@@ -94,6 +95,15 @@ class Told:
     def clear(self) -> None:
         """It was rolled back."""
         self._born, self._events, self._more = [], [], Counter()
+        self._of.clear()
+        self._taken = False
+
+    def take(self, job_id: UUID) -> list[JobTransition]:
+        """Give what was noted of one job; it is not given again."""
+        if job_id not in self._of:
+            return []
+        self._taken = True
+        return self._of.pop(job_id)
 
     def events(self) -> list[Event]:
         """Give them in order; of each job its insert comes first, which a store notes when it has all of them."""
@@ -101,7 +111,11 @@ class Told:
             JobsChanged(queue=queue, worker=worker, event=event, old=old, new=new, jobs=number)
             for (queue, worker, event, old, new), number in self._more.items()
         ]
-        return [*self._born, *self._events, *more]
+        noted = [*self._born, *self._events]
+        if self._taken:
+            kept = {id(event) for events in self._of.values() for event in events}
+            noted = [event for event in noted if not isinstance(event, JobTransition) or id(event) in kept]
+        return [*noted, *more]
 
 
 _TOLD: ContextVar[Told | None] = ContextVar("kathikon_told", default=None)
@@ -113,6 +127,8 @@ class Telling:
     def __init__(self) -> None:
         self._bus: Bus | None = None
         self._later: list[Event] = []
+        self._under_way: list[Told] = []
+        self._expected: frozenset[UUID] = frozenset()
 
     def attach(self, bus: Bus) -> None:
         """From now on tell this bus."""
@@ -125,6 +141,14 @@ class Telling:
             return None
         jobs, batches = bus.wants(JobTransition), bus.wants(BatchChanged)
         return Told(bus, jobs=jobs, batches=batches) if jobs or batches else None
+
+    def expect(self, records: Iterable[Record]) -> None:
+        """These are being inserted, and are told as inserted before the next `flush`.
+
+        Another connection may see them first, and its answer may come first: what it does to them waits until then.
+        """
+        if self._bus is not None and self._bus.wants(JobTransition):
+            self._expected = frozenset([as_uuid(record.id) for record in records])
 
     @contextmanager
     def collect(self, told: Told | None = None, *, later: bool = False) -> Iterator[None]:
@@ -139,18 +163,36 @@ class Telling:
             yield
             return
         token = _TOLD.set(told)
+        self._under_way.append(told)
         try:
             yield
         finally:
+            self._under_way.remove(told)
             _TOLD.reset(token)
         if later:
-            self._later += told.events()
-        else:
-            for event in told.events():
+            self._later[:0] = told.events()  # before what others did to these jobs
+            return
+        for event in told.events():
+            if self._expected and isinstance(event, JobTransition) and event.job_id in self._expected:
+                self._later.append(event)
+            else:
+                if isinstance(event, JobTransition):
+                    self.overtake(event.job_id)
+                told.bus.emit(event)
+
+    def overtake(self, job_id: UUID) -> None:
+        """Something has happened to a job: tell first what transactions that are under way have done to it.
+
+        Whoever sees the job as they left it knows that they are committed, though their answers come later: a callback
+        may be claimed and run before.
+        """
+        for told in self._under_way:
+            for event in told.take(job_id):
                 told.bus.emit(event)
 
     def flush(self) -> None:
         """Tell what was kept for later."""
+        self._expected = frozenset()
         if self._later:
             later, self._later = self._later, []
             for event in later:

@@ -423,8 +423,9 @@ async def all_is_told(node: Node, heard: Heard) -> None:
         await eventually(same, "all of it is told")
     except AssertionError:
         for job in await node.list(limit=10_000):
-            kept = [(line["event"], line["from"], line["to"]) for line in job.history]
-            assert heard.steps(job.id) == kept, job
+            if not heard.says(job):
+                told = [(event.event, event.old, event.new, event.at) for event in heard.jobs[job.id]]
+                raise AssertionError(f"{job}: {told} was told, and kept {job.to_dict()}") from None
         raise
 
 

@@ -203,7 +203,7 @@ async def test_an_insert_and_a_retry_of_its_like_at_once_leave_one(backend: Back
         stored: list[bool] = []
         again: list[bool] = []
 
-        async def insert(new: Record = new, stored: list[bool] = stored, late: int = number % 5) -> None:
+        async def insert(new: Record = new, stored: list[bool] = stored, late: int = number % 12) -> None:
             for _ in range(late):  # a retry takes more steps until it comes to the key
                 await a.store.get(new.id)
             stored.append(not (await a.insert(new))[0].conflict)
