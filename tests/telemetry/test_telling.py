@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import copy
 
 import pytest
@@ -31,9 +32,15 @@ class Ear:
         return [event.event for event in self.heard() if isinstance(event, JobTransition)]
 
 
-def test_what_another_commit_does_to_a_new_job_is_told_after_its_insert() -> None:
-    """Though its answer comes first: the insert is committed, and its own answer is on the way."""
+@pytest.fixture
+def ear() -> Iterator[Ear]:
     ear = Ear()
+    yield ear
+    ear.bus.close()  # the state machine is observed no more
+
+
+def test_what_another_commit_does_to_a_new_job_is_told_after_its_insert(ear: Ear) -> None:
+    """Though its answer comes first: the insert is committed, and its own answer is on the way."""
     job, other = new_record(state="blocked"), new_record(state="blocked")
     ear.telling.expect([job])
     with ear.telling.collect():  # the other lane: a parent has failed
@@ -51,9 +58,8 @@ def test_what_another_commit_does_to_a_new_job_is_told_after_its_insert() -> Non
     assert ear.names() == ["retried"]
 
 
-def test_a_job_that_runs_before_the_commit_that_made_it_is_answered_was_inserted_first() -> None:
+def test_a_job_that_runs_before_the_commit_that_made_it_is_answered_was_inserted_first(ear: Ear) -> None:
     """A callback is claimed by another connection: who sees it knows that it is committed."""
-    ear = Ear()
     job, other = new_record(), new_record()
     with ear.telling.collect():
         note_inserted([job, other])
@@ -73,9 +79,8 @@ def test_a_job_that_runs_before_the_commit_that_made_it_is_answered_was_inserted
     ]
 
 
-def test_what_is_rolled_back_is_not_told() -> None:
+def test_what_is_rolled_back_is_not_told(ear: Ear) -> None:
     """Whatever was noted until then."""
-    ear = Ear()
 
     def fail() -> None:
         with ear.telling.collect():
@@ -87,9 +92,8 @@ def test_what_is_rolled_back_is_not_told() -> None:
     assert ear.heard() == []
 
 
-def test_no_transaction_is_collected_without_bound() -> None:
+def test_no_transaction_is_collected_without_bound(ear: Ear) -> None:
     """So many one by one, the others by kind."""
-    ear = Ear()
     with ear.telling.collect():
         note_inserted([new_record() for _ in range(MOST + 30)])
         note_batch(bytes(16), "opened")
