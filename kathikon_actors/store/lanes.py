@@ -36,13 +36,16 @@ from kathikon_actors.store.statements import statement
 from kathikon_actors.store.usual import (
     KEYED_COLUMNS,
     LINKED_COLUMNS,
+    PARTITIONED_COLUMNS,
     USUAL_COLUMNS,
     ends_usually,
     has_only_key,
+    has_only_partition,
     holds_key,
     is_usual,
     keyed_rows,
     linked_rows,
+    partitioned_rows,
     usual_ends,
     usual_inserts,
     usual_rows,
@@ -138,6 +141,8 @@ class CommitLane:
         columns: tuple[str, ...]
         if usual:
             columns, make_rows = USUAL_COLUMNS, usual_rows
+        elif all(map(has_only_partition, records)):
+            columns, make_rows = PARTITIONED_COLUMNS, partitioned_rows
         elif all(map(is_plain, records)):
             columns, make_rows = _COPY_COLUMNS, copy_rows
         else:
