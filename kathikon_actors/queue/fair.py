@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import cast
+from heapq import heappop, heappush
+from typing import Final, cast
 
 from kathikon_actors.jobs.keypath import partition_of
 from kathikon_actors.jobs.record import Record
@@ -16,6 +17,12 @@ from kathikon_actors.queue.heap import PriorityHeap
 from kathikon_actors.store.protocol import Key, key_of
 
 __all__ = ["FairHeap"]
+
+FEW: Final = 32
+"""Up to so many jobs of a partition are a small heap, a sixth of what it costs to make and to fill a `PriorityHeap`."""
+
+_Entry = tuple[int, int, bytes, int, Record]
+"""Priority (the best is the least), due time, id, and a number that keeps two entries of one job apart."""
 
 
 class FairHeap:
@@ -26,7 +33,8 @@ class FairHeap:
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         # A partition with one job is that job: with many small tenants most are like this.
-        self._partitions: dict[str | None, Record | PriorityHeap] = {}
+        self._partitions: dict[str | None, Record | list[_Entry] | PriorityHeap] = {}
+        self._pushed = 0
         self._turns: deque[str | None] = deque()
         self._size = 0
         for record in records:
@@ -40,12 +48,19 @@ class FairHeap:
         if partition is None:
             self._partitions[name] = record
             self._turns.append(name)
+        elif type(partition) is list:
+            heappush(partition, self._entry(record))
+            if len(partition) > FEW:
+                self._partitions[name] = PriorityHeap(entry[-1] for entry in partition)
         elif type(partition) is PriorityHeap:
             partition.push(record)
         else:
-            heap = self._partitions[name] = PriorityHeap()
-            heap.push(cast("Record", partition))
-            heap.push(record)
+            few = self._partitions[name] = [self._entry(cast("Record", partition))]
+            heappush(few, self._entry(record))
+
+    def _entry(self, record: Record) -> _Entry:
+        self._pushed += 1
+        return (-record.priority, record.scheduled_at, record.id, self._pushed, record)
 
     def pop(self) -> Record | None:
         """Take the best job of the partition whose turn it is, or give `None`."""
@@ -53,7 +68,19 @@ class FairHeap:
         while turns:
             name = turns.popleft()
             partition = partitions[name]
-            if type(partition) is PriorityHeap:
+            if type(partition) is list:
+                few: Record = heappop(partition)[-1]
+                self._size -= 1
+                while few.state != "available" and partition:
+                    few = heappop(partition)[-1]
+                    self._size -= 1
+                if partition:
+                    turns.append(name)
+                else:
+                    del partitions[name]
+                if few.state == "available":
+                    return few
+            elif type(partition) is PriorityHeap:
                 before = len(partition)
                 record = partition.pop()
                 left = len(partition)
@@ -76,7 +103,14 @@ class FairHeap:
         """Give the job that `pop` would take, or `None`; what is not available any more is thrown away."""
         while self._turns:
             partition = self._partitions[self._turns[0]]
-            if type(partition) is PriorityHeap:
+            if type(partition) is list:
+                while partition:
+                    few: Record = partition[0][-1]
+                    if few.state == "available":
+                        return few
+                    heappop(partition)
+                    self._size -= 1
+            elif type(partition) is PriorityHeap:
                 before = len(partition)
                 record = partition.first()
                 self._size -= before - len(partition)

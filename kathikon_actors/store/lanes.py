@@ -37,12 +37,15 @@ from kathikon_actors.store.usual import (
     COPY_COLUMNS,
     KEYED_COLUMNS,
     LINKED_COLUMNS,
+    PARTITIONED_COLUMNS,
     ends_usually,
     has_only_key,
+    has_only_partition,
     holds_key,
     is_usual,
     keyed_rows,
     linked_rows,
+    partitioned_rows,
     usual_copies,
     usual_ends,
     usual_inserts,
@@ -141,7 +144,9 @@ class CommitLane:
             await self.connection.run(self._copy_usual, membership, batch, copies, left)
             return set()
         columns: tuple[str, ...]
-        if all(map(is_plain, records)):
+        if all(map(has_only_partition, records)):
+            columns, make_rows = PARTITIONED_COLUMNS, partitioned_rows
+        elif all(map(is_plain, records)):
             columns, make_rows = _COPY_COLUMNS, copy_rows
         else:
             columns, make_rows = _WIDE_COLUMNS, wide_rows

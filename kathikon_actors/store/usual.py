@@ -17,13 +17,16 @@ __all__ = [
     "COPY_COLUMNS",
     "KEYED_COLUMNS",
     "LINKED_COLUMNS",
+    "PARTITIONED_COLUMNS",
     "decode_owned",
     "ends_usually",
     "has_only_key",
+    "has_only_partition",
     "holds_key",
     "is_usual",
     "keyed_rows",
     "linked_rows",
+    "partitioned_rows",
     "usual_copies",
     "usual_ends",
     "usual_inserts",
@@ -41,6 +44,9 @@ _USUAL_COLUMNS: Final = (
 
 KEYED_COLUMNS: Final = (*_USUAL_COLUMNS, "tags", "unique_key", "holds_key")
 """The same of a job that may have tags and a unique key."""
+
+PARTITIONED_COLUMNS: Final = (*_USUAL_COLUMNS, "tags", "partition_key")
+"""The same of a job that may have tags and a partition."""
 
 LINKED_COLUMNS: Final = (*_USUAL_COLUMNS, "tags", *SPARSE[2:], "holds_key")
 """The same of a job that may have tags, and what makes it hang together with others."""
@@ -171,6 +177,29 @@ def has_only_key(record: Record) -> bool:
         and not extra.depends_on
         and not extra.dependency_results
         and extra.on_dependency_failure == "discard"
+    )
+
+
+def partitioned_rows(owner: int | None, records: Sequence[Record]) -> list[tuple[Any, ...]]:
+    """Give rows for COPY: `PARTITIONED_COLUMNS`."""
+    rows = zip(_usual_rows(owner, records), records, strict=True)
+    return [(*row, r.tags or None, None if r.extra is None else r.extra.partition_key) for row, r in rows]
+
+
+def has_only_partition(record: Record) -> bool:
+    """Tell whether a new record has nothing beside `PARTITIONED_COLUMNS`."""
+    extra = record.extra
+    return is_usual(record) and (
+        extra is None
+        or (
+            extra.unique_key is None
+            and extra.parent_id is None
+            and extra.batch_id is None
+            and extra.guarded is None
+            and not extra.depends_on
+            and not extra.dependency_results
+            and extra.on_dependency_failure == "discard"
+        )
     )
 
 

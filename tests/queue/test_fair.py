@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from kathikon_actors.jobs.keypath import partition_of
 from kathikon_actors.jobs.record import Record
+from kathikon_actors.queue import fair
 from kathikon_actors.queue.fair import FairHeap
 from kathikon_actors.store.protocol import key_of
 from tests.jobs.make import record
@@ -79,6 +80,19 @@ class FairAgainstList(RuleBasedStateMachine):
         assert len(self.heap) == sum(len(jobs) for _, jobs in self.round)
 
 
+class FairOfManyAgainstList(FairAgainstList):
+    """The same where three jobs are many already: a partition gets the heap of a large one, and keeps it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.usual, fair.FEW = fair.FEW, 2  # type: ignore[misc]
+
+    def teardown(self) -> None:
+        fair.FEW = self.usual  # type: ignore[misc]
+
+
+TestFairOfManyAgainstList = FairOfManyAgainstList.TestCase
+TestFairOfManyAgainstList.settings = settings(max_examples=60, stateful_step_count=40)
 TestFairAgainstList = FairAgainstList.TestCase
 TestFairAgainstList.settings = settings(max_examples=60, stateful_step_count=40)
 

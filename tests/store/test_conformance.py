@@ -236,6 +236,10 @@ UNUSUAL: dict[str, dict[str, Any]] = {
 }
 
 
+OF_RUNS = {"attempt", "finished_at", "errors", "result", "progress"}
+"""What no new job has."""
+
+
 async def test_a_node_loads_each_row_whatever_is_unusual_about_it(store: Store) -> None:
     """What most rows have is not sent; one field that differs is enough for all of them."""
     membership = await store.join("a", 30)
@@ -245,6 +249,20 @@ async def test_a_node_loads_each_row_whatever_is_unusual_about_it(store: Store) 
     assert await store.commit_inserts(membership, 1, records, may_conflict=False) == set()
     loaded = await store.load_owned(membership, None, 1000)
     assert loaded == [as_stored(record, "a") for record in records]
+
+
+async def test_many_jobs_of_partitions_are_stored_whatever_is_unusual_about_one_of_them(store: Store) -> None:
+    """Partitions and tags alone go by a narrow way; one field that differs is enough for the wide one."""
+    membership = await store.join("a", 30)
+    for batch, name in enumerate(UNUSUAL.keys() - OF_RUNS, 1):
+        records = [
+            new_record(extra=Extra(partition_key=f"t{number}") if number % 3 else None, tags=("x",) * (number % 2))
+            for number in range(60)
+        ]
+        records.insert(7 * batch % 60, new_record(**UNUSUAL[name]))
+        assert await store.commit_inserts(membership, batch, records, may_conflict=False) == set()
+        loaded = {record.id: record for record in await store.load_owned(membership, None, 10_000)}
+        assert [loaded[record.id] for record in records] == [as_stored(record, "a") for record in records], name
 
 
 @SIZES
