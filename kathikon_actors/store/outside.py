@@ -40,10 +40,16 @@ async def insert_rows(raw: Raw, records: Sequence[Record], limited: bool = True)
     if not records:
         return {}
     if raw.is_in_transaction():  # also one that asyncpg did not begin and would not nest in
-        refused = await _insert_rows(raw, records, limited=limited, fence=False)
-    else:
-        async with raw.transaction():
-            refused = await _insert_rows(raw, records, limited=limited, fence=True)
+        return await _insert_and_note(raw, records, limited=limited, fence=False)
+    async with raw.transaction():
+        return await _insert_and_note(raw, records, limited=limited, fence=True)
+
+
+async def _insert_and_note(
+    raw: Raw, records: Sequence[Record], *, limited: bool, fence: bool
+) -> dict[bytes, KathikonError]:
+    """Insert; what is new is noted before the commit, after which another connection may see and run it."""
+    refused = await _insert_rows(raw, records, limited=limited, fence=fence)
     note_inserted(record for record in records if record.id not in refused)
     return refused
 

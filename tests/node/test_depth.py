@@ -119,7 +119,9 @@ async def test_insert_many_of_a_client_stores_what_there_is_room_for(client: Cli
 
 
 async def count_keys(raw: Any) -> int:
-    number: int = await raw.fetchval("SELECT count(*) FROM kathikon.unique_keys")
+    number: int = await raw.fetchval(
+        "SELECT (SELECT count(*) FROM kathikon.unique_keys) + (SELECT count(*) FROM kathikon.jobs WHERE holds_key)"
+    )
     return number
 
 
@@ -218,8 +220,8 @@ def test_plain_code_and_sql_are_refused_too(postgres_dsn: str) -> None:
             client.insert(one(), connection=connection)
         message = 'queue "bounded" holds 5 jobs, its max_depth is 5; insert again later'
         with pytest.raises(psycopg.errors.ProgramLimitExceeded, match=message), connection.transaction():
-            connection.execute("SELECT kathikon.insert_job('add', queue => 'bounded')")
-        connection.execute("SELECT kathikon.insert_job('add', queue => 'held')")
+            connection.execute("SELECT kathikon.insert_job('add', '{\"a\": 1}', 'bounded')")
+        connection.execute("SELECT kathikon.insert_job('add', '{\"a\": 1}', 'held')")
         connection.commit()
         assert client.count_by(queue="bounded") == 5
 
