@@ -137,7 +137,9 @@ class Claimer:
             if crew is None or crew.ready is None or crew.paused or crew.draining:
                 self._told |= told & {name}
                 continue
-            wanted = self._wants(name, border, crew, told=name in told)
+            held_up = crew.held_up()
+            look |= border.pass_over(held_up)
+            wanted = self._wants(name, border, crew, held_up.total(), told=name in told)
             if wanted:
                 if border.due is not None and border.due <= state.clock():
                     border.due, look = None, True
@@ -152,15 +154,15 @@ class Claimer:
         pause = self._next_look - now
         return max(0.0, pause if due is None else min(pause, (due - clock) / 1e6))
 
-    def _wants(self, name: str, border: Border, crew: Crew, *, told: bool) -> int:
-        """Give how many rows to claim now."""
+    def _wants(self, name: str, border: Border, crew: Crew, held_up: int, *, told: bool) -> int:
+        """Give how many rows to claim now; `held_up` of those in memory wait for a limit."""
         assert crew.ready is not None
         pace = self._paces.get(name)
         if pace is None:
             pace = self._paces[name] = _Pace(border.ended, trio.current_time())
         rate = pace.observe(border.ended, trio.current_time())
         border.low = int(min(max(crew.queue.concurrency, rate * AHEAD, FEWEST / 2), MOST / 2, border.limit / 4 + 1))
-        runs_low = crew.ready() < border.low and (told or border.key is not None)
+        runs_low = crew.ready() - held_up < border.low and (told or border.key is not None)
         is_due = border.due is not None and border.due <= self._state.clock()
         if not (border.asked or runs_low or (is_due and border.room)):
             return 0
@@ -168,7 +170,8 @@ class Claimer:
         if border.claimable:
             return min(wanted, border.claimable)
         # Full of jobs that do not run yet: the best outside come in all the same, a few at a time.
-        return crew.queue.concurrency if crew.idle and not self._table.outcomes.rows else 0
+        places = crew.queue.concurrency
+        return min(places, border.spare(places)) if crew.stands_still else 0
 
     async def _look(self) -> None:
         """Ask the store what waits outside, and make room where memory is full of jobs that are due later."""
@@ -178,7 +181,8 @@ class Claimer:
             border.due = None
             if border.room < border.limit // 10:
                 await self._intake.shed(name, max(border.limit // 5, 1))
-        found = await self._state.store.look(list(borders))
+        passing = {name: border.passing for name, border in borders.items() if border.passing}
+        found = await self._state.store.look(list(borders), passing)
         clock = self._state.clock()
         for name, border in borders.items():
             unowned = found[name]

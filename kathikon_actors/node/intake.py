@@ -98,7 +98,7 @@ class Intake:
             try:
                 if faults.armed:
                     await faults.reach("store.before_claim", queue=queue)
-                records = await self._store.claim(self._membership, [queue], limit)
+                records = await self._store.claim(self._membership, [queue], limit, border.passing)
                 if faults.armed:
                     await faults.reach("store.after_claim", queue=queue, rows=len(records))
             except BaseException:

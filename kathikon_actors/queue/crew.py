@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
@@ -57,6 +58,7 @@ class Crew:
         gatekeeper: of the node, when any job of the queue may be limited.
         doors: make the way from the jobs of a process to the node's actors, and close it.
         ready: how many jobs wait in the producer's heap; `None` while there is no producer.
+        held_up: how many of them wait for a limit of their worker, by worker.
         failing: places of the pool whose processes die one after the other; each is tried again after a pause.
     """
 
@@ -94,6 +96,7 @@ class Crew:
         self.pool: DynamicSupervisor | None = None
         self.wake: Callable[[], None] = _nobody
         self.ready: Callable[[], int] | None = None
+        self.held_up: Callable[[], Counter[str]] = Counter
         self.announce: Callable[[Record], bool] | None = None
         self.gatekeeper: Gatekeeper | None = None
         self.doors: Doors | None = None
@@ -140,6 +143,11 @@ class Crew:
     def idle(self) -> bool:
         """Whether no worker process has anything."""
         return all(runner.idle for runner in self.runners)
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether nothing runs and nothing is on its way into the store: no room in memory comes by itself."""
+        return self.idle and not self.table.outcomes.rows
 
     def stop_job(self, job_id: bytes, why: Ending, now: float) -> bool:
         """Stop the run of one job, wherever it is; tell whether a worker process has it.

@@ -7,6 +7,7 @@ reason: a job is parked when its turn comes, and woken when there is room for it
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +34,9 @@ class LimitedHeap:
         gatekeeper: of the node.
         records: the node's jobs: one that is not there any more is passed over.
         wake: lets the producer look again.
+
+    Attributes:
+        held_up: by worker: how many jobs wait at its own gates, those that were cancelled there included.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class LimitedHeap:
         self._parked: dict[Gate, Heap] = {}
         self._woken: dict[bytes, tuple[Gate, Record]] = {}
         self._opened: dict[Gate, None] = {}
+        self.held_up: Counter[str] = Counter()
 
     def push(self, record: Record) -> None:
         """Add an available job."""
@@ -156,6 +161,7 @@ class LimitedHeap:
             gate.heaps.pop(self, None)
         self._woken.clear()
         self._parked.clear()
+        self.held_up.clear()
         self._opened.clear()
 
     def _unpark(self, now: float) -> None:
@@ -165,7 +171,7 @@ class LimitedHeap:
             parked = self._parked.get(gate)
             if parked is None:
                 continue
-            released = 0
+            released, before = 0, len(parked)
             for _ in range(min(gate.room(now) - gate.woken, AT_ONCE)):
                 record = parked.pop()
                 if record is None:
@@ -175,6 +181,7 @@ class LimitedHeap:
                     gate.woken += 1
                     released += 1
                     self._base.push(record)
+            self._count(gate, len(parked) - before)
             if released:
                 self._gatekeeper.tell(gate, self._queue, "released", released)
             if not len(parked):
@@ -182,6 +189,12 @@ class LimitedHeap:
                 del gate.heaps[self]
             elif gate.room(now) > gate.woken:
                 self._opened[gate] = None
+
+    def _count(self, gate: Gate, number: int) -> None:
+        if gate.worker is not None:
+            self.held_up[gate.worker] += number
+            if not self.held_up[gate.worker]:
+                del self.held_up[gate.worker]
 
     def _forget_woken(self) -> None:
         """All that were woken have come, or never will."""
@@ -196,5 +209,6 @@ class LimitedHeap:
             parked = self._parked[gate] = self._order()
             gate.heaps[self] = None
         parked.push(record)
+        self._count(gate, 1)
         self._gatekeeper.refused(gate, now)
         self._gatekeeper.tell(gate, self._queue, "held")

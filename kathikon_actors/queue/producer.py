@@ -6,7 +6,8 @@ anew, while the worker processes go on with what they have.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import trio
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
     from kathikon_actors.processes.handle import Zygote
     from kathikon_actors.queue.crew import Crew
+    from kathikon_actors.store.border import Border
 
 __all__ = ["Producer"]
 
@@ -56,7 +58,19 @@ class Producer:
     @property
     def ready(self) -> int:
         """Jobs in the heap, those that were cancelled there included."""
-        return sum(len(heap) for heaps in (self._heaps, self._alone) for heap in heaps.values())
+        return sum(map(len, self._every_heap()))
+
+    @property
+    def held_up(self) -> Counter[str]:
+        """Those of them that a limit of their worker holds up, by worker."""
+        found: Counter[str] = Counter()
+        for heap in self._every_heap():
+            if isinstance(heap, LimitedHeap) and heap.held_up:
+                found.update(heap.held_up)
+        return found
+
+    def _every_heap(self) -> Iterable[Heap]:
+        return *self._heaps.values(), *self._alone.values()
 
     async def run(self, *, task_status: trio.TaskStatus[Producer] = trio.TASK_STATUS_IGNORED) -> None:
         """Take over the queue's ready jobs and dispatch until cancelled."""
@@ -65,7 +79,7 @@ class Producer:
         try:
             async with trio.open_nursery() as nursery:
                 self.push(table.attach_producer(crew.queue.name, self.push))
-                crew.ready = lambda: self.ready
+                crew.ready, crew.held_up = lambda: self.ready, lambda: self.held_up
                 task_status.started(self)
                 while True:
                     await self._wake.wait()
@@ -83,8 +97,8 @@ class Producer:
                     for wanted in self._missing():
                         nursery.start_soon(self._start_processes, *wanted)
         finally:
-            crew.ready = None
-            for heap in (*self._heaps.values(), *self._alone.values()):
+            crew.ready, crew.held_up = None, Counter
+            for heap in self._every_heap():
                 if isinstance(heap, LimitedHeap):
                     heap.close()
             table.detach_producer(crew.queue.name, self.push)
@@ -110,7 +124,7 @@ class Producer:
             given += self._spread(kind, alone=True, at=at, now=now)
             given += self._spread(kind, alone=False, at=at, now=now)
         border = crew.table.borders.get(crew.queue.name)
-        if border is not None and border.key is not None and self.ready < border.low:
+        if border is not None and border.key is not None and self.ready - self.held_up.total() < border.low:
             border.ask()
         return given >= CHUNK
 
@@ -136,7 +150,7 @@ class Producer:
                         break
                     if outside is not None and border is not None:
                         best = heap.best()
-                        if best is None or best > outside:
+                        if best is None or (best > outside and not self._is_crammed(border)):
                             # What waits outside comes first; the claimer wakes us when it is here.
                             behind = True
                             break
@@ -166,6 +180,10 @@ class Producer:
         if behind and border is not None:
             border.ask()
         return given
+
+    def _is_crammed(self, border: Border) -> bool:
+        """Whether what waits outside cannot come in before something of what is here has ended."""
+        return self._crew.stands_still and not border.spare(self._crew.queue.concurrency)
 
     # -- processes ----------------------------------------------------------------------------------------------
 

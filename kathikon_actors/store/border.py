@@ -3,12 +3,15 @@
 Memory holds at most `limit` jobs of a queue; what comes beyond is stored unowned and claimed back later. `key` is the
 best place that an unowned row may have, as far as this node knows: of what it stored so itself that is exact, of what
 others did as new as the last look. The producer starts nothing behind it before the claimer has been asked.
+
+Jobs that a limit holds up fill memory without an end, and would keep out all that could start: rows of a worker that
+has much of memory so are passed over until it has less.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kathikon_actors.jobs.keypath import partition_of
 from kathikon_actors.jobs.queue import Queue
@@ -37,6 +40,7 @@ class Border:
         asked: the producer waits for a claim.
         low: fewer ready jobs in memory than this call for a claim.
         cut_off: the store does not answer: what is in memory goes on meanwhile.
+        passing: workers whose rows stay outside, since so many of their jobs wait here for a limit.
     """
 
     __slots__ = (
@@ -54,6 +58,7 @@ class Border:
         "low",
         "outside",
         "partitions",
+        "passing",
         "wake",
     )
 
@@ -70,6 +75,7 @@ class Border:
         self.asked = False
         self.low = 1
         self.cut_off = False
+        self.passing: frozenset[str] = frozenset()
         self.wake: Callable[[], None] = _nobody
         self._ordinary = limit - limit // 10
         self._seen: Key | None = None
@@ -78,6 +84,13 @@ class Border:
     def room(self) -> int:
         """How many more jobs memory may hold."""
         return max(0, self.limit - self.held)
+
+    def spare(self, concurrency: int) -> int:
+        """How many rows may be claimed though memory is full, while nothing of what is here runs.
+
+        At `0` nothing comes in from outside until something here has ended.
+        """
+        return max(0, self.limit + max(self.limit // 10, concurrency) - self.held)
 
     @property
     def claimable(self) -> int:
@@ -118,6 +131,8 @@ class Border:
     def left(self, record: Record) -> None:
         """A row was stored unowned."""
         self.outside += 1
+        if record.worker in self.passing:
+            return
         if record.state == "available":
             self.note(key_of(record))
         elif record.state in DUE_STATES:
@@ -136,6 +151,22 @@ class Border:
         if self.due is None or due < self.due:
             self.due = due
             self.wake()
+
+    def pass_over(self, parked: Mapping[str, int]) -> bool:
+        """Choose whose rows stay outside; tell whether that has changed, so that `key` and `due` are of no use.
+
+        Args:
+            parked: by worker: jobs in memory that wait for a limit.
+        """
+        if not parked and not self.passing:
+            return False
+        half, quarter = self.limit // 2, self.limit // 4
+        # When memory is full, nothing of those comes in; the limits differ so that few changes make many looks.
+        if self.held >= self.limit or (self.passing and self.held > self._ordinary):
+            half = quarter = 1
+        passing = frozenset(w for w, number in parked.items() if number >= (quarter if w in self.passing else half))
+        changed, self.passing = passing != self.passing, passing
+        return changed
 
     def ask(self) -> None:
         """The best job in memory may stand behind a row outside."""

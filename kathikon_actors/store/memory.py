@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy
 from operator import itemgetter
 
@@ -188,7 +188,9 @@ class MemoryStore(
         ids = owned if after is None else (job_id for job_id in owned if job_id > after)
         return [copy(owned[job_id]) for job_id in heapq.nsmallest(limit, ids)]
 
-    async def claim(self, membership: Membership, queues: Sequence[str], limit: int) -> list[Record]:
+    async def claim(
+        self, membership: Membership, queues: Sequence[str], limit: int, passing: Collection[str] = ()
+    ) -> list[Record]:
         """See `Store.claim`."""
         await self._begin()
         node = self._member(membership)
@@ -200,7 +202,10 @@ class MemoryStore(
             (
                 key_of(record)
                 for record in unowned.values()
-                if record.queue in wanted and record.state in CLAIMABLE_STATES and record.scheduled_at <= now
+                if record.queue in wanted
+                and record.state in CLAIMABLE_STATES
+                and record.scheduled_at <= now
+                and record.worker not in passing
             ),
         )
         claimed = []
@@ -248,13 +253,20 @@ class MemoryStore(
         await self._begin()
         self.data.listeners[self] = wake
 
-    async def look(self, queues: Sequence[str]) -> dict[str, Unowned]:
+    async def look(
+        self, queues: Sequence[str], passing: Mapping[str, Collection[str]] | None = None
+    ) -> dict[str, Unowned]:
         """See `Store.look`."""
         await self._begin()
         now = self.data.clock()
         found = {}
         for queue in queues:
-            waiting = [r for r in self.data.owned[None].values() if r.queue == queue and r.state in CLAIMABLE_STATES]
+            passed = passing.get(queue, ()) if passing else ()
+            waiting = [
+                record
+                for record in self.data.owned[None].values()
+                if record.queue == queue and record.state in CLAIMABLE_STATES and record.worker not in passed
+            ]
             best = min((key_of(record) for record in waiting if record.state == "available"), default=None)
             due = min((record.scheduled_at for record in waiting if record.state != "available"), default=None)
             found[queue] = Unowned(best, None if due is None else (due - now) / 1e6)

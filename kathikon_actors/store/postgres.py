@@ -6,7 +6,7 @@ session settings belong to a session: connect to Postgres itself, not through a 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import trio
@@ -234,10 +234,12 @@ class PostgresStore(PostgresOperations):
         self._check_open()
         return await self._claims.run(load_rows, self._fence, membership, after, limit)
 
-    async def claim(self, membership: Membership, queues: Sequence[str], limit: int) -> list[Record]:
+    async def claim(
+        self, membership: Membership, queues: Sequence[str], limit: int, passing: Collection[str] = ()
+    ) -> list[Record]:
         """See `Store.claim`."""
         self._check_open()
-        return await self._claims.run(claim_rows, self._fence, membership, list(queues), limit)
+        return await self._claims.run(claim_rows, self._fence, membership, list(queues), limit, list(passing))
 
     async def claim_each(self, membership: Membership, queue: str, present: Sequence[str], limit: int) -> list[Record]:
         """See `FairStore.claim_each`."""
@@ -254,10 +256,12 @@ class PostgresStore(PostgresOperations):
         self._check_open()
         await self._ear.listen(wake)
 
-    async def look(self, queues: Sequence[str]) -> dict[str, Unowned]:
+    async def look(
+        self, queues: Sequence[str], passing: Mapping[str, Collection[str]] | None = None
+    ) -> dict[str, Unowned]:
         """See `Store.look`."""
         self._check_open()
-        return await self._claims.run(look_at_rows, list(queues))
+        return await self._claims.run(look_at_rows, list(queues), passing or {})
 
     async def fence_dead(self, membership: Membership) -> list[DeadNode]:
         """See `Store.fence_dead`."""

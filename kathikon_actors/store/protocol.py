@@ -7,7 +7,7 @@ write nothing more, and after a cut connection `last_batch` tells whether the ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
@@ -297,8 +297,12 @@ class Store(
         """
         ...
 
-    async def claim(self, membership: Membership, queues: Sequence[str], limit: int) -> list[Record]:
+    async def claim(
+        self, membership: Membership, queues: Sequence[str], limit: int, passing: Collection[str] = ()
+    ) -> list[Record]:
         """Take up to `limit` due rows that no node owns, best priority first; concurrent claims never share a row.
+
+        Rows of the workers in `passing` are passed over.
 
         Due is a state of `CLAIMABLE_STATES` whose `scheduled_at` has come by the store's clock. `fence` and `node`
         are set as by `load_owned`. After `StoreUnavailable` rows may have been claimed that the caller was not
@@ -345,8 +349,15 @@ class Store(
         store stopped listening. To be called again now and then: it listens again after a cut, and is free otherwise.
         """
 
-    async def look(self, queues: Sequence[str]) -> dict[str, Unowned]:
-        """Tell what of these queues nobody owns: a few index look-ups."""
+    async def look(
+        self, queues: Sequence[str], passing: Mapping[str, Collection[str]] | None = None
+    ) -> dict[str, Unowned]:
+        """Tell what of these queues nobody owns: a few index look-ups.
+
+        Args:
+            queues: their names.
+            passing: by queue: workers whose rows are passed over.
+        """
         ...
 
     async def fence_dead(self, membership: Membership) -> list[DeadNode]:

@@ -5,6 +5,7 @@ Each function is one asyncio piece of work for `Connection.run`.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kathikon_actors.jobs.errors import LeaseLost
@@ -39,10 +40,12 @@ async def load_rows(raw: Raw, fence: Fence, membership: Membership, after: bytes
         position = rows[-1]["id"]
 
 
-async def claim_rows(raw: Raw, fence: Fence, membership: Membership, queues: list[str], limit: int) -> list[Record]:
+async def claim_rows(
+    raw: Raw, fence: Fence, membership: Membership, queues: list[str], limit: int, passing: list[str]
+) -> list[Record]:
     """Take due rows that no node owns; see `Store.claim`."""
     *_, session = await fence.key(raw, membership)
-    rows = await raw.fetch(statement("claim"), membership.node_id, membership.epoch, queues, limit, session)
+    rows = await raw.fetch(statement("claim"), membership.node_id, membership.epoch, queues, limit, session, passing)
     if not rows[0]["member"]:
         raise LeaseLost(membership.node, membership.epoch)
     if rows[0]["id"] is None:
@@ -59,10 +62,12 @@ async def release_rows(raw: Raw, fence: Fence, membership: Membership, ids: list
         raise LeaseLost(membership.node, membership.epoch)
 
 
-async def look_at_rows(raw: Raw, queues: list[str]) -> dict[str, Unowned]:
+async def look_at_rows(raw: Raw, queues: list[str], passing: Mapping[str, Collection[str]]) -> dict[str, Unowned]:
     """Tell what of these queues nobody owns; see `Store.look`."""
     found = {}
-    for queue, priority, scheduled_at, job_id, due_in in await raw.fetch(statement("look"), queues):
+    pairs = [(queue, worker) for queue, workers in passing.items() for worker in workers]
+    passed = [queue for queue, _ in pairs], [worker for _, worker in pairs]
+    for queue, priority, scheduled_at, job_id, due_in in await raw.fetch(statement("look"), queues, *passed):
         best = None if job_id is None else (-priority, us_of(scheduled_at), job_id.bytes)
         found[queue] = Unowned(best, due_in)
     return found

@@ -158,7 +158,7 @@ class Table(Waiting, Routing):
                 if border.fair:
                     border.count(record, -1)
                 border.ended += 1
-                if border.asked:
+                if border.asked or border.passing:
                     border.wake()
 
     def _count(self, records: Iterable[Record], number: int) -> None:

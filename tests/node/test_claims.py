@@ -166,7 +166,10 @@ async def finished(node: object, number: int) -> bool:
 
 
 async def test_what_an_earlier_life_left_beyond_the_bound_is_taken_up_by_claims(postgres_dsn: str) -> None:
-    """A node that starts with a smaller memory than what it owns holds no more than that."""
+    """A node that starts with a smaller memory than what it owns holds no more than that, and as many as run at once.
+
+    Those come in above the bound when the best of all wait outside and nothing of what is here has started.
+    """
     async with open_loop():
         store = PostgresStore(postgres_dsn)
         await store.open()
@@ -179,7 +182,7 @@ async def test_what_an_earlier_life_left_beyond_the_bound_is_taken_up_by_claims(
     async with open_node(app, store=postgres_dsn, name="n1") as node:
         with trio.fail_after(WAIT):
             while not await finished(node, 500):
-                assert len(node._state.the_table().records) <= 50
+                assert len(node._state.the_table().records) <= 50 + 10
                 await trio.sleep(0.01)
 
 

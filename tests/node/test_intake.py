@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
@@ -22,8 +22,10 @@ class LossyStore(MemoryStore):
 
     loses: str | None = None
 
-    async def claim(self, membership: Membership, queues: Sequence[str], limit: int) -> list[Record]:
-        return self._lose("claim", await super().claim(membership, queues, limit))
+    async def claim(
+        self, membership: Membership, queues: Sequence[str], limit: int, passing: Collection[str] = ()
+    ) -> list[Record]:
+        return self._lose("claim", await super().claim(membership, queues, limit, passing))
 
     async def release(self, membership: Membership, ids: Sequence[bytes]) -> None:
         return self._lose("release", await super().release(membership, ids))

@@ -198,6 +198,33 @@ def test_what_is_noted_during_a_look_outlives_it() -> None:
     assert border.key == (-1, 0, b"")
 
 
+def test_rows_of_a_worker_stay_outside_while_half_of_memory_waits_for_its_limits() -> None:
+    """Until it is a quarter; those of other workers come in."""
+    border = Border(100)
+    border.held = 60
+    assert not border.pass_over({"w": 49})
+    assert border.pass_over({"w": 50, "v": 10}) and border.passing == {"w"}
+    assert not border.pass_over({"w": 25, "v": 10})
+    border.left(new_record(worker="w"))
+    border.left(new_record(worker="w", state="scheduled"))
+    assert (border.key, border.due) == (None, None)
+    border.left(new_record(worker="v"))
+    assert border.key is not None
+    assert border.pass_over({"w": 24, "v": 10}) and not border.passing
+
+
+def test_when_memory_is_full_no_more_of_those_that_wait_for_a_limit_come_in() -> None:
+    """Until a tenth of it is free."""
+    border = Border(100)
+    border.held = 100
+    assert border.pass_over({"w": 30, "v": 1}) and border.passing == {"w", "v"}
+    border.held = 91
+    assert not border.pass_over({"w": 30, "v": 1})
+    border.held = 90
+    assert border.pass_over({"w": 30, "v": 1}) and border.passing == {"w"}
+    assert border.pass_over({"w": 24}) and not border.passing
+
+
 @pytest.mark.parametrize("bad", [9, True, 1.5])
 def test_a_bound_that_is_no_whole_number_from_10_is_refused(bad: Any) -> None:
     """With the queue and the field named."""

@@ -125,6 +125,22 @@ async def test_a_look_tells_the_best_ready_row_and_when_the_next_is_due(store: S
     assert found["none"] == Unowned()
 
 
+async def test_a_look_and_a_claim_pass_over_the_workers_that_they_are_told_of(store: Store) -> None:
+    """In the queues that they are told for; due rows too."""
+    membership = await store.join("a", 30)
+    now = now_us()
+    held = [new_record(worker="held", priority=3, queue=queue) for queue in ("one", "two")]
+    due = new_record(worker="held", state="retryable", scheduled_at=now - MINUTE, queue="one")
+    free = [new_record(worker=worker, queue="one") for worker in ("free", "other")]
+    rows = [*held, due, *free]
+    await store.commit_inserts(membership, 1, rows, may_conflict=False, unowned={r.id for r in rows})
+    found = await store.look(["one", "two"], {"one": {"held", "other"}})
+    assert found == {"one": Unowned(key_of(free[0]), None), "two": Unowned(key_of(held[1]), None)}
+    assert await store.claim(membership, ["one"], 10, {"held", "other"}) == [as_stored(free[0], "a")]
+    assert await store.claim(membership, ["one"], 10, {"held"}) == [as_stored(free[1], "a")]
+    assert {record.id for record in await store.claim(membership, ["one"], 10)} == {held[0].id, due.id}
+
+
 # --- the dead
 
 

@@ -1,4 +1,5 @@
--- Each queue offers its best rows; rows that were waiting for their time are offered oldest first.
+-- Each queue offers its best rows; rows that were waiting for their time are offered oldest first. Workers in $6 are
+-- passed over.
 WITH lane AS (
     SELECT epoch FROM kathikon.lanes WHERE node_id = $1 AND lane = 2 AND epoch = $2 AND session = $5 FOR SHARE
 ),
@@ -7,6 +8,7 @@ ready AS (
     FROM unnest($3::text[]) AS q (name), LATERAL (
         SELECT id, priority, scheduled_at FROM kathikon.jobs
         WHERE owner IS NULL AND state = 'available' AND queue = q.name AND scheduled_at <= now()
+            AND worker <> ALL ($6::text[])
         ORDER BY priority DESC, scheduled_at, id
         LIMIT $4
         FOR UPDATE SKIP LOCKED
@@ -17,6 +19,7 @@ due AS (
     FROM unnest($3::text[]) AS q (name), LATERAL (
         SELECT id, priority, scheduled_at FROM kathikon.jobs
         WHERE owner IS NULL AND state IN ('scheduled', 'retryable') AND queue = q.name AND scheduled_at <= now()
+            AND worker <> ALL ($6::text[])
         ORDER BY scheduled_at
         LIMIT $4
         FOR UPDATE SKIP LOCKED
