@@ -40,8 +40,8 @@ class Queue:
             (four fifths) is replaced between two jobs; a job that drives it beyond loses its process, and its attempt
             fails with kind `memory`. What a job starts itself is not counted. Default: no limit.
         max_in_memory: jobs of this queue that one node holds in memory, default 100,000, at least 10; the rest waits
-            in the store and is claimed when its turn comes. When what fills it cannot start, a few more come in: a tenth,
-            or `concurrency` if that is more.
+            in the store and is claimed when its turn comes. When what fills it cannot start, a few more
+            come in: a tenth, or `concurrency` if that is more.
         fair: the partitions (`partition_key` of the insert) take turns, one job each; within a partition the best comes
             first. Jobs without a key share one partition.
         rate_limit: how many of its jobs start in a time, on all nodes together.

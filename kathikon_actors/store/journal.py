@@ -220,6 +220,7 @@ class _Inserts:
     async def commit(self, batch: Batch[Insert]) -> set[bytes]:
         records: list[Record] = []
         unowned: set[bytes] = set()
+        self._store.telling.expect(records)
         # One duplicate key spoils a whole COPY: rows that may be there already take a path of their own.
         careful = composed = False
         for insert in batch.entries:
@@ -239,7 +240,6 @@ class _Inserts:
     async def _commit_composed(
         self, batch: Batch[Insert], records: list[Record], careful: bool, unowned: set[bytes]
     ) -> set[bytes]:
-        self._store.telling.expect(records)
         answers = await self._store.commit_composed(
             self._membership, batch.number, records, may_conflict=careful, unowned=unowned
         )
@@ -263,12 +263,12 @@ class _Inserts:
         return await self._store.last_batch(self._membership, self.lane) == batch.number
 
     async def committed(self, batch: Batch[Insert], refused: set[bytes] | None) -> None:
-        answered = refused is not None
+        put_back = False
         if refused is None:
             refused = set()
             # What was decided is not known, but deciding again gives the same: rows that are stored are found.
             for insert in [insert for insert in batch.entries if insert.composed]:
-                insert.may_conflict = True
+                insert.may_conflict = put_back = True
                 batch.entries.remove(insert)
                 self._table.inserts.put_back([insert], len(insert.records))
             for insert in batch.entries:
@@ -278,7 +278,7 @@ class _Inserts:
             for insert in batch.entries:
                 insert.existing = refused.intersection([record.id for record in insert.records])
         self._table.stored(batch.entries)
-        if answered:  # else they are decided on again, and told then
+        if not put_back:  # else they are decided on again, and told then
             self._store.telling.flush()
 
     async def _is_ours(self, record: Record) -> bool:

@@ -39,7 +39,7 @@ class JobWatch:
     def inserted(self, records: Iterable[Record]) -> None:
         """Tell of new jobs, once they are committed."""
         if self._bus.wants(JobTransition):
-            for record in records:
+            for record in self._telling.new(records):
                 self._bus.emit(inserted(record))
 
     def progressed(self, record: Record) -> None:
@@ -62,5 +62,5 @@ class JobWatch:
                 told.job(transition(record, event, old, new, now, meta))
         elif self._is_ours(record):
             moved = transition(record, event, old, new, now, meta)
-            self._telling.overtake(moved.job_id)
+            self._telling.overtake(moved.job_id, record)
             self._bus.emit(moved)

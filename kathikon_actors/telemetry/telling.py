@@ -128,7 +128,8 @@ class Telling:
         self._bus: Bus | None = None
         self._later: list[Event] = []
         self._under_way: list[Told] = []
-        self._expected: frozenset[UUID] = frozenset()
+        self._expected: set[UUID] = set()
+        self._told_early: set[UUID] = set()
 
     def attach(self, bus: Bus) -> None:
         """From now on tell this bus."""
@@ -145,10 +146,11 @@ class Telling:
     def expect(self, records: Iterable[Record]) -> None:
         """These are being inserted, and are told as inserted before the next `flush`.
 
-        Another connection may see them first, and its answer may come first: what it does to them waits until then.
+        Another connection may see them first, and its answer may come first: what it does to them waits until then, and
+        before a job of them moves here it is told as inserted.
         """
         if self._bus is not None and self._bus.wants(JobTransition):
-            self._expected = frozenset([as_uuid(record.id) for record in records])
+            self._expected = {as_uuid(record.id) for record in records} - self._told_early
 
     @contextmanager
     def collect(self, told: Told | None = None, *, later: bool = False) -> Iterator[None]:
@@ -180,19 +182,39 @@ class Telling:
                     self.overtake(event.job_id)
                 told.bus.emit(event)
 
-    def overtake(self, job_id: UUID) -> None:
+    def new(self, records: Iterable[Record]) -> Iterable[Record]:
+        """Give those whose insert is still to be told."""
+        if not self._told_early:
+            return records
+        return [record for record in records if as_uuid(record.id) not in self._told_early]
+
+    def overtake(self, job_id: UUID, record: Record | None = None) -> None:
         """Something has happened to a job: tell first what transactions that are under way have done to it.
 
         Whoever sees the job as they left it knows that they are committed, though their answers come later: a callback
         may be claimed and run before.
+
+        Args:
+            job_id: whose.
+            record: the job itself, where it may be one that is being inserted.
         """
+        if record is not None and job_id in self._expected:
+            self._expected.discard(job_id)
+            self._told_early.add(job_id)
+            assert self._bus is not None
+            self._bus.emit(inserted(record))
+            waited = [e for e in self._later if isinstance(e, JobTransition) and e.job_id == job_id]
+            for event in waited:
+                self._later.remove(event)
+                self._bus.emit(event)
         for told in self._under_way:
             for event in told.take(job_id):
                 told.bus.emit(event)
 
     def flush(self) -> None:
         """Tell what was kept for later."""
-        self._expected = frozenset()
+        self._expected.clear()
+        self._told_early.clear()
         if self._later:
             later, self._later = self._later, []
             for event in later:

@@ -15,6 +15,7 @@ from kathikon_actors.queue.tree import queue_spec
 from kathikon_actors.store.journal import Journal
 from kathikon_actors.store.protocol import Membership
 from kathikon_actors.store.table import Table
+from kathikon_actors.telemetry.telling import Telling
 from supervisors import open_supervisor
 from tests.jobs.make import record
 from tests.queue.test_pool import FakeZygote, TalkingProcess
@@ -23,6 +24,9 @@ from tests.support.waiting import eventually
 
 class CutOff:
     """A store that answers nothing."""
+
+    def __init__(self) -> None:
+        self.telling = Telling()
 
     async def commit_inserts(self, *_args: object, **_kwargs: object) -> set[bytes]:
         await trio.lowlevel.checkpoint()

@@ -58,6 +58,25 @@ def test_what_another_commit_does_to_a_new_job_is_told_after_its_insert(ear: Ear
     assert ear.names() == ["retried"]
 
 
+def test_a_job_that_moves_before_its_insert_is_answered_is_told_as_inserted_first(ear: Ear) -> None:
+    """Another connection of the node has seen the row and brought it here; its insert is told once."""
+    job, other = new_record(node="n1", state="scheduled"), new_record(node="n1")
+    seen = copy(job)
+    ear.telling.expect([job, other])
+    with ear.telling.collect():  # a transaction of another connection
+        machine.promote(seen, now_us())
+    assert ear.names() == []
+    machine.begin(seen, now_us())
+    machine.complete(seen, now_us(), None)
+    assert ear.names() == ["inserted", "due", "started", "completed"]
+    ear.watch.inserted([job, other])
+    ear.telling.flush()
+    assert ear.names() == ["inserted"]
+    ear.telling.expect([])
+    ear.watch.inserted([job])  # nothing is remembered for ever
+    assert ear.names() == ["inserted"]
+
+
 def test_a_job_that_runs_before_the_commit_that_made_it_is_answered_was_inserted_first(ear: Ear) -> None:
     """A callback is claimed by another connection: who sees it knows that it is committed."""
     job, other = new_record(), new_record()
