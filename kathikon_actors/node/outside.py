@@ -124,23 +124,25 @@ class ClientInserts(ABC):
         """
         check_on_error(on_error)
         if on_error == "abort":
-            return await insert_or_abort(self._known(jobs), lambda new, _coming: self._build(new), self._insert_whole)
+            async with aclosing(self._known(jobs)) as known:
+                return await insert_or_abort(known, lambda new, _coming: self._build(new), self._insert_whole)
         stored = InsertedMany(0, [], [])
         chunk: dict[bytes, tuple[int, Record]] = {}
         index = -1
-        async for new in self._known(jobs):
-            index += 1
-            try:
-                record = self._build(new)
-            except (KathikonError, TypeError) as error:
-                stored.errors.append((index, error))
-                continue
-            if record.id in chunk:
-                stored.errors.append((index, AlreadyExists(as_uuid(record.id))))
-                continue
-            chunk[record.id] = index, record
-            if len(chunk) >= CHUNK:
-                await self._store(chunk, stored)
+        async with aclosing(self._known(jobs)) as known:
+            async for new in known:
+                index += 1
+                try:
+                    record = self._build(new)
+                except (KathikonError, TypeError) as error:
+                    stored.errors.append((index, error))
+                    continue
+                if record.id in chunk:
+                    stored.errors.append((index, AlreadyExists(as_uuid(record.id))))
+                    continue
+                chunk[record.id] = index, record
+                if len(chunk) >= CHUNK:
+                    await self._store(chunk, stored)
         await self._store(chunk, stored)
         stored.errors.sort(key=lambda entry: entry[0])
         return replace(stored, inserted=len(stored.ids))

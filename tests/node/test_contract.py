@@ -14,6 +14,7 @@ from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.telemetry import JobProgress
 from supervisors.testing import crash
 from tests.node import contract, workers
+from tests.node.conftest import Place
 from tests.support.waiting import eventually, lines_of
 
 WAIT = 30.0
@@ -21,8 +22,8 @@ FORMS: list[Any] = [contract.wrapped, contract.WrappedAsync]
 
 
 @pytest.fixture
-async def node(store_url: str) -> AsyncIterator[Node]:
-    async with open_node(contract.app, store=store_url, name="n1", shutdown_timeout=2.0) as node:
+async def node(place: Place) -> AsyncIterator[Node]:
+    async with place.open(contract.app) as node:
         yield node
 
 
@@ -209,6 +210,7 @@ async def test_a_node_that_stops_lets_on_discard_run_first(store_url: str, tmp_p
     assert job.worker == "Fragile"
 
 
+@pytest.mark.one_node
 async def test_mourners_that_crash_call_on_discard_again(node: Node, tmp_path: Path) -> None:
     """What was under way is taken up, and the job ends as it should."""
     path, flag = tmp_path / "lines", tmp_path / "flag"

@@ -65,6 +65,7 @@ async def test_of_many_async_jobs_in_one_process_only_the_poisonous_one_is_blame
         assert (done.state, done.attempt, done.errors) == ("completed", 1, [])
 
 
+@pytest.mark.one_node
 async def test_short_jobs_do_not_wait_behind_a_long_one(node: Node, tmp_path: Path) -> None:
     """What was sent ahead to a process that turned out to be busy is taken back and given to the other one."""
     pids, gate = tmp_path / "pids", tmp_path / "gate"
@@ -92,6 +93,7 @@ async def test_a_process_is_given_jobs_again_after_what_waited_behind_a_long_one
             assert (await node.wait(job.id, timeout=WAIT)).attempt == 1
 
 
+@pytest.mark.one_node
 async def test_a_killed_zygote_is_replaced_and_no_job_is_lost_or_blamed(node: Node, tmp_path: Path) -> None:
     """The fork server takes its workers along; what they ran goes back uncounted."""
     pids, gate = tmp_path / "pids", tmp_path / "gate"

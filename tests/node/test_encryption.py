@@ -30,6 +30,7 @@ from kathikon_actors import (
     worker,
 )
 from kathikon_actors.telemetry import Event
+from tests.node.conftest import Place
 from tests.support.waiting import eventually
 
 WAIT = 30.0
@@ -81,8 +82,8 @@ def app_with(*keys: str, **more: Any) -> App:
 
 
 @pytest.fixture
-async def node(store_url: str) -> AsyncIterator[Node]:
-    async with open_node(app_with(NEW), store=store_url, name="n1", shutdown_timeout=2.0) as node:
+async def node(place: Place) -> AsyncIterator[Node]:
+    async with place.open(app_with(NEW), [NEW]) as node:
         yield node
 
 
@@ -104,6 +105,7 @@ async def test_an_encrypted_job_runs_as_any_other(node: Node, job: Any) -> None:
     assert (await node.wait(again.id, timeout=WAIT)).state == "completed"
 
 
+@pytest.mark.one_node
 @pytest.mark.parametrize("how", ["raise", "discard"])
 async def test_words_of_errors_are_encrypted_too(node: Node, how: str) -> None:
     """Message and traceback; the kind stays readable, and the history says nothing."""
@@ -148,6 +150,7 @@ async def test_worker_and_call_say_what_is_encrypted(node: Node) -> None:
         await node.insert("open_book", {"card": "x"}, meta={"kathikon.sealed": "x"}, encrypt=None)
 
 
+@pytest.mark.one_node
 async def test_filtering_by_encrypted_arguments_is_refused_and_says_why(node: Node) -> None:
     """By what is in plain it goes on."""
     for call in (node.list, node.count_by, node.cancel_by, node.purge_by):

@@ -43,6 +43,7 @@ BAD = [
 ]
 
 
+@pytest.mark.one_node
 @pytest.mark.parametrize(("bad", "error"), BAD, ids=["refused before", "refused by the store", "not to be rolled back"])
 async def test_with_abort_the_chunk_that_fails_is_not_stored_nor_what_comes_behind(
     node: Node, bad: NewJob, error: type[Exception]
@@ -80,6 +81,7 @@ async def test_with_abort_nothing_that_fits_is_lost(node: Node) -> None:
         await node.insert_many([], on_error="abbort")  # type: ignore[arg-type]
 
 
+@pytest.mark.one_node
 async def test_with_abort_children_of_a_batch_go_the_same_way(node: Node) -> None:
     """The batch counts those that are stored."""
     async with node.open_batch() as batch:

@@ -7,15 +7,16 @@ from collections.abc import AsyncIterator
 import pytest
 import trio
 
-from kathikon_actors import Client, Job, JobNotFound, Node, SyncClient, open_node
+from kathikon_actors import Client, Job, JobNotFound, Node, SyncClient
 from tests.node.composers import app, fan_out, fan_out_async, give_up, give_up_async, misinsert, spread, spread_async
+from tests.node.conftest import Place
 from tests.node.workers import add
 
 
 @pytest.fixture
-async def node(store_url: str) -> AsyncIterator[Node]:
+async def node(place: Place) -> AsyncIterator[Node]:
     """A running node with workers that compose."""
-    async with open_node(app, store=store_url, name="n1", shutdown_timeout=2.0) as node:
+    async with place.open(app) as node:
         yield node
 
 
@@ -32,7 +33,7 @@ async def test_a_running_job_inserts_others(node: Node, worker: object) -> None:
     assert await node.count_by(tags=["child"]) == (1503 if worker is spread else 1501)
 
 
-async def test_the_children_of_a_job_are_listed_everywhere(node: Node, store_url: str) -> None:
+async def test_the_children_of_a_job_are_listed_everywhere(node: Node, place: Place) -> None:
     """By pages, on its node and from outside; what was inserted by hand is no child."""
     job = await node.insert(spread_async, {"number": 7})
     await node.wait(job.id, timeout=30)
@@ -46,11 +47,11 @@ async def test_the_children_of_a_job_are_listed_everywhere(node: Node, store_url
     assert await node.children(listed[0].id) == []
     with pytest.raises(JobNotFound):
         await node.children("no id")
-    if store_url != "memory:":
+    if place.url != "memory:":
         ids = [child.id for child in listed]
-        async with Client(store_url) as client:
+        async with Client(place.url) as client:
             assert [child.id for child in await client.children(str(job.id), after=ids[9], limit=5)] == ids[10:15]
-        outside = SyncClient(store_url)
+        outside = SyncClient(place.url)
         found = await trio.to_thread.run_sync(lambda: outside.children(job.id, limit=5))
         assert [child.id for child in found] == ids[:5]
         await trio.to_thread.run_sync(outside.close)

@@ -138,6 +138,7 @@ async def test_a_scheduled_job_starts_when_its_time_has_come(node: Node) -> None
     assert [h["event"] for h in done.history] == ["inserted", "due", "started", "completed"]
 
 
+@pytest.mark.one_node
 async def test_higher_priorities_start_first(node: Node, tmp_path: Path) -> None:
     """While one plain job holds the only process, the others queue up and start by priority, then by age."""
     seen, marks, gate = tmp_path / "seen", tmp_path / "marks", tmp_path / "gate"
@@ -152,6 +153,7 @@ async def test_higher_priorities_start_first(node: Node, tmp_path: Path) -> None
     assert lines_of(seen) == ["9.4", "5.1", "5.3", "0.0", "-1.2"]
 
 
+@pytest.mark.one_node
 async def test_insert_many_keeps_the_order_and_reports_what_does_not_fit(node: Node) -> None:
     """2,500 jobs from a generator, three of them bad: stored by chunks, errors with their index."""
 
@@ -187,6 +189,7 @@ async def test_a_given_id_is_kept_and_a_second_one_is_refused(node: Node) -> Non
     assert [(i, type(e)) for i, e in many.errors] == [(0, AlreadyExists), (2, AlreadyExists)]
 
 
+@pytest.mark.one_node
 async def test_bad_input_is_refused_and_stores_nothing(node: Node) -> None:
     """Each error says what, which and the nearest right thing."""
     with pytest.raises(UnknownQueue, match='no queue "defualt" .*Did you mean "default"'):

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from kathikon_actors import Node, open_node
+from kathikon_actors import Node
 from kathikon_actors.queue.pace import MAX_AHEAD
 from kathikon_actors.telemetry import LimitDecision
 from tests.node import limited
+from tests.node.conftest import Place
 from tests.node.limited import most_at_once, most_within, starts_of
 from tests.support.waiting import eventually, lines_of
 
@@ -23,8 +24,8 @@ LATE = 0.3
 
 
 @pytest.fixture
-async def node(store_url: str) -> AsyncIterator[Node]:
-    async with open_node(limited.app, store=store_url, name="n1", shutdown_timeout=2.0) as node:
+async def node(place: Place) -> AsyncIterator[Node]:
+    async with place.open(limited.app) as node:
         yield node
 
 
@@ -58,6 +59,7 @@ async def test_no_more_run_at_once_than_the_limit_says_and_all_of_them_run(
         assert [entry["event"] for entry in job.history] == ["inserted", "started", "completed"]
 
 
+@pytest.mark.one_node
 async def test_one_an_account_lets_other_accounts_go_on(node: Node, marks: str) -> None:
     """Ten accounts side by side, each one job at a time, in its order."""
     await node.insert_many(
@@ -82,6 +84,7 @@ async def test_jobs_that_wait_hold_up_no_other_job(node: Node, marks: str) -> No
     assert len(starts_of(lines_of(Path(marks)), "slow")) <= 3
 
 
+@pytest.mark.one_node
 async def test_better_jobs_get_the_next_place(node: Node, marks: str) -> None:
     """Those that wait for a limit start by priority, also the ones that came last."""
     await node.insert_many(limited.one_an_account.new(marks, 1, f"a{n}", 0.05) for n in range(5))
@@ -140,6 +143,7 @@ async def test_a_cancelled_job_that_waits_keeps_no_place(node: Node, marks: str)
     assert len(starts_of(lines_of(Path(marks)))) == 2
 
 
+@pytest.mark.one_node
 async def test_a_worker_that_fails_is_given_a_rest_and_tried_again(node: Node, marks: str, tmp_path: Path) -> None:
     """Opens after 5 failures, three probes after the rest, and closes when it is well.
 
@@ -164,6 +168,7 @@ async def test_a_worker_that_fails_is_given_a_rest_and_tried_again(node: Node, m
     assert max(b - a for a, b in pairwise(starts)) >= 0.4, "there was a rest"
 
 
+@pytest.mark.one_node
 async def test_what_limits_decide_is_told(node: Node, marks: str, tmp_path: Path) -> None:
     """Held and released by a limit with its worker; a breaker that opens, with the seconds of its rest."""
     told: list[LimitDecision] = []
@@ -184,6 +189,7 @@ async def test_what_limits_decide_is_told(node: Node, marks: str, tmp_path: Path
     assert next(event.seconds for event in told if event.decision == "opened") == 0.5
 
 
+@pytest.mark.one_node
 @pytest.mark.parametrize("child", ["limiter", "queues", "producer"])
 async def test_what_knows_of_limits_may_be_killed(node: Node, marks: str, child: str) -> None:
     """The limiter, all queues or a producer end in the middle: the limit holds, and nothing is stuck."""

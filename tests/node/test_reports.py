@@ -18,6 +18,8 @@ from tests.support.waiting import eventually, lines_of
 
 WAIT = 20.0
 
+pytestmark = pytest.mark.one_node
+
 
 async def run_some(node: Node) -> None:
     """Five that complete, one that fails once and one dead letter."""

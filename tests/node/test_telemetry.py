@@ -30,6 +30,8 @@ from tests.support.waiting import eventually
 
 WAIT = 20.0
 
+pytestmark = pytest.mark.one_node
+
 
 async def test_every_transition_of_a_job_is_an_event(node: Node) -> None:
     """The events say what the job's own history says."""
