@@ -65,6 +65,7 @@ async def run_show(seconds: float, seed: int, draw: Draw) -> tuple[Score, Verdic
                     await _disturb(node, score, seed, acknowledged)
                     score.say("nothing dies any more: auditing every job")
                     verdict = await audit(node, acknowledged=acknowledged, patience=PATIENCE)
+                    await _heal(node)
                     draw(node, score)
                     helpers.cancel_scope.cancel()
     return score, verdict
@@ -90,6 +91,13 @@ async def _disturb(node: Node, score: Score, seed: int, acknowledged: list[UUID]
 def _tell(score: Score, strike: Strike) -> None:
     score.kills[strike.kind] += 1
     score.say(f"killed {strike.victim}")
+
+
+async def _heal(node: Node) -> None:
+    """Wait until what died last is there again: all jobs may be done before."""
+    with trio.move_on_after(PATIENCE):
+        while (await node.health()).status != "ok":
+            await trio.sleep(0.01)
 
 
 async def _insert(node: Node, dice: random.Random, acknowledged: list[UUID]) -> None:
