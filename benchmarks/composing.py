@@ -161,17 +161,17 @@ async def node_of(declared: App, dsn: str) -> AsyncIterator[Node]:
         yield node
 
 
-async def run(options: argparse.Namespace, directory: Path) -> list[Row]:
-    """Measure everything."""
-    jobs, times = (10_000, 1) if options.quick else (100_000, 3)
+async def run(store: str | None, directory: Path, *, quick: bool) -> list[Row]:
+    """Measure everything on a store, or on an embedded server in a directory."""
+    jobs, times = (10_000, 1) if quick else (100_000, 3)
 
     async def on(dsn: str) -> list[Row]:
-        rows = await chain_rows(dsn, 300 if options.quick else 1000, times)
+        rows = await chain_rows(dsn, 300 if quick else 1000, times)
         rows += await batch_rows(dsn, jobs, times)
         return rows + await rich_rows(dsn, jobs, times)
 
-    if options.store:
-        return await on(options.store)
+    if store:
+        return await on(store)
     async with open_embedded(directory / "pg") as server:
         return await on(server.dsn)
 
@@ -185,7 +185,7 @@ def main() -> None:
     options = parser.parse_args()
     tune_gc()
     with tempfile.TemporaryDirectory(prefix="kathikon-bench-") as directory:
-        rows = trio.run(run, options, Path(directory))
+        rows = trio.run(lambda: run(options.store, Path(directory), quick=options.quick))
     print_rows(rows, as_json=options.json)
 
 

@@ -3,7 +3,8 @@
 No-op jobs, two worker processes, a real Postgres with fsync (an embedded one in a temporary directory unless `--store`
 names another). Each figure stands beside the machine's floor for the bare operation in the same run, such as commits
 and rows by plain asyncpg; with `--peers` pgqueuer does the same work beside it. Throughputs are run several times,
-and the median is printed.
+and the median is printed. What features cost beside plain jobs comes last, without `--quick`: `benchmarks.limits` and
+`benchmarks.composing`, which are commands of their own, too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import trio
 
+from benchmarks import composing, limits
 from benchmarks.floor import measure_floor
 from benchmarks.job_queue.backlog import backlog_rows
 from benchmarks.job_queue.common import Setup, say
@@ -29,6 +31,7 @@ from kathikon_actors.node.tuning import tune_gc
 from kathikon_actors.store.embedded import open_embedded
 
 SECTIONS = ("throughput", "latency", "backlog", "recovery", "crons", "startup")
+FEATURES = ("limits", "composing")
 
 
 async def measure(setup: Setup, sections: tuple[str, ...], *, peers: bool) -> list[Row]:
@@ -70,16 +73,25 @@ def sized(dsn: str, *, quick: bool) -> Setup:
 
 async def run(options: argparse.Namespace, directory: Path) -> list[Row]:
     """Measure what was asked for."""
-    sections = tuple(options.only or SECTIONS)
+    sections = tuple(options.only or (SECTIONS if options.quick else (*SECTIONS, *FEATURES)))
 
     async def on(dsn: str) -> list[Row]:
         setup = await trio.to_thread.run_sync(lambda: sized(dsn, quick=options.quick))
         return await measure(setup, sections, peers=options.peers)
 
-    if options.store:
-        return await on(options.store)
-    async with open_embedded(directory / "pg") as server:
-        return await on(server.dsn)
+    rows: list[Row] = []
+    if set(sections) <= set(FEATURES):
+        pass
+    elif options.store:
+        rows += await on(options.store)
+    else:
+        async with open_embedded(directory / "pg") as server:
+            rows += await on(server.dsn)
+    if "limits" in sections:
+        rows += await limits.run(options.store, quick=options.quick)
+    if "composing" in sections:
+        rows += await composing.run(options.store, directory / "composing", quick=options.quick)
+    return rows
 
 
 def main() -> None:
@@ -91,7 +103,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON list of rows")
     parser.add_argument("--peers", action="store_true", help="have pgqueuer do the same work, when it is installed")
     parser.add_argument("--store", help="a postgresql:// URL; default: an embedded server in a temporary directory")
-    parser.add_argument("--only", action="append", choices=SECTIONS, help="one kind of figure; may be repeated")
+    kinds = (*SECTIONS, *FEATURES)
+    parser.add_argument("--only", action="append", choices=kinds, help="one kind of figure; may be repeated")
     options = parser.parse_args()
     tune_gc()  # as the command `node` does
     with tempfile.TemporaryDirectory(prefix="kathikon-bench-") as directory:

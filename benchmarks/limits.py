@@ -99,8 +99,9 @@ async def measure(dsn: str, number: int, times: int) -> list[Row]:
     ]
 
 
-async def run(dsn: str | None, number: int, times: int) -> list[Row]:
+async def run(dsn: str | None, *, quick: bool) -> list[Row]:
     """Measure on a store, or on an embedded server of our own."""
+    number, times = (20_000, 3) if quick else (100_000, 5)
     async with AsyncExitStack() as stack:
         if dsn is None:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="kathikon-bench-"))
@@ -117,8 +118,8 @@ def main() -> None:
     parser.add_argument("--store", help="a postgresql:// URL; default: an embedded server in a temporary directory")
     options = parser.parse_args()
     tune_gc()  # as the command `node` does
-    number, times = (20_000, 3) if options.quick else (100_000, 5)
-    print_rows(trio.run(run, options.store, number, times), as_json=options.json)
+    rows = trio.run(lambda: run(options.store, quick=options.quick))
+    print_rows(rows, as_json=options.json)
 
 
 if __name__ == "__main__":
