@@ -1,21 +1,22 @@
-"""What an operator does to many jobs, and asks about single ones: the same on nodes and on clients."""
+"""What an operator does to many jobs: the same on nodes and on clients."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from kathikon_actors.jobs.actions import Change, check_delay
-from kathikon_actors.jobs.errors import InvalidState, JobNotFound, KathikonError
+from kathikon_actors.jobs.errors import KathikonError
 from kathikon_actors.jobs.filters import Filter
-from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
-from kathikon_actors.jobs.record import ErrorEntry, HistoryEntry, Job
+from kathikon_actors.jobs.ids import IdSource, as_uuid
+from kathikon_actors.jobs.record import Job
 from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
-from kathikon_actors.node.asking import ANSWER_TIMEOUT, Asking, await_answers
+from kathikon_actors.node.asking import ANSWER_TIMEOUT, await_answers
+from kathikon_actors.node.inspecting import Inspection
 from kathikon_actors.node.listing import page_of
 from kathikon_actors.store.commands import wanted_states
 
@@ -23,12 +24,10 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Mapping
 
-    from kathikon_actors.jobs.record import Record
     from kathikon_actors.store.commands import Requested
-    from kathikon_actors.store.protocol import Page
     from kathikon_actors.store.retaining import Pruned
 
-__all__ = ["ChangedMany", "Operations", "OperatorStore"]
+__all__ = ["ChangedMany", "Operations"]
 
 
 @dataclass(frozen=True)
@@ -50,56 +49,8 @@ class ChangedMany:
         return cls(len(found.done), errors)
 
 
-class OperatorStore(Asking, Protocol):
-    """What operations need of a store: a node has a whole one, a client what its connections can do."""
-
-    async def get(self, job_id: bytes) -> Record | None:
-        """See `Store.get`."""
-        ...
-
-    async def find(self, page: Page) -> list[Record]:
-        """See `Store.find`."""
-        ...
-
-    async def ask(self, job_id: bytes, change: Change) -> int:
-        """See `Store.ask`."""
-        ...
-
-    async def request(self, wanted: Filter, change: Change) -> Requested:
-        """See `Store.request`."""
-        ...
-
-    async def purge(self, ids: Sequence[bytes]) -> set[bytes]:
-        """See `Store.purge`."""
-        ...
-
-    async def purge_meeting(self, wanted: Filter) -> int:
-        """See `Store.purge_meeting`."""
-        ...
-
-    async def count_meeting(self, wanted: Filter) -> int:
-        """See `Store.count_meeting`."""
-        ...
-
-    async def prune(self, retention: Retention) -> Pruned:
-        """See `Store.prune`."""
-        ...
-
-    async def promote(self) -> int:
-        """See `Store.promote`."""
-        ...
-
-
-class Operations(ABC):
-    """The part of `Node` and `Client` that lists jobs, changes many of them, and asks about single ones."""
-
-    @abstractmethod
-    def _operator(self) -> OperatorStore:
-        """Give the store.
-
-        Raises:
-            StoreUnavailable: it is closed.
-        """
+class Operations(Inspection):
+    """The part of `Node` and `Client` that lists jobs and changes many of them."""
 
     @abstractmethod
     def _ids_and_now(self) -> tuple[IdSource, int]: ...
@@ -127,16 +78,6 @@ class Operations(ABC):
     def _retention(self) -> Retention:
         """Give that of the app."""
         return Retention()
-
-    @abstractmethod
-    async def get(self, job_id: UUID | str) -> Job:
-        """See `Node.get` and `Client.get`."""
-
-    @abstractmethod
-    async def cancel(self, job_id: UUID | str) -> Job:
-        """See `Node.cancel` and `Client.cancel`."""
-
-    # -- many ---------------------------------------------------------------------------------------------------
 
     async def list(
         self,
@@ -378,91 +319,6 @@ class Operations(ABC):
             ```
         """
         return await self._operator().promote()
-
-    # -- one ----------------------------------------------------------------------------------------------------
-
-    async def purge(self, job_id: UUID | str) -> None:
-        """Remove a job for good, with its history; one that has not ended is cancelled first.
-
-        Raises:
-            JobNotFound: there is none with this id.
-            OwnedElsewhere, StoreUnavailable: see `cancel`; it was not removed.
-
-        Example:
-            ```python
-            await node.purge(job.id)
-            ```
-        """
-        raw = raw_id(job_id)
-        if await self._operator().purge([raw]):
-            return
-        try:
-            await self.cancel(job_id)
-        except InvalidState as error:
-            if error.old not in TERMINAL_STATES:
-                raise
-        if not await self._operator().purge([raw]):
-            raise JobNotFound(as_uuid(raw))
-
-    async def status(self, job_id: UUID | str) -> State:
-        """Give the state of a job.
-
-        Raises:
-            JobNotFound: there is none with this id.
-            StoreUnavailable: the store did not answer.
-
-        Example:
-            ```python
-            assert await node.status(job.id) == "completed"
-            ```
-        """
-        return (await self.get(job_id)).state
-
-    async def result(self, job_id: UUID | str) -> Any:
-        """Give what a completed job returned.
-
-        Raises:
-            JobNotFound: there is none with this id.
-            InvalidState: it is not completed, so it has no result.
-            StoreUnavailable: the store did not answer.
-
-        Example:
-            ```python
-            print(await node.result(job.id))
-            ```
-        """
-        job = await self.get(job_id)
-        if job.state != "completed":
-            raise InvalidState(job.id, job.state, "completed", legal=())
-        return job.result
-
-    async def history(self, job_id: UUID | str) -> Sequence[HistoryEntry]:
-        """Give the transitions of a job, in order.
-
-        Raises:
-            JobNotFound, StoreUnavailable: see `status`.
-
-        Example:
-            ```python
-            for entry in await node.history(job.id):
-                print(entry["at"], entry["event"])
-            ```
-        """
-        return (await self.get(job_id)).history
-
-    async def errors(self, job_id: UUID | str) -> Sequence[ErrorEntry]:
-        """Give the failed attempts of a job, in order.
-
-        Raises:
-            JobNotFound, StoreUnavailable: see `status`.
-
-        Example:
-            ```python
-            for entry in await node.errors(job.id):
-                print(entry["attempt"], entry["kind"], entry["message"])
-            ```
-        """
-        return (await self.get(job_id)).errors
 
 
 def _meant(call: str, wanted: Filter | None, all: bool, conditions: dict[str, Any]) -> Filter:  # noqa: A002
