@@ -220,7 +220,6 @@ class _Inserts:
     async def commit(self, batch: Batch[Insert]) -> set[bytes]:
         records: list[Record] = []
         unowned: set[bytes] = set()
-        self._store.telling.expect(records)
         # One duplicate key spoils a whole COPY: rows that may be there already take a path of their own.
         careful = composed = False
         for insert in batch.entries:
@@ -229,6 +228,7 @@ class _Inserts:
             composed |= insert.composed
             if insert.unowned:
                 unowned |= insert.unowned
+        self._store.telling.expect(records)
         if composed:
             return await self._commit_composed(batch, records, careful, unowned)
         if unowned:

@@ -62,5 +62,5 @@ class JobWatch:
                 told.job(transition(record, event, old, new, now, meta))
         elif self._is_ours(record):
             moved = transition(record, event, old, new, now, meta)
-            self._telling.overtake(moved.job_id, record)
+            self._telling.overtake(moved.job_id, record, old)
             self._bus.emit(moved)

@@ -188,7 +188,7 @@ class Telling:
             return records
         return [record for record in records if as_uuid(record.id) not in self._told_early]
 
-    def overtake(self, job_id: UUID, record: Record | None = None) -> None:
+    def overtake(self, job_id: UUID, record: Record | None = None, old: State | None = None) -> None:
         """Something has happened to a job: tell first what transactions that are under way have done to it.
 
         Whoever sees the job as they left it knows that they are committed, though their answers come later: a callback
@@ -197,12 +197,13 @@ class Telling:
         Args:
             job_id: whose.
             record: the job itself, where it may be one that is being inserted.
+            old: its state before what has happened now.
         """
         if record is not None and job_id in self._expected:
             self._expected.discard(job_id)
             self._told_early.add(job_id)
             assert self._bus is not None
-            self._bus.emit(inserted(record))
+            self._bus.emit(inserted(record, born(record) if record.history else old))
             waited = [e for e in self._later if isinstance(e, JobTransition) and e.job_id == job_id]
             for event in waited:
                 self._later.remove(event)
@@ -315,8 +316,8 @@ def hear(told: Told, notice: str) -> None:
         told.batch(BatchChanged(batch_id=UUID(batch_id), action=action, total=total, done=done, failed=failed))
 
 
-def inserted(record: Record) -> JobTransition:
-    """Give the event of a new job."""
+def inserted(record: Record, state: State | None = None) -> JobTransition:
+    """Give the event of a new job; `state` is the one in which it was inserted, where the record does not tell."""
     line = record.history.partition(b"]")[0]
     meta = json.decode(line + b"]")[4] if b"{" in line else None
     return JobTransition(
@@ -325,7 +326,7 @@ def inserted(record: Record) -> JobTransition:
         queue=record.queue,
         event="inserted",
         old=None,
-        new=born(record),
+        new=born(record) if state is None else state,
         attempt=0,
         reason=None if meta is None else meta.get("reason"),
     )
