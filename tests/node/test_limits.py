@@ -133,9 +133,9 @@ async def test_a_job_under_two_limits_keeps_both(node: Node, marks: str) -> None
 
 async def test_a_cancelled_job_that_waits_keeps_no_place(node: Node, marks: str) -> None:
     """Cancelled while it waits for the limit: the one behind it takes its turn."""
-    first = await node.insert(limited.one_an_account.new(marks, 1, "first", 0.3))
-    waiting = [await node.insert(limited.one_an_account.new(marks, 1, f"w{n}", 0.0)) for n in range(6)]
+    first = await node.insert(limited.one_an_account.new(marks, 1, "first", 2.0))
     await eventually(lambda: lines_of(Path(marks)), "the first one runs")
+    waiting = [await node.insert(limited.one_an_account.new(marks, 1, f"w{n}", 0.0)) for n in range(6)]
     for job in waiting[:5]:
         assert (await node.cancel(job.id)).state == "cancelled"
     assert (await node.wait(waiting[5].id, WAIT)).state == "completed"
