@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import trio
@@ -80,13 +81,10 @@ async def run(options: argparse.Namespace, directory: Path) -> list[Row]:
         return await measure(setup, sections, peers=options.peers)
 
     rows: list[Row] = []
-    if set(sections) <= set(FEATURES):
-        pass
-    elif options.store:
-        rows += await on(options.store)
-    else:
-        async with open_embedded(directory / "pg") as server:
-            rows += await on(server.dsn)
+    if set(sections) - set(FEATURES):
+        async with AsyncExitStack() as stack:
+            server = None if options.store else await stack.enter_async_context(open_embedded(directory / "pg"))
+            rows += await on(options.store if server is None else server.dsn)
     if "limits" in sections:
         rows += await limits.run(options.store, quick=options.quick)
     if "composing" in sections:
