@@ -35,8 +35,7 @@ async def three(path: str, name: str, seconds: float) -> None:
     mark(path, "end", name)
 
 
-@worker(concurrency=Limit(3))
-def pulse(path: str, name: str, seconds: float) -> None:
+def beat(path: str, name: str, seconds: float) -> None:
     """Leave a line every few milliseconds: what runs is seen to run, also when its node is stopped or dead."""
     end = time.monotonic() + seconds
     while True:
@@ -45,6 +44,16 @@ def pulse(path: str, name: str, seconds: float) -> None:
         if left <= 0:
             return
         time.sleep(min(left, 0.005))
+
+
+@worker(concurrency=Limit(3))
+def pulse(path: str, name: str, seconds: float) -> None:
+    beat(path, name, seconds)
+
+
+@worker(concurrency=Limit(1, by="args.account"))
+def pulse_an_account(path: str, account: int, name: str, seconds: float) -> None:
+    beat(path, f"{account}.{name}", seconds)
 
 
 @worker(concurrency=Limit(1, by="args.account"))
@@ -78,7 +87,7 @@ def fragile(path: str, name: str, well: str) -> None:
         raise ValueError("not well")
 
 
-WORKERS = [pulse, three_plain, three, one_an_account, fifty_a_second, both, free, fragile]
+WORKERS = [pulse, pulse_an_account, three_plain, three, one_an_account, fifty_a_second, both, free, fragile]
 
 app = App(
     queues=[

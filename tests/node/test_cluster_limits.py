@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -180,3 +181,50 @@ async def test_a_node_that_starts_again_under_its_name_holds_nothing_of_its_last
     await up(start("n1"))
     await all_completed(postgres_dsn, 20)
     assert most_pulses(lines_of(marks)) <= 3
+
+
+@pytest.mark.parametrize("kind", ["worker", "key", "rate"])
+async def test_in_any_run_a_limit_holds_and_all_is_done_though_a_node_is_killed(
+    start: Start, postgres_dsn: str, marks: Path, kind: str
+) -> None:
+    """So many jobs, so long, of so many accounts, and a kill at such a moment, as the dice say; it may come again."""
+    seed = int.from_bytes(os.urandom(4), "big")
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    victim, other = start("victim"), start("other")
+    await up(victim, other)
+    names = [str(n) for n in range(dice.randint(30, 60))]
+    accounts = dice.randint(2, 5)
+    path, jobs = str(marks), []
+    for name in names:
+        seconds = dice.uniform(0.005, 0.12)
+        match kind:
+            case "worker":
+                jobs.append(limited.pulse.new(path, name, seconds))
+            case "key":
+                jobs.append(limited.pulse_an_account.new(path, dice.randrange(accounts), name, seconds))
+            case _:
+                jobs.append(limited.fifty_a_second.new(path, name))
+
+    def seen() -> int:
+        lines = lines_of(marks)
+        return len(starts_of(lines)) if kind == "rate" else len(spans_of(lines))
+
+    await insert(postgres_dsn, jobs)
+    moment = dice.randint(1, len(names) // 2)
+    await eventually(lambda: seen() >= moment, f"{moment} were begun")
+    victim.kill()
+    victim.wait()
+    if dice.random() < 0.5:
+        await up(start("victim"))
+    await all_completed(postgres_dsn, len(names))
+    lines = lines_of(marks)
+    if kind == "rate":
+        assert most_within(starts_of(lines), 1.0 - LATE) <= 54
+        return
+    assert {run.split("/")[0].split(".")[-1] for run in spans_of(lines)} == set(names)
+    if kind == "worker":
+        assert most_pulses(lines) <= 3
+        return
+    for account in range(accounts):
+        assert most_pulses([line for line in lines if line.startswith(f"pulse {account}.")]) <= 1
