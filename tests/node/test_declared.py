@@ -350,9 +350,9 @@ async def test_jobs_of_an_app_with_keys_are_encrypted_or_refused(postgres_dsn: s
             job = await keyholder.insert("charge_customer", ARGS)
             assert (await node.wait(job.id, WAIT)).result == 5
             stored = "SELECT args::text FROM kathikon.all_jobs WHERE id = $1"
-            assert "I1" not in await execute(postgres_dsn, stored, job.id)
+            assert '"I1"' not in await execute(postgres_dsn, stored, job.id)
             bare = await client.insert("charge_customer", ARGS, encrypt=False)
-            assert "I1" in await execute(postgres_dsn, stored, bare.id)
+            assert '"I1"' in await execute(postgres_dsn, stored, bare.id)
         with pytest.raises(asyncpg.PostgresError, match="which SQL cannot do.*encrypt => false"):
             await execute(postgres_dsn, """SELECT kathikon.insert_job('plain', '{"a": 1}')""")
         await execute(postgres_dsn, """SELECT kathikon.insert_job('plain', '{"a": 1}', encrypt => false)""")
