@@ -147,6 +147,15 @@ def most_within(starts: list[float], seconds: float) -> int:
     return most
 
 
+def margin(starts: list[float], began: float, rate: Rate) -> float:
+    """Give by how many seconds all starts are behind the rate at least, counted from `began`; below 0 it was broken.
+
+    However late a start may be, it is never before its slot: this needs no allowance, as a window does.
+    """
+    slots = (began + max(0, n + 1 - rate.burst) * rate.per / rate.n for n in range(len(starts)))
+    return min(at - slot for at, slot in zip(starts, slots, strict=True))
+
+
 @worker(backoff=constant(0.05), max_attempts=5)
 def everywhere(job: Job, path: str, name: str, ill: str = "") -> str | None:
     """Leave a line with the node's name; fail once on the node `ill`."""
