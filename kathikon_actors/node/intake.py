@@ -93,35 +93,37 @@ class Intake:
         """Claim due rows of a queue; give how many came."""
         table = self._table
         border = table.borders[queue]
-        async with table.moving:
-            border.begin_look()
-            try:
-                if faults.armed:
-                    await faults.reach("store.before_claim", queue=queue)
-                records = await self._store.claim(self._membership, [queue], limit, border.passing)
-                if faults.armed:
-                    await faults.reach("store.after_claim", queue=queue, rows=len(records))
-            except BaseException:
-                table.in_doubt = True
-                raise
-            self._admit(records)
-            border.outside = max(0, border.outside - len(records))
-            border.end_look(key_of(records[-1]) if len(records) >= limit else None)
+        with border.expecting(limit):
+            async with table.moving:
+                border.begin_look()
+                try:
+                    if faults.armed:
+                        await faults.reach("store.before_claim", queue=queue)
+                    records = await self._store.claim(self._membership, [queue], limit, border.passing)
+                    if faults.armed:
+                        await faults.reach("store.after_claim", queue=queue, rows=len(records))
+                except BaseException:
+                    table.in_doubt = True
+                    raise
+                self._admit(records)
+                border.outside = max(0, border.outside - len(records))
+                border.end_look(key_of(records[-1]) if len(records) >= limit else None)
         return len(records)
 
     async def claim_each(self, queue: str, limit: int) -> int:
         """Claim one row of each partition that has none here; give how many came."""
         table = self._table
         border = table.borders[queue]
-        async with table.moving:
-            present = [partition for partition in border.partitions if partition is not None]
-            try:
-                records = await self._store.claim_each(self._membership, queue, present, limit)
-            except BaseException:
-                table.in_doubt = True
-                raise
-            self._admit(records)
-            border.outside = max(0, border.outside - len(records))
+        with border.expecting(limit):
+            async with table.moving:
+                present = [partition for partition in border.partitions if partition is not None]
+                try:
+                    records = await self._store.claim_each(self._membership, queue, present, limit)
+                except BaseException:
+                    table.in_doubt = True
+                    raise
+                self._admit(records)
+                border.outside = max(0, border.outside - len(records))
         return len(records)
 
     async def rescue(self, dead: DeadNode) -> int:

@@ -11,7 +11,8 @@ has much of memory so are passed over until it has less.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from kathikon_actors.jobs.keypath import partition_of
 from kathikon_actors.jobs.queue import Queue
@@ -32,6 +33,7 @@ class Border:
 
     Attributes:
         partitions: of a fair queue: how many jobs each has in memory.
+        coming: places kept for the rows of a claim that is on its way.
         outside: rows that nobody owns, as last seen; counted only where there is a `depth`.
         held: how many there are.
         ended: how many have left, for the claimer to see the pace.
@@ -47,6 +49,7 @@ class Border:
         "_ordinary",
         "_seen",
         "asked",
+        "coming",
         "cut_off",
         "depth",
         "due",
@@ -69,6 +72,7 @@ class Border:
         self.partitions: Counter[str | None] = Counter()
         self.outside = 0
         self.held = 0
+        self.coming = 0
         self.ended = 0
         self.key: Key | None = None
         self.due: int | None = None
@@ -83,19 +87,33 @@ class Border:
     @property
     def room(self) -> int:
         """How many more jobs memory may hold."""
-        return max(0, self.limit - self.held)
+        return max(0, self.limit - self.taken)
+
+    @property
+    def taken(self) -> int:
+        """How many places are not free."""
+        return self.held + self.coming
 
     def spare(self, concurrency: int) -> int:
         """How many rows may be claimed though memory is full, while nothing of what is here runs.
 
         At `0` nothing comes in from outside until something here has ended.
         """
-        return max(0, self.limit + max(self.limit // 10, concurrency) - self.held)
+        return max(0, self.limit + max(self.limit // 10, concurrency) - self.taken)
 
     @property
     def claimable(self) -> int:
         """How many more rows may be claimed; a fair queue keeps the last tenth for partitions that have none here."""
-        return max(0, self._ordinary - self.held) if self.fair else self.room
+        return max(0, self._ordinary - self.taken) if self.fair else self.room
+
+    @contextmanager
+    def expecting(self, rows: int) -> Iterator[None]:
+        """Keep places for rows that are being claimed: what is inserted or rescued meanwhile does not take them."""
+        self.coming += rows
+        try:
+            yield
+        finally:
+            self.coming -= rows
 
     def admits(self, record: Record) -> bool:
         """Whether a new job goes into memory.
@@ -105,14 +123,14 @@ class Border:
         makes it ready.
         """
         if record.state != "available":
-            return record.state != "blocked" and self.held < self.limit // 2
+            return record.state != "blocked" and self.taken < self.limit // 2
         if self.fair and not self.partitions[partition_of(record)]:
-            return self.held < self.limit
+            return self.taken < self.limit
         if self.key is None:
-            return self.held < self._ordinary
+            return self.taken < self._ordinary
         if self.fair:
             return False
-        return self.held < self.limit and key_of(record) < self.key
+        return self.taken < self.limit and key_of(record) < self.key
 
     def full_with(self, queue: str, coming: Sequence[Record]) -> int | None:
         """Give how many jobs there are, those on their way here included, when no more are to be inserted."""

@@ -216,7 +216,7 @@ class Table(Waiting, Routing):
         border = self.borders.get(record.queue)
         if border is not None and not border.admits(record):
             if record.durability == "memory":
-                raise QueueFull(record.queue, border.held, border.limit, what="max_in_memory")
+                raise QueueFull(record.queue, border.taken, border.limit, what="max_in_memory")
             record.durability = "commit"
             return False
         if is_new and self.on_stored is not None:

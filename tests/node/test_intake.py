@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import pytest
 
 from kathikon_actors.jobs.errors import LeaseLost, StoreUnavailable
+from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.node.intake import SHED_AFTER, Intake
 from kathikon_actors.store.border import Border
 from kathikon_actors.store.memory import MemoryData, MemoryStore
-from kathikon_actors.store.protocol import Membership
+from kathikon_actors.store.protocol import Membership, key_of
 from kathikon_actors.store.table import Table
 from tests.support.records import MINUTE, completed, new_record, now_us
 
@@ -21,11 +22,22 @@ class LossyStore(MemoryStore):
     """Does what it is asked for, and loses the answer when it is told to."""
 
     loses: str | None = None
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+    """Is done while a claim is on its way back."""
 
     async def claim(
         self, membership: Membership, queues: Sequence[str], limit: int, passing: Collection[str] = ()
     ) -> list[Record]:
-        return self._lose("claim", await super().claim(membership, queues, limit, passing))
+        records = await super().claim(membership, queues, limit, passing)
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        return self._lose("claim", records)
+
+    async def claim_each(self, membership: Membership, queue: str, present: Sequence[str], limit: int) -> list[Record]:
+        records = await super().claim_each(membership, queue, present, limit)
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        return records
 
     async def release(self, membership: Membership, ids: Sequence[bytes]) -> None:
         return self._lose("release", await super().release(membership, ids))
@@ -145,6 +157,46 @@ async def test_a_look_under_an_epoch_that_was_replaced_ends_and_leaves_the_censu
     with pytest.raises(LeaseLost):
         await here.intake.reconcile()
     assert here.table.end_census() == set()
+
+
+# --- places are kept for what is claimed
+
+
+@pytest.mark.parametrize("each", [False, True], ids=["the best", "one of each partition"])
+async def test_what_is_inserted_while_a_claim_is_on_its_way_does_not_take_its_places(each: bool) -> None:
+    """Both together are never more than memory may hold; afterwards the places that the claim left empty are free."""
+    here = await world(limit=10)
+    here.border.fair = each
+    await here.hold([new_record() for _ in range(4)])
+    await here.other.insert_unowned(
+        [new_record(extra=Extra(partition_key=f"outside {n}"), priority=5) for n in range(6)]
+    )
+    here.border.note(key_of(new_record()))
+
+    async def insert() -> None:
+        for n in range(20):
+            record = new_record(extra=Extra(partition_key=f"inserted {n}"), priority=9)
+            assert not here.border.admits(record)
+            await here.table.submit([record], may_conflict=False)
+
+    here.store.meanwhile = insert
+    claim = here.intake.claim_each if each else here.intake.claim
+    assert await claim("default", here.border.room) == 6
+    assert here.border.held == len(here.table.records) == 10
+
+    here.store.meanwhile = None
+    here.table.let_go(list(here.table.records.values())[:5])
+    assert await claim("default", here.border.room) == 0
+    assert here.border.room == 5 and here.border.admits(new_record(extra=Extra(partition_key="more"), priority=9))
+
+
+async def test_a_claim_that_fails_gives_its_places_back() -> None:
+    """Nothing is kept for rows that never came."""
+    here = await world(limit=10)
+    here.store.loses = "claim"
+    with pytest.raises(StoreUnavailable):
+        await here.intake.claim("default", 10)
+    assert here.border.room == 10
 
 
 # --- making room
