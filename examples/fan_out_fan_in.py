@@ -8,6 +8,7 @@ inserted in the same transaction: it adds up what the children found.
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator
 
 import trio
@@ -19,7 +20,8 @@ WORDS = ("duty", "job", "crash", "restart", "nobody", "is", "lost")
 
 @worker(queue="pages")
 def count_words(page: int) -> int:
-    """Count the words of one page; a page is made up from its number."""
+    """Count the words of one page; a page is made up from its number, and takes a millisecond to read."""
+    time.sleep(0.001)
     return len([WORDS[(page + place) % len(WORDS)] for place in range(page % 50)])
 
 

