@@ -7,6 +7,7 @@ collects what any of them wants, within its bound, and goes out in notices, some
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -59,6 +60,8 @@ class Forwarder:
         self._told: Counter[str] = Counter()
         self._wake = trio.Event()
         self._listened = trio.Event()
+        self._sending = trio.CancelScope()
+        self._until = math.inf
 
     async def run(self, *, task_status: trio.TaskStatus[Forwarder] = trio.TASK_STATUS_IGNORED) -> None:
         """Look for listeners and send them what they want."""
@@ -66,21 +69,27 @@ class Forwarder:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_all)
                 task_status.started(self)
-                while True:
-                    self._wake = trio.Event()
-                    try:
-                        await self._state.store.listen_control(LISTENERS, self._wake_up)
-                        found = await self._post.listeners()
-                        await self._follow(found)
-                    except StoreUnavailable:
-                        await self._state.link.reopened()
-                        continue
-                    patience = min((listener.lease_left for listener in found), default=POLL)
-                    with trio.move_on_after(self._state.backstop(min(POLL, max(patience, PAUSE)))):
-                        await self._wake.wait()
+                try:
+                    await self._follow_all()
+                finally:
+                    self._until = self._sending.deadline = trio.current_time() + LAST_WORDS
         finally:
-            with trio.move_on_after(LAST_WORDS, shield=True):
+            with trio.CancelScope(deadline=self._until, shield=True):
                 await self._end()
+
+    async def _follow_all(self) -> None:
+        while True:
+            self._wake = trio.Event()
+            try:
+                await self._state.store.listen_control(LISTENERS, self._wake_up)
+                found = await self._post.listeners()
+                await self._follow(found)
+            except StoreUnavailable:
+                await self._state.link.reopened()
+                continue
+            patience = min((listener.lease_left for listener in found), default=POLL)
+            with trio.move_on_after(self._state.backstop(min(POLL, max(patience, PAUSE)))):
+                await self._wake.wait()
 
     def _wake_up(self) -> None:
         self._wake.set()
@@ -114,7 +123,9 @@ class Forwarder:
             events = await subscription.batch(AT_ONCE)
             if events:
                 try:
-                    await self._send(subscription, events)
+                    # What is on its way when the node stops is sent: nobody could tell whether it had been.
+                    with trio.CancelScope(deadline=self._until, shield=True) as self._sending:
+                        await self._send(subscription, events)
                 except StoreUnavailable:
                     await self._state.link.reopened()
                 except Exception:  # what is told outside must not end what stands beside it in the tree

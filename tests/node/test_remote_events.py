@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import trio
 
 from kathikon_actors import BadConfiguration, Client, Job, StoreUnavailable, SyncClient, open_node
 from kathikon_actors.store import event_listening, event_post
+from kathikon_actors.store.event_post import PostgresEventPost
 from kathikon_actors.telemetry import Event, EventsMissed, JobTransition, LimitDecision, NodeChanged, QueueChanged
 from kathikon_actors.testing.victims import victims
 from supervisors.testing import crash, wait_restarted
@@ -276,12 +277,22 @@ async def test_a_forwarder_that_dies_goes_on(postgres_dsn: str) -> None:
         assert len(node._state.bus.subscriptions) == 1
 
 
-async def test_what_a_stopping_node_tells_is_heard(postgres_dsn: str) -> None:
-    """As far as it can still send: not that it has stopped."""
-    heard = []
+@pytest.mark.parametrize("slow", [0.0, 0.3])
+async def test_what_a_stopping_node_tells_is_heard(
+    postgres_dsn: str, monkeypatch: pytest.MonkeyPatch, slow: float
+) -> None:
+    """As far as it can still send: not that it has stopped. What is on its way when it stops is not lost."""
+    heard, send = [], PostgresEventPost.send
+
+    async def send_late(self: PostgresEventPost, payloads: Sequence[str]) -> None:
+        await trio.sleep(slow)
+        await send(self, payloads)
+
     async with Client(postgres_dsn) as client, AsyncExitStack() as stack:
-        async with open_node(app, store=postgres_dsn, name="n1"):
+        async with open_node(app, store=postgres_dsn, name="n1") as node:
             events = await stack.enter_async_context(client.events(NodeChanged))
+            await eventually(lambda: node._state.bus.subscriptions, "the node sends")
+            monkeypatch.setattr(PostgresEventPost, "send", send_late)
         with trio.fail_after(WAIT):
             async for event in events:
                 assert isinstance(event, NodeChanged) and event.node == "n1"
