@@ -22,6 +22,7 @@ from typing import NamedTuple
 import trio
 
 from kathikon_actors import Node
+from kathikon_actors.telemetry import Event, JobTransition
 
 __all__ = ["ChaosOutcome", "Reporter", "Stuck", "run_under_fire"]
 
@@ -34,7 +35,8 @@ STUCK_AFTER = 60.0
 STOP_GRACE = 30.0
 """Seconds that the child has to stop in order when the parent is stopped."""
 
-_FIRST, _LAST = 0.02, 0.95
+_FIRST, _LAST = 0.02, 0.75
+"""Shares of the work between which kills fall; the rest is for those that come late on a busy machine."""
 
 
 class Stuck(Exception):
@@ -42,10 +44,31 @@ class Stuck(Exception):
 
 
 class _Report(NamedTuple):
+    """How far a child is.
+
+    Attributes:
+        done: files that were counted, by whomever.
+        total: files in all; 0 until the child knows.
+        share: of the work, that was done.
+        ended: files that this child has counted; those that wait in the store are, before it knows of the others.
+        pids: of its worker processes.
+    """
+
     done: int
     total: int
     share: float
+    ended: int
     pids: list[int]
+
+    def since(self, last: _Report | None) -> _Report:
+        """Tell how far the run is, though the child does not know yet: from the last report of the one before it."""
+        if self.total or last is None or last.done == last.total:
+            return self
+        left = last.total - last.done
+        ended = min(self.ended, left)
+        return _Report(
+            last.done + ended, last.total, last.share + (1 - last.share) * ended / left, self.ended, self.pids
+        )
 
 
 class Reporter:
@@ -58,6 +81,7 @@ class Reporter:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._far: tuple[int, int, float] = (0, 0, 0.0)
+        self._ended = 0
         os.set_blocking(descriptor, False)
 
     def progress(self, done: int, total: int, share: float) -> None:
@@ -66,15 +90,20 @@ class Reporter:
 
     async def report(self, node: Node) -> None:
         """Write until cancelled, or until the parent is gone."""
+        node.subscribe(self._count, JobTransition)
         while True:
             await trio.sleep(REPORT_EVERY)
-            line = json.dumps([*self._far, list(node.worker_pids().get("files", ()))])
+            line = json.dumps([*self._far, self._ended, list(node.worker_pids().get("files", ()))])
             try:
                 os.write(self._descriptor, line.encode() + b"\n")
             except BlockingIOError:
                 pass  # the parent is busy; it wants the newest report only
             except BrokenPipeError:
                 return
+
+    def _count(self, event: Event) -> None:
+        if isinstance(event, JobTransition) and event.queue == "files" and event.new == "completed":
+            self._ended += 1
 
 
 @dataclass
@@ -144,6 +173,7 @@ class _Attack:
         self._plan = sorted(((self.random.uniform(_FIRST, _LAST), node) for node in nodes), reverse=True)
         self._dead: set[int] = set()
         self._most_done = 0
+        self._last: _Report | None = None
 
     def run_once(self) -> bool:
         """Run one child to its end; tell whether it ended by itself."""
@@ -171,6 +201,7 @@ class _Attack:
         unread = b""
         moved = time.monotonic()
         done_before = -1
+        before = self._last
         while True:
             ready, _, _ = select.select([reading], [], [], STUCK_AFTER)
             data = os.read(reading, 65_536) if ready else b""
@@ -178,7 +209,9 @@ class _Attack:
                 return False
             *lines, unread = (unread + data).split(b"\n")
             if lines:
-                report = _Report(*json.loads(lines[-1]))
+                report = _Report(*json.loads(lines[-1])).since(before)
+                if report.total:
+                    self._last = report
                 if report.done != done_before:
                     done_before, moved = report.done, time.monotonic()
                 if self._strike(child, report):
