@@ -1,8 +1,9 @@
 """The control task of a supervisor: it does one thing at a time, and always ends with the stop of its children.
 
 Everything that changes a supervisor is a message in one inbox: calls of the API, ends of children, restarts that are
-still to come. Outer cancellation ends the loop at once, but not the children: their nursery is shielded, and the
-control task stops them in order before it lets the cancellation pass.
+still to come. Outer cancellation is for the block round which the supervisor lives: when that has left, the control
+task stops the children in order, and then lets the cancellation pass. Until then it goes on serving, so that what the
+block does on its way out still finds its children, and those that crash come back.
 """
 
 from __future__ import annotations
@@ -176,6 +177,7 @@ class Engine(ABC):
                 self.started_at = trio.current_time()
                 await self.start_first()
                 self.ready.set()
+                self._serving.shield = True  # from here on the block's end ends it: see `opened`
                 async for message in self._inbox:
                     if isinstance(message, Life):
                         await self._on_end(message)
@@ -318,7 +320,7 @@ class Engine(ABC):
         else:
             child.retry = Retry(child, trio.current_time() + delay, counted=True)
             assert self._outer is not None
-            child.retry.timer = trio.CancelScope()
+            child.retry.timer = trio.CancelScope(shield=True)
             self._outer.start_soon(self._wait_then_retry, child.retry)
 
     async def _wait_then_retry(self, retry: Retry) -> None:

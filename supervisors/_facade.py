@@ -168,6 +168,7 @@ async def opened(engine: Engine, supervisor: S) -> AsyncIterator[S]:
                 with engine.body:
                     yield supervisor
         except GeneratorExit:
+            engine.end(Shutdown())
             raise
         except BaseException as exc:
             error = exc

@@ -138,9 +138,10 @@ async def run_node(
                     state.bus.emit(NodeChanged(action="started"))
                     try:
                         yield node
-                    except trio.Cancelled:
-                        with trio.CancelScope(shield=True, deadline=trio.current_time() + shutdown_timeout + 1.0):
-                            await _drain(node, shutdown_timeout)
+                    except BaseException as error:
+                        if _is_cancellation(error):
+                            with trio.CancelScope(shield=True):
+                                await _drain(node, shutdown_timeout)
                         raise
                     else:
                         with trio.CancelScope(shield=True):
@@ -157,6 +158,13 @@ async def run_node(
 async def _drain(node: Node, timeout: float) -> None:
     if not await node._finish(timeout):  # noqa: SLF001
         logger.warning("some jobs did not finish within %.0f s; they run again when the node is back", timeout)
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether it says only that the block was cancelled, also through nurseries of its own."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)
 
 
 def _root_cause(error: BaseException) -> BaseException:

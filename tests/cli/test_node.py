@@ -22,7 +22,7 @@ def began(place: Directory) -> list[int]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_lets_running_jobs_finish(place: Directory, postgres_dsn: str, number: signal.Signals) -> None:
     """It says so, exits with 0, and the job that ran is completed in the store."""
-    (job,) = trio.run(store_jobs, postgres_dsn, "n1", a_job("nap", "async", {"seconds": 0.5}))
+    (job,) = trio.run(store_jobs, postgres_dsn, "n1", a_job("nap", "async", {"seconds": 2.5}))
     node = place.start("node", "shop:app", "--store", postgres_dsn, "--name", "n1", "--json").ready()
     eventually_sync(lambda: began(place), "the job runs")
     node.signal(number)

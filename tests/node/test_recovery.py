@@ -17,6 +17,7 @@ from kathikon_actors import App, BadConfiguration, Node, NodeNameTaken, Queue, S
 from kathikon_actors.store.embedded import EmbeddedServer
 from kathikon_actors.store.journal import FLUSH_TIMEOUT
 from kathikon_actors.store.protocol import Counts
+from kathikon_actors.telemetry import JobTransition
 from supervisors import TreeNode
 from supervisors.testing import crash
 from tests.node import workers
@@ -236,12 +237,22 @@ async def test_an_embedded_server_that_is_killed_is_started_again(tmp_path: Path
         assert trio.current_time() - began < FLUSH_TIMEOUT
 
 
-async def test_a_graceful_stop_finishes_what_runs_and_gives_back_the_rest(postgres_dsn: str, tmp_path: Path) -> None:
-    """Leaving the block: the running job ends, those that wait stay available, nothing is blamed."""
+@pytest.mark.parametrize("worker", [workers.hold, workers.hold_async], ids=["plain", "async"])
+@pytest.mark.parametrize("leaves", ["left", "cancelled"])
+async def test_a_graceful_stop_finishes_what_runs_and_gives_back_the_rest(
+    postgres_dsn: str, tmp_path: Path, leaves: str, worker: workers.Worker
+) -> None:
+    """The running job ends however long it takes, those that wait stay available, nothing is blamed."""
     pids = tmp_path / "pids"
-    async with open_node(app, store=postgres_dsn, name="n1") as node:
-        jobs = [await node.insert(workers.hold.new(str(pids), 1.0)) for _ in range(3)]
-        await eventually(lambda: lines_of(pids), "the first runs")
+    one = App(queues=[Queue("default", concurrency=1)], workers=workers.WORKERS)
+    with trio.CancelScope() as scope:
+        async with open_node(one, store=postgres_dsn, name="n1") as node:
+            jobs = [await node.insert(worker.new(str(pids), 2.0)) for _ in range(3)]
+            await eventually(lambda: lines_of(pids), "the first runs")
+            if leaves == "cancelled":
+                scope.cancel()
+                await trio.sleep_forever()
+    assert scope.cancelled_caught == (leaves == "cancelled")
     assert len(lines_of(pids)) == 1
     async with open_node(app, store=postgres_dsn, name="n1") as node:
         assert (await node.get(jobs[0].id)).state == "completed"
@@ -273,6 +284,22 @@ async def test_a_cancelled_block_stops_the_node_in_order(postgres_dsn: str) -> N
     async with open_node(app, store=postgres_dsn, name="n1") as node:
         for job_id in many.ids:
             assert (await node.wait(job_id, timeout=WAIT)).attempt == 1
+
+
+async def test_a_cancelled_block_that_holds_a_nursery_lets_running_jobs_finish(tmp_path: Path) -> None:
+    """Then the cancellation comes in a group."""
+    pids = tmp_path / "pids"
+    ends: list[str | None] = []
+    with trio.CancelScope() as scope:
+        async with open_node(app) as node:
+            node.subscribe(lambda event: ends.append(event.new), JobTransition)  # type: ignore[attr-defined]
+            await node.insert(workers.hold_async.new(str(pids), 1.5))
+            await eventually(lambda: lines_of(pids), "it runs")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                nursery.start_soon(trio.sleep_forever)
+                scope.cancel()
+    assert ends[-1] == "completed"
 
 
 async def test_a_name_is_refused_while_another_live_node_has_it(postgres_dsn: str) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
 import pytest
 import trio
 from trio.testing import MockClock
 
 from supervisors import (
     BRUTAL_KILL,
+    Backoff,
     ChildSpec,
     Crash,
     Exit,
@@ -214,6 +218,42 @@ async def test_g81_outer_cancellation_gives_the_ordered_timed_stop(autojump_cloc
             raise AssertionError("must not open")
     assert scope.cancelled_caught
     assert diary == ["+a", "-a"]
+
+
+async def test_g81_what_a_cancelled_block_does_on_its_way_out_still_has_its_children(
+    autojump_clock: MockClock,
+) -> None:
+    """They stop when it has left; until then they are served, and one that crashes comes back, after a delay too."""
+    diary, (a, b) = puppets("ab")
+    with trio.move_on_after(1) as scope:
+        async with open_supervisor([a.spec(), b.spec(backoff=Backoff(2.0, 2.0, jitter=0.0))]) as tree:
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True):
+                    a.end(RuntimeError("a"))
+                    b.end(RuntimeError("b"))
+                    await trio.sleep(5)
+                    assert [child.state for child in tree.which_children()] == ["running", "running"]
+                    await tree.start_child(ChildSpec("late", trio.sleep_forever))
+                    assert tree.count_children().active == 3
+    assert scope.cancelled_caught
+    assert trio.current_time() == pytest.approx(6)
+    assert diary.take()[-2:] == ["-b", "-a"]
+
+
+async def test_g81_a_generator_that_is_closed_inside_the_block_stops_the_children(autojump_clock: MockClock) -> None:
+    """GeneratorExit is an end like any other; it comes out as it does of a plain nursery."""
+    diary, (a, b) = puppets("ab")
+
+    async def generate() -> AsyncGenerator[int, None]:
+        async with open_supervisor([a.spec(), b.spec()]):
+            yield 1
+
+    with trio.fail_after(10), pytest.raises(BaseExceptionGroup):
+        async with aclosing(generate()) as numbers:
+            assert await anext(numbers) == 1
+    assert diary.take() == ["+a", "+b", "-b", "-a"]
 
 
 async def test_g82_a_supervisor_killed_hard_leaves_no_child(autojump_clock: MockClock) -> None:
