@@ -9,6 +9,7 @@ number of the lane's last batch is written in the batch's own transaction and te
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
@@ -16,11 +17,11 @@ import msgspec
 import trio
 
 from kathikon_actors import faults
-from kathikon_actors.jobs.errors import StoreUnavailable
+from kathikon_actors.jobs.errors import AlreadyExists, StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
-from kathikon_actors.store.lane_queue import Batch, Insert, LaneQueue
-from kathikon_actors.store.protocol import Lane, Membership, Store
+from kathikon_actors.store.lane_queue import Batch, Insert, LaneQueue, stays
+from kathikon_actors.store.protocol import Lane, Membership, RowsRefused, Store
 from kathikon_actors.store.table import Table
 from kathikon_actors.telemetry.bus import Bus
 from kathikon_actors.telemetry.events import StoreFlushed
@@ -38,6 +39,9 @@ SMALL = 256
 
 MOST = 2_000
 """Rows of one batch, unless a single insert brings more: while the server works on one, the node makes the next."""
+
+ALONE = 0
+"""Rows of one batch while one of those that wait is at fault: each entry is tried by itself."""
 
 SNAPSHOT_INTERVAL = 1.0
 """Seconds that a job with `durability="snapshot"` may be in memory only, unless the node says otherwise."""
@@ -134,6 +138,9 @@ class _Writes(Protocol[E]):
     def again(self, batch: Batch[E]) -> None:
         """It was not committed: queue its entries again."""
 
+    def give_up(self, entry: E, error: Exception) -> None:
+        """The store will never take it: tell whom it concerns."""
+
 
 class _LaneWriter(Generic[E]):
     """One lane: takes batches, commits them, brings those in doubt to an end."""
@@ -153,17 +160,19 @@ class _LaneWriter(Generic[E]):
         self._given_up = given_up
         self.commits = 0
         self.rows = 0
+        self._suspects = 0
 
     async def run(self) -> None:
         queue, last_start = self._queue, -PACE
         while True:
             if queue.batch is None:
                 await queue.wait_pending()
-                if 1 < queue.pending_rows < SMALL:
+                if 1 < queue.pending_rows < SMALL and not self._suspects:
                     await trio.sleep_until(last_start + PACE)
                 if not queue.pending:  # what waited was taken back
+                    self._suspects = 0
                     continue
-                queue.take(MOST)
+                self._take()
             last_start = trio.current_time()
             await self._settle()
 
@@ -171,11 +180,16 @@ class _LaneWriter(Generic[E]):
         queue = self._queue
         while queue.batch is not None or queue.pending:
             if queue.batch is None:
-                queue.take(MOST)
+                self._take()
             await self._settle(stopping=True)
             if queue.batch is not None and self._given_up():
                 # The next journal on this table takes it up; without one, the node's next life loads it again.
                 return
+
+    def _take(self) -> None:
+        if self._suspects:
+            self._suspects -= 1
+        self._queue.take(ALONE if self._suspects else MOST)
 
     async def _settle(self, *, stopping: bool = False) -> None:
         """Try the batch in flight once, or find out what became of the last try."""
@@ -194,8 +208,18 @@ class _LaneWriter(Generic[E]):
             elif await self._writes.was_committed(batch):
                 logger.info("batch %d of %s was committed before the cut", batch.number, self._writes.lane)
                 await self._writes.committed(batch, None)
+            elif batch.fault is not None and len(batch.entries) == 1:
+                self._writes.give_up(batch.entries[0], batch.fault)
             else:
+                if batch.fault is not None:
+                    self._suspects = len(batch.entries) + 1
                 self._writes.again(batch)
+        except RowsRefused as error:
+            # One of them is at fault and must not hold up the others; the next turn asks what became of the batch.
+            batch.fault = error
+            return
+        except AlreadyExists:
+            return  # it is tried again with more care
         except StoreUnavailable as error:
             logger.warning("%d rows of %s wait, the store is cut off: %s", queue.rows, self._writes.lane, error)
             if not (stopping and self._given_up()):
@@ -269,6 +293,8 @@ class _Inserts:
             # What was decided is not known, but deciding again gives the same: rows that are stored are found.
             for insert in [insert for insert in batch.entries if insert.composed]:
                 insert.may_conflict = put_back = True
+                # Its rows are stored: neither who waits nor the clock can take it back any more.
+                insert.deadline, insert.withdraw = math.inf, stays
                 batch.entries.remove(insert)
                 self._table.inserts.put_back([insert], len(insert.records))
             for insert in batch.entries:
@@ -289,6 +315,9 @@ class _Inserts:
         for insert in batch.entries:
             insert.may_conflict = True
         self._table.inserts.put_back(batch.entries, batch.rows)
+
+    def give_up(self, entry: Insert, error: Exception) -> None:
+        self._table.refused(entry, error)
 
 
 class _Outcomes:
@@ -314,7 +343,11 @@ class _Outcomes:
             self._table.in_doubt = True  # jobs that it made ready may be ours
             refused = set()
             for record in batch.entries:
-                if record.state in TERMINAL_STATES and not record.dirty and not await self._is_kept(record):
+                if record.extra is not None and record.extra.begun in (1, 3):
+                    kept = await self._is_begun(record)
+                else:
+                    kept = record.state not in TERMINAL_STATES or record.dirty or await self._is_kept(record)
+                if not kept:
                     refused.add(record.id)
         self._table.written(zip(batch.entries, batch.attempts, strict=True), refused)
 
@@ -322,9 +355,27 @@ class _Outcomes:
         stored = await self._store.get(record.id)
         return stored is not None and (stored.state, stored.finished_at) == (record.state, record.finished_at)
 
+    async def _is_begun(self, record: Record) -> bool:
+        """Whether the start of a guarded job was taken: if not, others have changed or moved it."""
+        stored = await self._store.get(record.id)
+        return (
+            stored is not None
+            and stored.node == self._membership.node
+            and stored.extra is not None
+            and record.extra is not None
+            and stored.extra.guarded == record.extra.guarded
+        )
+
     def again(self, batch: Batch[Record]) -> None:
         # Those that changed since wait in the lane already.
         entries = [record for record in batch.entries if not record.dirty]
         for record in entries:
             record.dirty = True
         self._table.outcomes.put_back(entries, len(entries))
+
+    def give_up(self, entry: Record, error: Exception) -> None:
+        logger.error(
+            "job %s of %s: its outcome can never be stored (%s); the row stays as it was until the node starts again",
+            entry.id.hex(), entry.worker, error,
+        )  # fmt: skip
+        self._table.lost(entry)

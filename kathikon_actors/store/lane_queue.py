@@ -14,13 +14,16 @@ import trio
 from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.record import Record
 
-__all__ = ["Batch", "Insert", "LaneQueue"]
+__all__ = ["Batch", "Insert", "LaneQueue", "stays"]
 
 E = TypeVar("E")
 
+MOST_BYTES = 64 * 2**20
+"""Bytes of one batch, unless a single entry brings more: the server takes 1 GB of one statement, and not at once."""
 
-def _nobody(_insert: Insert) -> None:
-    """It is in no lane."""
+
+def stays(_insert: Insert) -> None:
+    """It cannot be taken back: it is in no lane, or stored already."""
 
 
 class Insert(msgspec.Struct, eq=False):
@@ -42,7 +45,7 @@ class Insert(msgspec.Struct, eq=False):
     records: list[Record]
     may_conflict: bool = False
     deadline: float = math.inf
-    withdraw: Callable[[Insert], None] = _nobody
+    withdraw: Callable[[Insert], None] = stays
     finished: bool = False
     existing: AbstractSet[bytes] = frozenset()
     unowned: AbstractSet[bytes] = frozenset()
@@ -85,9 +88,10 @@ class Batch(Generic[E]):
         number: grows by one with every batch of the lane.
         in_doubt: a commit was begun and nothing is known of its end.
         attempts: of outcomes: each record's attempt as the commit writes it.
+        fault: what the store had against one of its rows.
     """
 
-    __slots__ = ("attempts", "entries", "in_doubt", "number", "rows")
+    __slots__ = ("attempts", "entries", "fault", "in_doubt", "number", "rows")
 
     def __init__(self, number: int, entries: list[E], rows: int) -> None:
         self.number = number
@@ -95,6 +99,7 @@ class Batch(Generic[E]):
         self.rows = rows
         self.in_doubt = False
         self.attempts: list[int] = []
+        self.fault: Exception | None = None
 
 
 class LaneQueue(Generic[E]):
@@ -102,10 +107,14 @@ class LaneQueue(Generic[E]):
 
     Args:
         rows_of: gives the rows of an entry.
+        bytes_of: gives about how long it is.
     """
 
-    def __init__(self, rows_of: Callable[[E], int] = lambda _entry: 1) -> None:
+    def __init__(
+        self, rows_of: Callable[[E], int] = lambda _entry: 1, bytes_of: Callable[[E], int] = lambda _entry: 0
+    ) -> None:
         self._rows_of = rows_of
+        self._bytes_of = bytes_of
         self.pending: list[E] = []
         self.pending_rows = 0
         self.batch: Batch[E] | None = None
@@ -121,10 +130,16 @@ class LaneQueue(Generic[E]):
         self._wake.set()
 
     def take(self, most: float = math.inf) -> Batch[E]:
-        """Make what waits the batch in flight: all of it, or the first entries, of at most `most` rows in all."""
+        """Make what waits the batch in flight: all of it, or the first entries, of at most `most` rows in all.
+
+        Nor is it longer than `MOST_BYTES`.
+        """
         entries, rows = self.pending, self.pending_rows
         if rows > most:
             entries, rows = self._first(most)
+        if sum(map(self._bytes_of, entries)) > MOST_BYTES:
+            entries = self._short(entries)
+            rows = sum(map(self._rows_of, entries))
         self.pending = self.pending[len(entries) :]
         self.pending_rows -= rows
         if not self.pending:
@@ -144,6 +159,17 @@ class LaneQueue(Generic[E]):
             rows += more
             number += 1
         return self.pending[:number], rows
+
+    def _short(self, entries: list[E]) -> list[E]:
+        """Give the first of these, and those after it that do not make it longer than `MOST_BYTES`."""
+        left = MOST_BYTES - self._bytes_of(entries[0])
+        number = 1
+        for entry in islice(entries, 1, None):
+            left -= self._bytes_of(entry)
+            if left < 0:
+                break
+            number += 1
+        return entries[:number]
 
     def finished(self) -> None:
         """The batch in flight is committed or refused."""

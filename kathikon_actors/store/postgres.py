@@ -31,6 +31,7 @@ from kathikon_actors.store.operating import PostgresOperations
 from kathikon_actors.store.outside import count_rows, find_rows, get_row, insert_composed_rows, insert_rows
 from kathikon_actors.store.protocol import Changed, Counts, DeadNode, Lane, Membership, Page, Unowned
 from kathikon_actors.store.reading import claim_rows, load_rows, look_at_rows, release_rows
+from kathikon_actors.store.refusing import refusing
 from kathikon_actors.store.rescue import fence_dead, take_over_rows
 from kathikon_actors.store.rotating import PostgresSealed
 from kathikon_actors.store.rows import pg_id
@@ -182,14 +183,16 @@ class PostgresStore(PostgresOperations):
     ) -> set[bytes]:
         """See `Store.commit_inserts`."""
         self._check_open()
-        return await self._lanes["inserts"].insert(
-            membership, batch, records, may_conflict=may_conflict, unowned=unowned
-        )
+        with refusing():
+            return await self._lanes["inserts"].insert(
+                membership, batch, records, may_conflict=may_conflict, unowned=unowned
+            )
 
     async def commit_outcomes(self, membership: Membership, batch: int, records: Sequence[Record]) -> set[bytes]:
         """See `Store.commit_outcomes`."""
         self._check_open()
-        fenced, ready = await self._lanes["outcomes"].write_outcomes(membership, batch, records)
+        with refusing():
+            fenced, ready = await self._lanes["outcomes"].write_outcomes(membership, batch, records)
         if ready and self._take_ready is not None:
             self._take_ready(ready)
         return fenced
@@ -210,9 +213,10 @@ class PostgresStore(PostgresOperations):
     ) -> dict[bytes, Answer]:
         """See `GraphStore.commit_composed`."""
         self._check_open()
-        return await self._lanes["inserts"].insert_composed(
-            membership, batch, records, may_conflict=may_conflict, unowned=unowned
-        )
+        with refusing():
+            return await self._lanes["inserts"].insert_composed(
+                membership, batch, records, may_conflict=may_conflict, unowned=unowned
+            )
 
     async def insert_composed(self, records: Sequence[Record], *, whole: bool = False) -> dict[bytes, Answer]:
         """See `GraphStore.insert_composed`."""

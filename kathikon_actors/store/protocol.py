@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 from kathikon_actors.jobs.actions import Change
+from kathikon_actors.jobs.errors import KathikonError
 from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import State
@@ -41,6 +42,7 @@ __all__ = [
     "Lane",
     "Membership",
     "Page",
+    "RowsRefused",
     "Store",
     "Unowned",
     "key_of",
@@ -54,6 +56,10 @@ MAX_PAGE: Final = 10_000
 
 Lane = Literal["inserts", "outcomes"]
 """Each lane has a connection of its own and one commit in flight."""
+
+
+class RowsRefused(KathikonError):
+    """The store will never take one of the rows of a batch, and does not say which."""
 
 
 @dataclass(frozen=True)
@@ -256,6 +262,7 @@ class Store(
         Raises:
             LeaseLost: nothing was stored.
             AlreadyExists: without `may_conflict`; nothing was stored.
+            RowsRefused: `last_batch` tells whether anything was stored.
         """
         ...
 
@@ -272,6 +279,7 @@ class Store(
 
         Raises:
             LeaseLost: nothing was stored.
+            RowsRefused: `last_batch` tells whether anything was stored.
         """
         ...
 

@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from kathikon_actors.jobs.composing import is_composed
-from kathikon_actors.jobs.errors import QueueFull, StoreUnavailable
+from kathikon_actors.jobs.errors import InvalidJob, QueueFull, StoreUnavailable
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.processes.messages import Ask, Reply
@@ -73,8 +73,8 @@ class Table(Waiting, Routing):
         self.mourners: Mourners | None = None
         self.on_ask: Callable[[Record, Ask, Callable[[Reply], None]], None] | None = None
         self.closed = False
-        self.inserts: LaneQueue[Insert] = LaneQueue(lambda insert: len(insert.records))
-        self.outcomes: LaneQueue[Record] = LaneQueue()
+        self.inserts: LaneQueue[Insert] = LaneQueue(lambda insert: len(insert.records), _insert_bytes)
+        self.outcomes: LaneQueue[Record] = LaneQueue(bytes_of=_outcome_bytes)
         self.unwritten = Unwritten(self.outcomes)
         self._producers: dict[str, Callable[[list[Record]], None]] = {}
         self._scheduler: Callable[[Record], None] | None = None
@@ -346,6 +346,18 @@ class Table(Waiting, Routing):
         if self.inserts.remove(insert, len(insert.records)):
             self._count([record for record in insert.records if record.id not in insert.unowned], -1)
 
+    def refused(self, insert: Insert, error: Exception) -> None:
+        """The store will never take this insert; nothing of it is stored."""
+        self._count([record for record in insert.records if record.id not in insert.unowned], -1)
+        first = insert.records[0]
+        insert.finish(InvalidJob(first.worker, "row", f"cannot be stored: {error}; nothing of this insert was stored"))
+
+    def lost(self, record: Record) -> None:
+        """What became of a job cannot be stored: it is not here any more, and its row stays as it was."""
+        if self.records.get(record.id) is record:
+            self._forget(record)
+        self._resolve(record, lost=True)
+
     def written(self, written: Iterable[tuple[Record, int]], fenced: set[bytes]) -> None:
         """Outcomes are committed.
 
@@ -401,3 +413,12 @@ class Table(Waiting, Routing):
                 StoreUnavailable("the node lost its table; what was not acknowledged may or may not be stored")
             )
         self._tell_all()
+
+
+def _insert_bytes(insert: Insert) -> int:
+    return sum([len(record.args) for record in insert.records])
+
+
+def _outcome_bytes(record: Record) -> int:
+    result = record.result
+    return len(record.args) + (0 if result is None else len(result))

@@ -15,14 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kathikon_actors.jobs import machine
-from kathikon_actors.jobs.errors import AlreadyExists, LeaseLost, StoreUnavailable
+from kathikon_actors.jobs.errors import AlreadyExists, InvalidJob, LeaseLost, StoreUnavailable
+from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.store.journal import FLUSH_TIMEOUT, MOST, PACE, SMALL, Journal
-from kathikon_actors.store.protocol import Lane, Membership
+from kathikon_actors.store.protocol import Lane, Membership, RowsRefused
 from kathikon_actors.store.table import Table
 from kathikon_actors.telemetry.telling import Telling
 from tests.jobs.make import NOW, record
+from tests.support.waiting import eventually
 
 MEMBER = Membership("node-1", 1, 1)
 FAULTS = ("before", "after", "slow", "hang_before", "hang_after", "bug_before", "bug_after")
@@ -45,6 +47,8 @@ class FakeStore:
     commits: list[tuple[Lane, int]] = field(default_factory=list)
     in_flight: Counter[Lane] = field(default_factory=Counter)
     lease_lost: bool = False
+    bad: set[bytes] = field(default_factory=set)
+    """Ids of rows that it never takes."""
     telling: Telling = field(default_factory=Telling)
 
     async def commit_inserts(
@@ -119,6 +123,8 @@ class FakeStore:
                 raise StoreUnavailable("cut")
             if fault == "bug_before":
                 raise Bug
+            if not self.bad.isdisjoint([r.id for r in records]):
+                raise RowsRefused("one of them is bad")
             await trio.sleep(0.3 if fault == "slow" else 0.001)
             if fault == "hang_before":
                 await trio.sleep(60)
@@ -130,6 +136,8 @@ class FakeStore:
                 raise StoreUnavailable("cut")
             if fault == "bug_after":
                 raise Bug
+            if fault == "refused_after":
+                raise RowsRefused("what it made ready cannot be read")
             return fenced
         finally:
             self.in_flight[lane] -= 1
@@ -460,6 +468,91 @@ async def test_a_conflict_of_an_insert_that_was_not_expected_to_conflict_is_foun
         outer.cancel_scope.cancel()
     assert results == {1: {record(1).id}, 2: set()}
     assert store.rows[record(1).id].inserted_at == NOW - 1
+
+
+async def test_a_row_that_the_store_never_takes_fails_alone(autojump_clock: trio.testing.MockClock) -> None:
+    """Those of its batch are stored, each by itself; the journal lives, and its next batches are as large as ever."""
+    bad = record(3)
+    store = FakeStore(bad={bad.id})
+    house = House(store)
+    ends: dict[int, str] = {}
+
+    async def insert(number: int) -> None:
+        try:
+            await house.table.committed(await house.table.submit([record(number)], may_conflict=False))
+        except InvalidJob as error:
+            ends[number] = str(error)
+        else:
+            ends[number] = "stored"
+
+    async with trio.open_nursery() as outer:
+        outer.start_soon(house.supervise)
+        for numbers in (range(1, 6), range(6, 26)):
+            async with trio.open_nursery() as nursery:
+                for number in numbers:
+                    nursery.start_soon(insert, number)
+        outer.cancel_scope.cancel()
+    assert house.restarts == 0
+    assert "cannot be stored: one of them is bad" in ends.pop(3)
+    assert ends == {number: "stored" for number in range(1, 26) if number != 3}
+    assert ("inserts", 20) in store.commits
+    assert house.table.inserts.rows == 0 and bad.id not in house.table.records
+
+
+async def test_an_outcome_that_the_store_never_takes_is_given_up_alone(autojump_clock: trio.testing.MockClock) -> None:
+    """Whoever waits for the job asks the store; the others of its batch are stored."""
+    store = FakeStore()
+    house = House(store)
+    jobs = [record(number) for number in range(1, 5)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.supervise)
+        await house.table.committed(await house.table.submit(jobs, may_conflict=False))
+        store.bad = {jobs[1].id}
+        for job in jobs:
+            machine.begin(job, NOW)
+            machine.complete(job, NOW, b"1")
+        house.table.changed(jobs)
+        ended = [await house.table.wait_ended(job.id) for job in jobs]
+        nursery.cancel_scope.cancel()
+    assert [job is not None for job in ended] == [True, False, True, True]
+    assert [store.rows[job.id].state for job in jobs] == ["completed", "available", "completed", "completed"]
+    assert house.restarts == 0 and not house.table.records
+
+
+async def test_a_batch_that_was_committed_before_the_store_complained_counts(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The lane's last number decides, not the error."""
+    store = FakeStore(["refused_after"])
+    house = House(store)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.supervise)
+        await house.table.committed(await house.table.submit([record(1), record(2)], may_conflict=False))
+        nursery.cancel_scope.cancel()
+    assert store.commits == [("inserts", 2)]
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_a_guarded_start_whose_answer_was_lost_counts_only_if_the_store_took_it(
+    autojump_clock: trio.testing.MockClock, taken: bool
+) -> None:
+    """Others may have replaced the job before: then the old version does not run."""
+    store = FakeStore()
+    house = House(store)
+    job = record(1, node=MEMBER.node, extra=Extra(guarded=0))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.supervise)
+        await house.table.committed(await house.table.submit([job], may_conflict=False))
+        stored = store.rows[job.id]
+        if not taken:
+            store.stolen.add(job.id)
+            stored.extra = Extra(guarded=1)
+        store.plan[:] = ["after"]
+        assert not house.table.may_start(job)
+        await eventually(lambda: not house.table.outcomes.rows, "the fate of the start is known")
+        nursery.cancel_scope.cancel()
+    assert (job.id in house.table.records) == taken
+    assert house.table.may_start(job) == taken
 
 
 async def test_an_outcome_that_changes_while_its_commit_is_cut_is_one_row_of_the_next(

@@ -9,7 +9,7 @@ import trio.testing
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.store.lane_queue import LaneQueue
+from kathikon_actors.store.lane_queue import MOST_BYTES, Insert, LaneQueue
 from kathikon_actors.store.table import MAX_PENDING_INSERTS, Table
 from tests.jobs.make import NOW, record
 
@@ -41,6 +41,20 @@ def test_a_batch_has_no_more_rows_than_wanted_but_one_entry_at_least() -> None:
         taken.append((batch.entries, batch.rows, lane.pending_rows))
         lane.finished()
     assert taken == [([2, 3], 5, 14), ([4], 4, 10), ([9], 9, 1), ([1], 1, 0)]
+
+
+def test_a_batch_is_no_longer_than_the_server_takes_but_has_one_entry_at_least() -> None:
+    """Bytes count beside rows."""
+    lane: LaneQueue[int] = LaneQueue(bytes_of=lambda size: size)
+    third = MOST_BYTES // 3
+    for size in (third, third, third, 1, 2 * MOST_BYTES, third, 1):
+        lane.add(size, 1)
+    taken = []
+    while lane.pending:
+        batch = lane.take(5)
+        taken.append((len(batch.entries), batch.rows, lane.pending_rows))
+        lane.finished()
+    assert taken == [(4, 4, 3), (1, 1, 2), (2, 2, 0)]
 
 
 async def test_what_a_batch_left_is_not_waited_for() -> None:
@@ -186,7 +200,7 @@ async def test_a_cancelled_insert_is_taken_back_unless_it_is_in_flight(autojump_
 async def test_an_insert_waits_while_too_many_rows_wait() -> None:
     """The lane is bounded: an insert beyond it is not queued until a batch has ended."""
     table = Table()
-    table.inserts.add(object(), MAX_PENDING_INSERTS)  # type: ignore[arg-type]
+    table.inserts.add(Insert([]), MAX_PENDING_INSERTS)
     done = []
 
     async def insert() -> None:

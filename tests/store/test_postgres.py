@@ -14,12 +14,13 @@ import trio.testing
 
 from kathikon_actors.jobs import json, machine
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailable
+from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.history import whole_history
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store.connection import Connection, open_loop
 from kathikon_actors.store.postgres import PostgresStore
-from kathikon_actors.store.protocol import Lane, Membership, Page
+from kathikon_actors.store.protocol import Lane, Membership, Page, RowsRefused
 from kathikon_actors.store.urls import parse_store_url
 from tests.support.records import as_stored, completed, new_record, now_us
 
@@ -425,3 +426,37 @@ async def scanned(admin: Admin, deleted: int) -> tuple[int, int]:
             if gone >= deleted:
                 return read, gone
             await trio.sleep(0.02)
+
+
+# -- rows that no server takes
+
+
+@pytest.mark.parametrize("composed", [False, True])
+async def test_a_row_that_postgres_does_not_take_is_refused_and_nothing_of_its_batch_is_stored(
+    store: PostgresStore, composed: bool
+) -> None:
+    """It is told apart from a server that is away: to try again would not help. The lane goes on with other rows."""
+    membership = await store.join("n1", 30)
+    bad = new_record(extra=Extra(partition_key="\ud800", unique_key=bytes(16) if composed else None))
+    commit = store.commit_composed if composed else store.commit_inserts
+    for number, records in enumerate(([new_record(), bad], [bad]), 1):
+        with pytest.raises(RowsRefused, match="UTF-8|utf-8"):
+            await commit(membership, number, records, may_conflict=False)
+        assert await store.last_batch(membership, "inserts") == 0
+    good = new_record()
+    await store.commit_inserts(membership, 3, [good], may_conflict=False)
+    assert [record.id for record in await store.find(Page())] == [good.id]
+
+
+async def test_an_outcome_that_postgres_does_not_take_is_refused(store: PostgresStore) -> None:
+    """The row stays as it was."""
+    membership = await store.join("n1", 30)
+    record = new_record()
+    await store.commit_inserts(membership, 1, [record], may_conflict=False)
+    done = completed(record)
+    done.result = b"{"
+    with pytest.raises(RowsRefused):
+        await store.commit_outcomes(membership, 1, [done])
+    assert await store.last_batch(membership, "outcomes") == 0
+    stored = await store.get(record.id)
+    assert stored is not None and stored.state == "available"
