@@ -54,8 +54,13 @@ def test_what_a_killed_run_left_is_removed_by_the_next_one(place: Path) -> None:
         runs[0].wait()
         assert killed.parent == alive.parent == place
         assert (killed / "data").exists()
-        with open_postgres_server() as server:
-            assert set(place.iterdir()) == {alive, server.server.path}
+
+        def only_the_living_is_left() -> bool:
+            # A server takes a moment to see that its run is dead; until then its files are in use.
+            with open_postgres_server() as server:
+                return set(place.iterdir()) == {alive, server.server.path}
+
+        eventually_sync(only_the_living_is_left, "the next run has removed what the killed one left")
         assert (alive / "data" / "postmaster.pid").exists()
     finally:
         for run in runs:
