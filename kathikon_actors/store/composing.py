@@ -263,18 +263,13 @@ class _Inserts:
                 parents = tuple(dict.fromkeys(self._aliases.get(parent, parent) for parent in extra.depends_on))
                 self._mine(job_id).extra = msgspec.structs.replace(extra, depends_on=parents)
             await self._look_up({parent for job_id in waiting for parent in _extra(self._left[job_id]).depends_on})
-        live, ended = self._live, self._ended
+        while await self._refuse_orphans(waiting):
+            waiting = [job_id for job_id in waiting if job_id in self._left]
+        ended = self._ended
         pairs: list[tuple[str, str]] = []
         doomed: list[Record] = []
         for job_id in waiting:
             record, extra = self._left[job_id], _extra(self._left[job_id])
-            missing = [p for p in extra.depends_on if p not in live and p not in ended and p not in self._left]
-            if missing:
-                error = DependenciesNotFound(record.worker, list(map(_text, missing)))
-                self._refuse(job_id, Answer(error=error))
-                if extra.unique_key is not None:
-                    await self._drop_keys([record])
-                continue
             results = [
                 b'"%b":%b' % (_text(parent).encode(), result.encode())
                 for parent in extra.depends_on
@@ -291,6 +286,21 @@ class _Inserts:
             else:
                 machine.unblock(self._mine(job_id), record.inserted_at)
         return pairs, doomed
+
+    async def _refuse_orphans(self, waiting: Iterable[bytes]) -> bool:
+        """Refuse those whose parents are nowhere; tell whether there were any: others may have waited for them."""
+        live, ended, orphans = self._live, self._ended, []
+        for job_id in waiting:
+            record, extra = self._left[job_id], _extra(self._left[job_id])
+            missing = [p for p in extra.depends_on if p not in live and p not in ended and p not in self._left]
+            if missing:
+                orphans.append((record, DependenciesNotFound(record.worker, list(map(_text, missing)))))
+        for record, error in orphans:
+            self._refuse(record.id, Answer(error=error))
+        keyed = [record for record, _ in orphans if _extra(record).unique_key is not None]
+        if keyed:
+            await self._drop_keys(keyed)
+        return bool(orphans)
 
     async def _hold_parents(self) -> None:
         """Find out how the parents are; those that are live do not end before our commit."""

@@ -445,6 +445,22 @@ async def test_a_failed_parent_cancels_what_waits_for_it_with_a_reason(store: St
     assert (await desk.state(late), await desk.state(ran)) == ("cancelled", "available")
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
+async def test_who_waits_for_a_job_that_is_refused_is_refused_too(store: Store, order: tuple[int, ...]) -> None:
+    """Wherever they stand in their batch: stored it would wait for ever. Its key is free."""
+    desk = await a_desk(store)
+    orphan = child(new_record())
+    second = child(orphan, unique_key=KEY, unique=Unique())
+    third = child(second)
+    other = new_record()
+    family = [orphan, second, third, other]
+    answers = dict(zip(order, await desk.insert(*[family[n] for n in order]), strict=True))
+    assert [isinstance(answers[n].error, DependenciesNotFound) for n in range(4)] == [True, True, True, False]
+    assert [await store.get(record.id) is None for record in family] == [True, True, True, False]
+    (again,) = await desk.insert(unique())
+    assert again.error is None and not again.conflict
+
+
 async def test_missing_parents_are_listed_and_nothing_is_stored(store: Store) -> None:
     """The others of the batch are stored."""
     desk = await a_desk(store)
