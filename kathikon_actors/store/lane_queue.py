@@ -204,6 +204,17 @@ class LaneQueue(Generic[E]):
         self.make_room()
         return True
 
+    def remove_all(self, unwanted: Callable[[E], bool]) -> list[E]:
+        """Take back the entries that are in no batch yet and unwanted; give them."""
+        gone = [entry for entry in self.pending if unwanted(entry)]
+        if gone:
+            self.pending = [entry for entry in self.pending if not unwanted(entry)]
+            self.pending_rows -= sum(map(self._rows_of, gone))
+            if not self.pending:
+                self._wake = trio.Event()
+            self.make_room()
+        return gone
+
     @property
     def rows(self) -> int:
         """Rows that wait or are in flight."""

@@ -337,18 +337,20 @@ class Table(Waiting, Routing):
         for insert in in_flight:
             if insert.deadline <= now:
                 insert.finish(StoreUnavailable("the store did not commit in time; the rows may or may not be stored"))
-        late = [insert for insert in self.inserts.pending if insert.deadline <= now]
-        for insert in late:
-            self._withdraw(insert)
+        for insert in self.inserts.remove_all(lambda insert: insert.deadline <= now):
+            self._uncount(insert)
             insert.finish(StoreUnavailable("the store did not commit in time; nothing was stored"))
 
     def _withdraw(self, insert: Insert) -> None:
         if self.inserts.remove(insert, len(insert.records)):
-            self._count([record for record in insert.records if record.id not in insert.unowned], -1)
+            self._uncount(insert)
+
+    def _uncount(self, insert: Insert) -> None:
+        self._count([record for record in insert.records if record.id not in insert.unowned], -1)
 
     def refused(self, insert: Insert, error: Exception) -> None:
         """The store will never take this insert; nothing of it is stored."""
-        self._count([record for record in insert.records if record.id not in insert.unowned], -1)
+        self._uncount(insert)
         first = insert.records[0]
         insert.finish(InvalidJob(first.worker, "row", f"cannot be stored: {error}; nothing of this insert was stored"))
 

@@ -11,8 +11,8 @@ from kathikon_actors.store.unwritten import Unwritten
 
 __all__ = ["Waiter", "Waiting"]
 
-REMEMBERED_RESULT = 10_000
-"""Bytes: a job with a larger result is not remembered."""
+MEMORABLE = 10_000
+"""Bytes: a job whose arguments, results and meta are longer is not remembered."""
 
 
 class Waiter:
@@ -79,7 +79,7 @@ class Waiting:
         return waiter.record
 
     def _remember(self, record: Record) -> None:
-        if record.state == "completed" and len(record.result or b"") <= REMEMBERED_RESULT:
+        if record.state == "completed" and _size(record) <= MEMORABLE:
             self._completed.add(record)
 
     def _resolve(self, record: Record, *, lost: bool) -> None:
@@ -93,3 +93,8 @@ class Waiting:
         for waiters in list(self._waiters.values()):
             for waiter in waiters:
                 waiter.event.set()
+
+
+def _size(record: Record) -> int:
+    size = len(record.args) + len(record.meta) + len(record.result or b"")
+    return size if record.extra is None else size + len(record.extra.dependency_results)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 import trio.testing
 
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.errors import StoreUnavailable
+from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.record import Record
+from kathikon_actors.store.border import Border
 from kathikon_actors.store.lane_queue import MOST_BYTES, Insert, LaneQueue
 from kathikon_actors.store.table import MAX_PENDING_INSERTS, Table
+from kathikon_actors.store.waiting import MEMORABLE
 from tests.jobs.make import NOW, record
 
 # -- lanes ------------------------------------------------------------------------------------------------------
@@ -316,6 +321,38 @@ async def test_an_end_is_told_when_it_is_committed_and_not_before() -> None:
     assert ended == [job, job]
     assert (table.records, job.fence) == ({}, 1)
     assert await table.wait_ended(job.id) is job, "completed is final, so it is remembered"
+
+
+@pytest.mark.parametrize(
+    "long",
+    [
+        {"args": b'{"a":"%b"}' % (b"x" * MEMORABLE)},
+        {"meta": b'{"a":"%b"}' % (b"x" * MEMORABLE)},
+        {"extra": Extra(dependency_results=b"x" * MEMORABLE)},
+    ],
+)
+async def test_a_long_job_is_not_kept_in_memory_when_it_has_ended(long: dict[str, Any]) -> None:
+    """Thousands of those would fill it: the store knows."""
+    table = Table()
+    job = record(**long)
+    table.adopt([job])
+    finish(table, job)
+    job.dirty = False
+    table.written([(job, 1)], set())
+    assert await table.wait_ended(job.id) is None
+
+
+def test_late_inserts_are_taken_back_and_the_others_stay() -> None:
+    """Each is told, and their places are free."""
+    table = Table({"default": Border(100)})
+    inserts = [Insert([record(number)], deadline=number % 3) for number in range(9)]
+    for insert in inserts:
+        table.borders["default"].held += 1
+        table.inserts.add(insert, 1)
+    table.expire(1)
+    assert table.inserts.pending == [inserts[2], inserts[5], inserts[8]]
+    assert (table.inserts.pending_rows, table.borders["default"].held) == (3, 3)
+    assert [isinstance(insert.error, StoreUnavailable) for insert in inserts] == [True, True, False] * 3
 
 
 async def test_a_record_that_changed_during_its_commit_stays() -> None:
