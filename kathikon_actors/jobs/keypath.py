@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ import msgspec
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.errors import BadConfiguration, did_you_mean
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.jobs.sealing import SEALED_KEY, CannotOpen, bound_id, unseal
+from kathikon_actors.jobs.sealing import SEALED_KEY, CannotOpen, bound_id, hidden
 
 __all__ = ["LONGEST_KEY", "KeyPath", "partition_of"]
 
@@ -56,22 +57,27 @@ class KeyPath:
     def read(self, record: Record) -> str:
         """Give the key of a job: the value's JSON text, so that 1 and "1" differ; an empty text when there is none.
 
-        Objects with the same entries have the same key, whatever their order.
+        Objects with the same entries have the same key, whatever their order. Of what is encrypted the key is a keyed
+        hash: keys of limits are stored and told.
         """
+        hide: Callable[[bytes], str] | None = None
         if self._root == "partition_key":
             value: Any = partition_of(record)
         else:
             value = json.decode(record.args if self._root == "args" else record.meta)
             if SEALED_KEY in value:
                 try:
-                    value = unseal(value, bound_id(record), self._root)
+                    value, hide = hidden(value, bound_id(record), self._root)
                 except CannotOpen:
                     return ""  # it will not run either
             for name in self._names:
                 value = value.get(name) if isinstance(value, dict) else None
         if value is None:
             return ""
-        key = _encoder.encode(value).decode()
+        raw = _encoder.encode(value)
+        if hide is not None:
+            return hide(raw)
+        key = raw.decode()
         return key if len(key) <= LONGEST_KEY else sha256(key.encode()).hexdigest()
 
     def __repr__(self) -> str:

@@ -14,8 +14,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +27,17 @@ from kathikon_actors.jobs.ids import as_uuid
 if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
 
-__all__ = ["SEALED", "SEALED_KEY", "SEALED_TEXT", "CannotOpen", "Keyring", "generate_key", "known_keyrings", "unseal"]
+__all__ = [
+    "SEALED",
+    "SEALED_KEY",
+    "SEALED_TEXT",
+    "CannotOpen",
+    "Keyring",
+    "generate_key",
+    "hidden",
+    "known_keyrings",
+    "unseal",
+]
 
 SEALED_KEY: Final = "kathikon.sealed"
 SEALED: Final = b'{"kathikon.sealed":"'
@@ -92,6 +103,8 @@ class Keyring:
         self._invalid = InvalidTag
         self._ciphers = {_name(key): AESGCM(key) for key in self.raw}
         self._newest = _name(self.raw[0])
+        # The oldest: a node that has the new key already and one that has not yet agree on it.
+        self._hiding = hmac.digest(self.raw[-1], b"kathikon hidden value", "sha256")
 
     def seal(self, plain: bytes, job_id: bytes, field: str) -> str:
         """Encrypt with the newest key; give base64."""
@@ -155,6 +168,10 @@ class Keyring:
         text = value.get(SEALED_KEY) if isinstance(value, dict) else None
         return value if not isinstance(text, str) else json.decode(self.open(text, job_id, field))
 
+    def hide(self, plain: bytes) -> str:
+        """Give what stands for a value where it must not be read: a keyed hash (HMAC-SHA-256), in hexadecimal."""
+        return hmac.digest(self._hiding, plain, "sha256").hex()
+
     def __repr__(self) -> str:
         return f"<Keyring of {len(self.raw)}>"
 
@@ -191,17 +208,31 @@ def unseal(value: Any, job_id: bytes, field: str) -> Any:
     Raises:
         CannotOpen: none of them opens it.
     """
+    return _opened(value, job_id, field)[0]
+
+
+def hidden(value: Any, job_id: bytes, field: str) -> tuple[Any, Callable[[bytes], str] | None]:
+    """Do as `unseal`, and give what makes a keyed hash of any part of it: `Keyring.hide`; `None` for what is plain.
+
+    Raises:
+        CannotOpen: none of the keys opens it.
+    """
+    opened, keyring = _opened(value, job_id, field)
+    return opened, None if keyring is None else keyring.hide
+
+
+def _opened(value: Any, job_id: bytes, field: str) -> tuple[Any, Keyring | None]:
     if isinstance(value, dict):
         if not isinstance(value.get(SEALED_KEY), str):
-            return value
+            return value, None
     elif not (isinstance(value, str) and value.startswith(SEALED_TEXT)):
-        return value
+        return value, None
     failure = CannotOpen(job_id, field, "no open node or client of this process has encryption_keys")
     for keyring in _KEYRINGS:
         try:
             if isinstance(value, str):
-                return keyring.open_text(value, job_id, field)
-            return keyring.open_value(value, job_id, field)
+                return keyring.open_text(value, job_id, field), keyring
+            return keyring.open_value(value, job_id, field), keyring
         except CannotOpen as error:
             failure = error
     raise failure

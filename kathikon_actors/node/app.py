@@ -15,7 +15,7 @@ from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.sealing import Keyring
 from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, WorkerDefinition, definition_of, registered
-from kathikon_actors.telemetry.tracing import check_tracing, trace_job
+from kathikon_actors.telemetry.tracing import check_tracing, trace_job, trace_without_words
 
 if TYPE_CHECKING:
     from kathikon_actors.telemetry.subscription import Handler
@@ -103,7 +103,7 @@ class App:
         self.middleware = check_middleware("App", middleware)
         self.tracing = check_tracing("App", tracing)
         if self.tracing:
-            self.middleware = (trace_job, *self.middleware)
+            self.middleware = (trace_job if self.keyring is None else trace_without_words, *self.middleware)
         if not isinstance(retention, Retention):
             raise BadConfiguration(f"App: retention is {retention!r}; give Retention(archive_after=..., ...)")
         self.retention = retention

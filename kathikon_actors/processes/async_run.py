@@ -133,11 +133,16 @@ class AsyncRun:
                 returned(None)
                 return report_unopened(self.seq, error)
             self.record = plain
-            return seal_report(await self._perform(plain, executable, returned), record, executable)
+            return seal_report(await self._perform(plain, executable, returned, sealed=True), record, executable)
         return await self._perform(record, executable, returned)
 
     async def _perform(
-        self, record: Record, executable: Executable, returned: Callable[[BaseException | None], None]
+        self,
+        record: Record,
+        executable: Executable,
+        returned: Callable[[BaseException | None], None],
+        *,
+        sealed: bool = False,
     ) -> Report:
         args = bind(record)
         failure: BaseException | None = None
@@ -160,7 +165,7 @@ class AsyncRun:
             if args is None:
                 return report_bad_args(self.seq, record)
             if failure is None:
-                return report_value(self.seq, seconds, record, executable, value)
+                return report_value(self.seq, seconds, record, executable, value, sealed=sealed)
             return report_error(self.seq, seconds, record, executable, failure)
         finally:
             failure = None  # its traceback holds this frame

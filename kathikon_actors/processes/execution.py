@@ -127,8 +127,10 @@ def report_interrupted(seq: int, seconds: float, why: Why) -> Report:
     return Report(seq, "interrupted", seconds, kind=why)
 
 
-def report_value(seq: int, seconds: float, record: Record, executable: Executable, value: object) -> Report:
-    """Report what `perform` returned: a result, or an outcome."""
+def report_value(
+    seq: int, seconds: float, record: Record, executable: Executable, value: object, *, sealed: bool = False
+) -> Report:
+    """Report what `perform` returned: a result, or an outcome. Of a `sealed` job's value nothing is noted in plain."""
     if value is None:
         return Report(seq, "completed", seconds, b"null")
     if issubclass(type(value), Outcome):  # isinstance would ask the value, whose answer may raise
@@ -139,9 +141,12 @@ def report_value(seq: int, seconds: float, record: Record, executable: Executabl
             return Report(seq, "completed", seconds, raw)
         note = f"result has {len(raw)} bytes; {MAX_RESULT} are kept at most"
     except Exception as error:  # a value's own methods may raise; the job did its work all the same
-        note = _cut(
-            text_of(error) if isinstance(error, json.NotJson) else f"result: {name_of(error)}: {text_of(error)}"
-        )
+        if sealed:
+            note = f"result cannot be kept as JSON ({name_of(error)}); why is not told, as the job is encrypted"
+        else:
+            note = _cut(
+                text_of(error) if isinstance(error, json.NotJson) else f"result: {name_of(error)}: {text_of(error)}"
+            )
     log.warning("job %s of %s completed, but its result is not kept: %s", record.id.hex(), record.worker, note)
     return Report(seq, "completed", seconds, b"null", note)
 

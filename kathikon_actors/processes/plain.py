@@ -279,7 +279,7 @@ class PlainLoop:
             report = report_interrupted(seq, seconds, self._gave_way)
             self._gave_way = None
         elif failure is None:
-            report = report_value(seq, seconds, record, executable, value)
+            report = report_value(seq, seconds, record, executable, value, sealed=sealed)
         elif issubclass(type(failure), (ValueError, TypeError)) and bind(record) is None:
             report = report_bad_args(seq, record)
         else:

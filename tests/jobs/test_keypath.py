@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kathikon_actors import BadConfiguration
+from kathikon_actors import BadConfiguration, generate_key
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.keypath import LONGEST_KEY, KeyPath
+from kathikon_actors.jobs.sealed_record import seal_new
+from kathikon_actors.jobs.sealing import Keyring, known_keyrings
 from tests.jobs.make import record
 
 
@@ -55,3 +57,23 @@ def test_a_path_that_leads_nowhere_is_refused(path: Any) -> None:
         KeyPath(path, "Limit: by")
     with pytest.raises(BadConfiguration, match='Did you mean "args"'):
         KeyPath("arg.x", "Limit: by")
+
+
+def test_the_key_of_something_encrypted_is_a_keyed_hash_that_nodes_agree_on_while_keys_change() -> None:
+    """Whichever key sealed it, and whether the node has the newest key already; never the value."""
+    old, new, path = generate_key(), generate_key(), KeyPath("args.card", "Limit: by")
+
+    def sealed_key(card: str, sealed_with: Keyring, read_with: Keyring) -> str:
+        job = record(args=json.encode({"card": card}))
+        seal_new(job, sealed_with, None)
+        with known_keyrings(read_with):
+            return path.read(job)
+
+    before, while_changing, after = Keyring([old]), Keyring([new, old]), Keyring([new])
+    key = sealed_key("4111", before, before)
+    assert len(key) == 64
+    assert "4111" not in key
+    assert sealed_key("4111", before, while_changing) == sealed_key("4111", while_changing, while_changing) == key
+    assert key not in (sealed_key("4112", before, before), sealed_key("4111", after, after))
+    assert sealed_key("4111", new_only := Keyring([new]), before) == ""
+    assert old not in repr(new_only)

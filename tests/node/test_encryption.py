@@ -20,6 +20,7 @@ from kathikon_actors import (
     Discard,
     InvalidJob,
     Job,
+    Limit,
     Node,
     Queue,
     SyncClient,
@@ -29,7 +30,7 @@ from kathikon_actors import (
     open_node,
     worker,
 )
-from kathikon_actors.telemetry import Event
+from kathikon_actors.telemetry import Event, LimitDecision
 from tests.node.conftest import Place
 from tests.support.waiting import eventually
 
@@ -59,6 +60,17 @@ def open_book(card: str) -> str:
     return card
 
 
+@worker(max_attempts=1, concurrency=Limit(1, by="args.card"))
+def pay_in_turn(card: str) -> Any:
+    return {f"for {card}": object()}
+
+
+@worker(max_attempts=1, concurrency=Limit(1, by="args.card"))
+async def pay_in_turn_async(card: str) -> Any:
+    await trio.lowlevel.checkpoint()
+    return {f"for {card}": object()}
+
+
 class Mourned(Worker):
     max_attempts = 1
 
@@ -74,7 +86,7 @@ def gather(job: Job) -> list[Any]:
     return list(job.dependency_results.values())
 
 
-WORKERS = [pay, pay_async, open_book, Mourned, gather]
+WORKERS = [pay, pay_async, pay_in_turn, pay_in_turn_async, open_book, Mourned, gather]
 
 
 def app_with(*keys: str, **more: Any) -> App:
@@ -304,7 +316,29 @@ async def test_a_runner_without_the_key_is_refused_and_keeps_its_claim(postgres_
     await nothing_is_readable(postgres_dsn)
 
 
-async def nothing_is_readable(dsn: str) -> None:
+@pytest.mark.parametrize("kind", [pay_in_turn, pay_in_turn_async])
+async def test_the_key_of_a_limit_and_the_note_of_a_result_tell_nothing(
+    postgres_dsn: str, caplog: pytest.LogCaptureFixture, kind: Any
+) -> None:
+    """Not in the store, in no event, in no log: the key is a hash, and the path into what is no JSON is not told."""
+    caplog.set_level(logging.DEBUG)
+    heard: list[Event] = []
+    async with open_node(app_with(NEW), store=postgres_dsn, name="n1") as node:
+        node.subscribe(heard.append)
+        await node.pause("default")
+        jobs = [await node.insert(kind.new(SECRET)) for _ in range(3)]
+        await node.resume("default")
+        done = [await node.wait(job.id, timeout=WAIT) for job in jobs]
+        assert [(job.state, job.result) for job in done] == [("completed", None)] * 3
+        assert all("encrypted" in str(list(job.history)) for job in done)
+        await eventually(lambda: any(isinstance(event, LimitDecision) for event in heard), "told")
+        await nothing_is_readable(postgres_dsn, kind.__name__)
+        keys = {event.key for event in heard if isinstance(event, LimitDecision)}
+    assert [len(str(key)) for key in keys] == [64]
+    assert SECRET not in str([event.to_dict() for event in heard]) + caplog.text
+
+
+async def nothing_is_readable(dsn: str, shown: str = "outside") -> None:
     """Look at every table as text."""
     import asyncio
 
@@ -319,5 +353,5 @@ async def nothing_is_readable(dsn: str) -> None:
             await raw.close()
 
     text = await trio.to_thread.run_sync(lambda: asyncio.run(look()))
-    assert "outside" in text
+    assert shown in text
     assert SECRET not in text

@@ -34,12 +34,23 @@ async def main():
 trio.run(main)
 """
 
+SEALED_PROGRAM = """
+import trio
+from kathikon_actors import open_node
+from tests.node import traced
 
-def test_a_trace_goes_from_the_insert_to_the_job(tmp_path: Path) -> None:
-    """Across the processes: request, insert, perform, and what the job does in it."""
-    path = tmp_path / "spans"
+async def main():
+    async with open_node(traced.sealed_app) as node:
+        for job in [await node.insert(traced.plain_work.new(how)) for how in ("ok", "raise")]:
+            await node.wait(job.id, timeout=30)
+
+trio.run(main)
+"""
+
+
+def spans_of(program: str, path: Path) -> list[dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", program],
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "KATHIKON_TEST_SPANS": str(path)},
         capture_output=True,
         text=True,
@@ -47,7 +58,12 @@ def test_a_trace_goes_from_the_insert_to_the_job(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    spans: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_trace_goes_from_the_insert_to_the_job(tmp_path: Path) -> None:
+    """Across the processes: request, insert, perform, and what the job does in it."""
+    spans = spans_of(PROGRAM, tmp_path / "spans")
     assert len({span["context"]["trace_id"] for span in spans}) == 1
     by_id = {span["context"]["span_id"]: span for span in spans}
     by_name: dict[str, list[dict[str, Any]]] = {}
@@ -62,6 +78,16 @@ def test_a_trace_goes_from_the_insert_to_the_job(tmp_path: Path) -> None:
     assert perform["attributes"]["messaging.destination.name"] == "default"
     statuses = sorted(span["status"]["status_code"] for span in by_name["perform plain_work"])
     assert statuses == ["ERROR", "ERROR", "UNSET"]
+    assert "boom: 4111" in str(spans)
+
+
+def test_spans_of_an_app_that_encrypts_tell_nothing_of_what_an_error_says(tmp_path: Path) -> None:
+    """The type of the error stands there; its words would leave the encryption."""
+    spans = spans_of(SEALED_PROGRAM, tmp_path / "spans")
+    statuses = [span["status"] for span in spans if span["name"] == "perform plain_work"]
+    assert {"status_code": "ERROR", "description": "ValueError"} in statuses
+    assert len(statuses) == 2
+    assert "4111" not in str(spans)
 
 
 def test_without_a_provider_nothing_is_added_to_a_job() -> None:

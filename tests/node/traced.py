@@ -41,8 +41,9 @@ async def outer_work(what: str) -> str:
 @worker(max_attempts=1)
 def plain_work(how: str) -> object:
     if how == "raise":
-        raise ValueError("boom")
+        raise ValueError("boom: 4111")
     return Fail("no use") if how == "fail" else how
 
 
 app = App([Queue("default")], workers=[outer_work, plain_work], tracing=True)
+sealed_app = App([Queue("default")], workers=[plain_work, outer_work], tracing=True, encryption_keys=["11" * 32])
