@@ -11,12 +11,16 @@ from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import Action, State, actions_for
 
-__all__ = ["MAX_DELAY", "Change", "check_delay"]
+__all__ = ["MAX_DELAY", "Change", "NotMeant", "check_delay"]
 
 MAX_DELAY: Final = 100 * 365 * 86_400.0
 """Seconds: no retry is put off further."""
 
 _EVENTS: Final[dict[Action, bytes]] = {"cancel": b"cancelled", "discard": b"discarded", "retry": b"retried"}
+
+
+class NotMeant(Exception):
+    """The job is in none of the states that were asked for, though it looked so in the store; nothing was changed."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,15 @@ class Change:
         now: microseconds since 1970.
         delay: seconds, of a retry.
         new_id: 16 bytes, of the job that a rerun makes.
+        states: only a job in one of these is meant; empty: in any. What the store shows of a job that a node has may be
+            older than what the node knows, so whoever carries it out looks again.
     """
 
     action: Action
     now: int
     delay: float = 0.0
     new_id: bytes = b""
+    states: tuple[State, ...] = ()
 
     @property
     def target(self) -> State:
@@ -57,7 +64,14 @@ class Change:
         return self.action in ("cancel", "discard") and state == self.target
 
     def check(self, record: Record) -> None:
-        """Raise `InvalidState` unless the action is one of those that the job's state offers."""
+        """Look whether the job's state offers the action.
+
+        Raises:
+            NotMeant: it is in none of `states`, nor where this change was to bring it.
+            InvalidState: it does not.
+        """
+        if self.states and record.state not in self.states and not self.is_fulfilled_by(record.state):
+            raise NotMeant
         if self.action not in actions_for(record.state):
             raise self.refused(as_uuid(record.id), record.state)
 
@@ -69,7 +83,7 @@ class Change:
         """Change the record; give the new one that a rerun makes.
 
         Raises:
-            InvalidState: the action is not possible in its state; nothing was changed.
+            InvalidState, NotMeant: see `check`; nothing was changed.
         """
         self.check(record)
         match self.action:

@@ -10,7 +10,7 @@ from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.errors import InvalidState, JobNotFound, KathikonError, OwnedElsewhere, StoreUnavailable
 from kathikon_actors.jobs.ids import as_uuid, raw_id
 from kathikon_actors.jobs.record import Job
-from kathikon_actors.store.commands import DONE, NOT_FOUND, error_of
+from kathikon_actors.store.commands import DONE, NOT_FOUND, NOT_MEANT, error_of
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
@@ -91,6 +91,8 @@ async def await_answers(
 ) -> dict[bytes, KathikonError | None]:
     """Wait for the answers to commands; give the error of each job, `None` where it was carried out.
 
+    A job that was not meant, as its owner knows better, is left out.
+
     Args:
         store: where the commands are.
         asked: ids of the jobs by the numbers of their commands.
@@ -117,7 +119,8 @@ async def await_answers(
             given = {}
         for number, answer in given.items():
             job_id = left.pop(number)
-            answers[job_id] = error_of(job_id, change, answer)
+            if answer != NOT_MEANT:
+                answers[job_id] = error_of(job_id, change, answer)
         if given:
             pause, end = POLL[0], time.monotonic() + timeout
             continue

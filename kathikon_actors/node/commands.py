@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
+from kathikon_actors.jobs.actions import NotMeant
 from kathikon_actors.jobs.errors import (
     InvalidState,
     JobNotFound,
@@ -23,7 +24,7 @@ from kathikon_actors.jobs.errors import (
 )
 from kathikon_actors.node.answers import answer
 from kathikon_actors.node.manage import change_job, note_progress
-from kathikon_actors.store.commands import COMMANDS, DONE, HELD, NOT_FOUND, Command, Question
+from kathikon_actors.store.commands import COMMANDS, DONE, HELD, NOT_FOUND, NOT_MEANT, Command, Question
 
 if TYPE_CHECKING:
     from kathikon_actors.node.state import NodeState
@@ -137,6 +138,8 @@ class Commands:
             await change_job(state, change, command.job_id)
         except JobNotFound:
             return NOT_FOUND
+        except NotMeant:
+            return NOT_MEANT
         except UniqueConflict as error:
             return HELD + str(error.holder)
         except InvalidState as error:

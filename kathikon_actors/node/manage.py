@@ -7,7 +7,7 @@ to the other while this happens, in both directions, so each function looks agai
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from contextlib import asynccontextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Final
@@ -15,14 +15,15 @@ from uuid import UUID
 
 import trio
 
-from kathikon_actors.jobs.actions import Change, check_delay
-from kathikon_actors.jobs.errors import LeaseLost, OwnedElsewhere, StoreUnavailable
+from kathikon_actors.jobs.actions import Change, NotMeant, check_delay
+from kathikon_actors.jobs.errors import KathikonError, LeaseLost, OwnedElsewhere, StoreUnavailable
 from kathikon_actors.jobs.ids import as_uuid, raw_id
 from kathikon_actors.jobs.record import Job
 from kathikon_actors.jobs.states import TERMINAL_STATES, Action
 from kathikon_actors.node.asking import ask_owner, check_percent, report_progress
 
 if TYPE_CHECKING:
+    from kathikon_actors.jobs.filters import Filter
     from kathikon_actors.jobs.record import Record
     from kathikon_actors.node.state import NodeState
     from kathikon_actors.queue.settle import Ending
@@ -129,6 +130,31 @@ class JobActions:
         except OwnedElsewhere as error:
             return await ask_owner(state.store, change, error, trio.sleep)
 
+    async def _change_running(
+        self, meant: Filter, change: Change, known: Container[bytes]
+    ) -> dict[bytes, KathikonError | None]:
+        """See `Operations`: a run is shown in the store only after a second, the table knows it at once."""
+        answers: dict[bytes, KathikonError | None] = {}
+        if "executing" not in meant.states:
+            return answers
+
+        async def one(job_id: bytes) -> None:
+            try:
+                await change_job(self._state, change, job_id)
+            except NotMeant:  # it has ended meanwhile
+                return
+            except KathikonError as error:
+                answers[job_id] = error
+            else:
+                answers[job_id] = None
+
+        records = self._state.the_table().records.values()
+        running = [r.id for r in records if r.state == "executing" and r.id not in known and meant.takes(r)]
+        async with trio.open_nursery() as nursery:
+            for job_id in running:
+                nursery.start_soon(one, job_id)
+        return answers
+
 
 async def change_job(state: NodeState, change: Change, job_id: bytes) -> Record:
     """Apply an action, wherever the job is, and wait until that is committed.
@@ -138,6 +164,7 @@ async def change_job(state: NodeState, change: Change, job_id: bytes) -> Record:
     Raises:
         JobNotFound: there is none with this id.
         InvalidState: its state does not offer the action; nothing was changed.
+        NotMeant: it is in none of the change's states; nothing was changed.
         OwnedElsewhere: another live node owns it.
         StoreUnavailable: the store did not answer; what was asked for may or may not happen.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,17 +14,16 @@ from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.ids import IdSource, as_uuid
 from kathikon_actors.jobs.record import Job
 from kathikon_actors.jobs.retention import Retention
-from kathikon_actors.jobs.states import TERMINAL_STATES, State
+from kathikon_actors.jobs.states import TERMINAL_STATES, Action, State
 from kathikon_actors.node.asking import ANSWER_TIMEOUT, await_answers
 from kathikon_actors.node.inspecting import Inspection
 from kathikon_actors.node.listing import page_of
-from kathikon_actors.store.commands import wanted_states
+from kathikon_actors.store.commands import Requested, wanted_states
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Mapping
 
-    from kathikon_actors.store.commands import Requested
     from kathikon_actors.store.retaining import Pruned
 
 __all__ = ["ChangedMany", "Operations"]
@@ -44,7 +43,7 @@ class ChangedMany:
 
     @classmethod
     def of(cls, found: Requested) -> ChangedMany:
-        """Give what was changed at once."""
+        """Give what was changed."""
         errors = [(as_uuid(job_id), error) for job_id, error in sorted(found.errors.items())]
         return cls(len(found.done), errors)
 
@@ -257,12 +256,9 @@ class Operations(Inspection):
         ids: set[bytes] = set()
         live: list[State] = [state for state in states if state not in TERMINAL_STATES]
         if live:
-            now = self._ids_and_now()[1]
-            found = await store.request(meant.with_states(live), Change("cancel", now))
-            stopped = await self._outcome(found, Change("cancel", now))
-            errors += stopped.errors
-            left = {job_id.bytes for job_id, _ in errors}
-            ids = {*found.done, *found.asked.values()} - left
+            stopped = await self._change_meant(meant.with_states(live), "cancel", 0.0)
+            errors += [(as_uuid(job_id), error) for job_id, error in sorted(stopped.errors.items())]
+            ids = set(stopped.done)
         removed = len(await store.purge(sorted(ids))) if ids else 0
         if ended:
             removed += await store.purge_meeting(meant.with_states(ended))
@@ -278,16 +274,27 @@ class Operations(Inspection):
         delay: float = 0.0,
     ) -> ChangedMany:
         meant = self._checked(_meant(call, wanted, all, conditions))
-        change = Change(action, self._ids_and_now()[1], delay)
-        return await self._outcome(await self._operator().request(meant, change), change)
+        return ChangedMany.of(await self._change_meant(meant, action, delay))
 
-    async def _outcome(self, found: Requested, change: Change) -> ChangedMany:
-        """Wait for the owners' answers."""
-        errors = {**found.errors}
-        answers = await await_answers(self._operator(), found.asked, change, self._sleep, ANSWER_TIMEOUT)
-        errors.update({job_id: error for job_id, error in answers.items() if error is not None})
-        changed = len(found.done) + sum(error is None for error in answers.values())
-        return ChangedMany(changed, [(as_uuid(job_id), error) for job_id, error in sorted(errors.items())])
+    async def _change_meant(self, meant: Filter, action: Action, delay: float) -> Requested:
+        """Change what is meant and wait for the owners' answers; give what became of each."""
+        change = Change(action, self._ids_and_now()[1], delay, states=meant.states)
+        found = await self._operator().request(meant, change)
+        known = {*found.done, *found.errors, *found.asked.values()}
+        answers = await self._change_running(meant, change, known)
+        answers |= await await_answers(self._operator(), found.asked, change, self._sleep, ANSWER_TIMEOUT)
+        done = [*found.done, *(job_id for job_id, error in answers.items() if error is None)]
+        failed = {job_id: error for job_id, error in answers.items() if error is not None}
+        return Requested(done, errors={**found.errors, **failed})
+
+    async def _change_running(
+        self,
+        meant: Filter,  # noqa: ARG002 for those who run jobs
+        change: Change,  # noqa: ARG002
+        known: Container[bytes],  # noqa: ARG002
+    ) -> dict[bytes, KathikonError | None]:
+        """Change jobs that run here and do not look so in the store yet; give the error of each."""
+        return {}
 
     async def prune_now(self, retention: Retention | None = None) -> Pruned:
         """Archive and delete what has ended long ago: one round, now, and nothing else.

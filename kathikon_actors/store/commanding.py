@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from kathikon_actors.jobs import json
-from kathikon_actors.jobs.actions import Change
+from kathikon_actors.jobs.actions import Change, NotMeant
 from kathikon_actors.jobs.errors import InvalidState, JobNotFound, OwnedElsewhere, UniqueConflict
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.states import TERMINAL_STATES, State
@@ -18,6 +18,7 @@ from kathikon_actors.store.commands import (
     DONE,
     HELD,
     NOT_FOUND,
+    NOT_MEANT,
     Command,
     Question,
     Requested,
@@ -69,7 +70,7 @@ async def ask(raw: Raw, job_id: bytes, change: Change) -> int:
 
 async def ask_progress(raw: Raw, job_id: bytes, percent: int) -> int:
     """See `CommandStore.ask_progress`."""
-    number: int = await raw.fetchval(statement("ask"), [pg_id(job_id)], PROGRESS, 0, float(percent))
+    number: int = await raw.fetchval(statement("ask"), [pg_id(job_id)], PROGRESS, 0, float(percent), None)
     await raw.execute(statement("tell_control"), COMMANDS)
     return number
 
@@ -87,7 +88,9 @@ async def progress(raw: Raw, job_id: bytes, percent: int) -> str | None:
 
 
 async def _ask(raw: Raw, ids: Iterable[bytes], change: Change) -> dict[int, bytes]:
-    rows = await raw.fetch(statement("ask"), [pg_id(i) for i in ids], change.action, change.now, change.delay)
+    rows = await raw.fetch(
+        statement("ask"), [pg_id(i) for i in ids], change.action, change.now, change.delay, list(change.states) or None
+    )
     await raw.execute(statement("tell_control"), COMMANDS)
     return {row["number"]: row["job_id"].bytes for row in rows}
 
@@ -167,6 +170,8 @@ def _apply(records: list[Record], change: Change, found: Requested) -> list[Reco
     for record in records:
         try:
             change.apply(record)
+        except NotMeant:  # it has moved since it was picked
+            pass
         except InvalidState as error:
             found.errors[record.id] = error
         else:
@@ -210,7 +215,7 @@ def _command(row: Any) -> Command:
     number, job_id = row["number"], row["job_id"].bytes
     if row["action"] == PROGRESS:
         return Command(number, job_id, None, int(row["value"]))
-    return Command(number, job_id, Change(row["action"], row["at"], row["value"]))
+    return Command(number, job_id, Change(row["action"], row["at"], row["value"], states=tuple(row["states"] or ())))
 
 
 async def carry_out(raw: Raw, number: int) -> bool:
@@ -233,6 +238,8 @@ async def carry_out(raw: Raw, number: int) -> bool:
             return False
         except JobNotFound:
             answer = NOT_FOUND
+        except NotMeant:
+            answer = NOT_MEANT
         except UniqueConflict as error:
             answer = HELD + str(error.holder)
         except InvalidState as error:

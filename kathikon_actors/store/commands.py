@@ -30,6 +30,7 @@ __all__ = [
     "DONE",
     "HELD",
     "NOT_FOUND",
+    "NOT_MEANT",
     "Command",
     "CommandStore",
     "Question",
@@ -43,6 +44,9 @@ DONE: Final = "done"
 
 NOT_FOUND: Final = "not found"
 """The answer to a command for a job that is not there."""
+
+NOT_MEANT: Final = "not meant"
+"""The answer to a command for a job that is in none of the states that were asked for."""
 
 HELD: Final = "key held by "
 """The answer to a command to retry a job whose unique key another job has; its id follows."""
@@ -117,7 +121,8 @@ class CommandStore(Protocol):
     async def request(self, wanted: Filter, change: Change) -> Requested:
         """Apply a change to each job that meets a filter, in one transaction; see the module's text.
 
-        A filter that names no state means those in which the action is possible.
+        A filter that names no state means those in which the action is possible. The change itself has the states that
+        were named: by them its owner judges a job, of which the store knows less.
         """
         ...
 
@@ -147,7 +152,7 @@ class CommandStore(Protocol):
         ...
 
     async def give_answers(self, answers: Sequence[tuple[int, str]]) -> None:
-        """Answer commands: `DONE`, `NOT_FOUND`, or the state in which it is not possible."""
+        """Answer commands: `DONE`, `NOT_FOUND`, `NOT_MEANT`, or the state in which it is not possible."""
         ...
 
     async def read_answers(self, numbers: Sequence[int]) -> dict[int, str]:

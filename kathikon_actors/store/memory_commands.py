@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kathikon_actors.jobs.actions import Change
+from kathikon_actors.jobs.actions import Change, NotMeant
 from kathikon_actors.jobs.errors import InvalidState, JobNotFound, OwnedElsewhere, UniqueConflict
 from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.ids import as_uuid
@@ -16,6 +16,7 @@ from kathikon_actors.store.commands import (
     DONE,
     HELD,
     NOT_FOUND,
+    NOT_MEANT,
     Command,
     Question,
     Requested,
@@ -137,6 +138,8 @@ class MemoryCommands(ABC):
                 continue
             try:
                 data.apply(record.id, change)
+            except NotMeant:
+                pass
             except (InvalidState, UniqueConflict) as error:
                 found.errors[record.id] = error
             else:
@@ -177,6 +180,8 @@ class MemoryCommands(ABC):
             return False
         except JobNotFound:
             entry.answer = NOT_FOUND
+        except NotMeant:
+            entry.answer = NOT_MEANT
         except UniqueConflict as error:
             entry.answer = HELD + str(error.holder)
         except InvalidState as error:

@@ -90,6 +90,37 @@ async def test_a_purged_job_is_gone_and_one_that_runs_is_stopped_first(node: Nod
         await node.get(later.id)
 
 
+async def test_what_is_wanted_of_waiting_jobs_stops_none_that_has_just_begun(node: Node, tmp_path: Path) -> None:
+    """The store still shows it as available; the node that runs it knows better, and it is no error either."""
+    path = tmp_path / "marks"
+    job = await node.insert(workers.hold_async.new(str(path), 600))
+    await eventually(lambda: lines_of(path), "it runs")
+    with trio.fail_after(WAIT):
+        for call in (node.cancel_by, node.discard_by, node.purge_by):
+            done = await call(worker="hold_async", state=["available", "scheduled"])
+            assert (done.changed, done.errors) == (0, [])
+    assert (await node.cancel(job.id)).state == "cancelled"
+    assert [entry["event"] for entry in await node.history(job.id)].count("cancelled") == 1
+    assert (await node.cancel_by(state=["available", "executing"])).changed == 0
+
+
+@pytest.mark.one_node
+async def test_a_node_finds_its_own_running_jobs_however_short_they_have_run(node: Node, tmp_path: Path) -> None:
+    """By the state in which they are, though the store does not show it yet; others are left alone."""
+    path = tmp_path / "marks"
+    for action in (node.cancel_by, node.discard_by, node.purge_by):
+        before = len(lines_of(path))
+        job = await node.insert(workers.hold_async.new(str(path), 600).options(tags=["short"]))
+        other = await node.insert(workers.hold_async.new(str(path), 600))
+        await eventually(lambda before=before: len(lines_of(path)) == before + 2, "both run")
+        done = await action(state="executing", tags=["short"])
+        assert (done.changed, done.errors) == (1, [])
+        assert await node.count_by(tags=["short"], state=["available", "executing"]) == 0
+        if action != node.purge_by:
+            assert (await node.get(job.id)).state in ("cancelled", "discarded")
+        assert (await node.cancel(other.id)).state == "cancelled"
+
+
 async def test_inspecting_one_job(node: Node) -> None:
     """Its state, result, history and errors; a result only of what completed."""
     done = await node.insert(workers.fail_until.new(2))

@@ -1,3 +1,3 @@
-SELECT number, job_id, action, at, value FROM kathikon.commands
+SELECT number, job_id, action, at, value, states FROM kathikon.commands
 WHERE number = $1 AND answered_at IS NULL
 FOR UPDATE SKIP LOCKED

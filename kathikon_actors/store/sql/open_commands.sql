@@ -1,6 +1,6 @@
 -- Those for this node's own jobs, and those for jobs that no node owns (any more): whoever comes first does them. And
 -- the questions that this node is asked, while somebody waits for the answer.
-SELECT c.number, c.job_id, c.action, c.at, c.value
+SELECT c.number, c.job_id, c.action, c.at, c.value, c.states
 FROM kathikon.commands c
 LEFT JOIN kathikon.jobs j ON j.id = c.job_id
 WHERE c.answered_at IS NULL AND c.number > $2 AND (
