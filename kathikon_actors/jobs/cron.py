@@ -28,7 +28,7 @@ __all__ = [
     "check_name",
     "due_ticks",
     "job_of",
-    "mark_of",
+    "marks_of",
     "template_of",
 ]
 
@@ -107,10 +107,10 @@ class Cron:
                     f'cron entry "{self.name}": its job has the option {option}, but the entry says when it runs'
                 )
 
-    def stored(self, template: str, *, declared: bool, mark: str = "") -> StoredCron:
-        """Give what the store keeps, with the job as `template_of` gives it."""
+    def stored(self, template: str, *, declared: bool, marks: tuple[str, ...] = ()) -> StoredCron:
+        """Give what the store keeps, with the job as `template_of` gives it and what `marks_of` gives."""
         return StoredCron(
-            self.name, self.expression, self.timezone, self.catch_up, template, declared=declared, mark=mark
+            self.name, self.expression, self.timezone, self.catch_up, template, declared=declared, marks=marks
         )
 
 
@@ -124,7 +124,8 @@ class StoredCron:
         paused: it makes no jobs.
         revision: grows with every change by hand; a tick counts only under the revision that it was reckoned from.
         last_tick: microseconds since 1970: every tick until then is settled.
-        mark: of a declared one that is encrypted, and so never looks the same: what tells one template from another.
+        marks: of a declared one that is encrypted, and so never looks the same: what tells one template from another,
+            by each key, the newest first.
     """
 
     name: str
@@ -136,12 +137,20 @@ class StoredCron:
     paused: bool = False
     revision: int = 0
     last_tick: int = 0
-    mark: str = ""
+    marks: tuple[str, ...] = ()
 
     @property
     def declaration(self) -> str:
         """What tells one declaration from another."""
-        return f"{self.expression}\n{self.timezone}\n{self.catch_up}\n{self.mark or self.template}"
+        return self._declared_as(self.marks[0] if self.marks else self.template)
+
+    @property
+    def older_declarations(self) -> list[str]:
+        """How the same declaration looked when another key was the newest."""
+        return [self._declared_as(mark) for mark in self.marks[1:]]
+
+    def _declared_as(self, template: str) -> str:
+        return f"{self.expression}\n{self.timezone}\n{self.catch_up}\n{template}"
 
     def ticks(self) -> Ticks:
         """Read its expression.
@@ -236,12 +245,12 @@ def template_of(record: Record, keyring: Keyring | None = None) -> str:
     return msgspec.json.encode(template).decode()
 
 
-def mark_of(record: Record, keyring: Keyring | None) -> str:
-    """Give what tells one encrypted template from another, and nothing else; empty for a plain one."""
+def marks_of(record: Record, keyring: Keyring | None) -> tuple[str, ...]:
+    """Give what tells one encrypted template from another, and nothing else, by each key; nothing for a plain one."""
     if keyring is None or not is_sealed(record):
-        return ""
-    plain = replace_times(open_record(record, keyring))
-    return hashlib.blake2b(msgspec.json.encode(plain), key=keyring.raw[0], digest_size=16).hexdigest()
+        return ()
+    plain = msgspec.json.encode(replace_times(open_record(record, keyring)))
+    return tuple(hashlib.blake2b(plain, key=key, digest_size=16).hexdigest() for key in keyring.raw)
 
 
 def replace_times(record: Record) -> Record:

@@ -150,7 +150,7 @@ class CronClock:
             row, ticks = self._rows[name]
             if name in settled:
                 self._rows[name] = replace(row, last_tick=firing.until), ticks
-                self._tell(name, firing, fired[name], missed[name], now)
+                self._tell(name, settled[name], fired[name], missed[name], now)
             else:  # somebody else has settled it, or changed it: read what is so
                 del self._rows[name]
                 self._stale = True
@@ -160,10 +160,10 @@ class CronClock:
         jobs = tuple(job_of(row.template, row.name, tick, ids.next(now), now, keyring) for tick in ticks)
         return Firing(row.name, row.revision, row.last_tick, now, jobs)
 
-    async def _settle(self, firings: list[Firing]) -> set[str]:
+    async def _settle(self, firings: list[Firing]) -> dict[str, tuple[bytes, ...]]:
         """Settle them together; when that fails, each by itself, so that one bad entry stops nothing."""
         if not firings:
-            return set()
+            return {}
         store = self._state.store.crons
         try:
             return await store.fire_crons(firings)
@@ -173,8 +173,8 @@ class CronClock:
             if len(firings) == 1:
                 name = firings[0].name
                 self._skip(self._rows.pop(name)[0], str(error))
-                return set()
-        settled: set[str] = set()
+                return {}
+        settled: dict[str, tuple[bytes, ...]] = {}
         for firing in firings:
             settled |= await self._settle([firing])
         return settled
@@ -187,14 +187,14 @@ class CronClock:
             if following is not None:
                 heappush(self._heap, (following, name))
 
-    def _tell(self, name: str, firing: Firing, ticks: list[int], missed: int, now: int) -> None:
+    def _tell(self, name: str, jobs: tuple[bytes, ...], ticks: list[int], missed: int, now: int) -> None:
         bus = self._state.bus
         if missed:
             logger.info("cron entry %s: %d ticks were missed and are not made up for", name, missed)
             bus.emit(CronSkipped(entry=name, reason="missed", problem=f"{missed} ticks"))
         if bus.wants(CronFired):
-            for tick, job in zip(ticks, firing.jobs, strict=True):
-                bus.emit(CronFired(entry=name, tick=tick / 1e6, job_id=as_uuid(job.id), late=(now - tick) / 1e6))
+            for tick, job_id in zip(ticks, jobs, strict=True):
+                bus.emit(CronFired(entry=name, tick=tick / 1e6, job_id=as_uuid(job_id), late=(now - tick) / 1e6))
 
     def _skip(self, row: StoredCron, problem: str) -> None:
         """Tell once of an entry that cannot be used."""

@@ -16,7 +16,7 @@ from kathikon_actors.jobs.cron import (
     CronNotFound,
     StoredCron,
     job_of,
-    mark_of,
+    marks_of,
     template_of,
 )
 from kathikon_actors.jobs.errors import BadConfiguration, InvalidJob, KathikonError, UnknownWorker
@@ -56,8 +56,8 @@ def declared_rows(
             if definition is None:
                 raise UnknownWorker(cron.job.worker, definitions)
             record = build(cron.job.bound(definition))
-            mark = mark_of(record, keyring)
-            rows.append(cron.stored(template_of(record, keyring), declared=True, mark=mark))
+            marks = marks_of(record, keyring)
+            rows.append(cron.stored(template_of(record, keyring), declared=True, marks=marks))
         except (KathikonError, TypeError) as error:
             raise BadConfiguration(f'cron entry "{cron.name}": {error}') from None
     return rows
@@ -179,6 +179,8 @@ class Crons:
     async def run_now(self, name: str) -> Job:
         """Make an entry's job now, beside its ticks; also of a paused one.
 
+        When it is unique and has its like, that one is given, with `conflict` set.
+
         Raises:
             CronNotFound: there is none of this name.
             ValueError: its job cannot be read.
@@ -191,8 +193,10 @@ class Crons:
         row = await self._row(name)
         ids, now = self._ids_and_now()
         record = job_of(row.template, name, None, ids.next(now), now, self._keyring)
-        await self._store().insert_job(record)
-        return Job(record)
+        answer = await self._store().insert_job(record)
+        if answer.error is not None:
+            raise answer.error
+        return Job(answer.record or record, conflict=answer.conflict)
 
     async def _row(self, name: str) -> StoredCron:
         for row in await self._store().load_crons():

@@ -7,14 +7,15 @@ settled: entry and `last_tick` together are the key of which there is one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.cron import StoredCron
 from kathikon_actors.jobs.record import Record
 
-__all__ = ["CronChange", "CronStore", "Firing"]
+__all__ = ["CronChange", "CronStore", "Firing", "ids_of"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class CronStore(Protocol):
     async def declare_crons(self, rows: Sequence[StoredCron], now: int) -> None:
         """Store what an app declares: new entries, and those whose declaration is another one than before.
 
+        One that was only marked with an older key is the same, and is marked anew.
         Their ticks count from `now`, microseconds since 1970, unless the expression is the same as before.
         """
 
@@ -79,12 +81,20 @@ class CronStore(Protocol):
         """Remove an entry; false when there is none of this name."""
         ...
 
-    async def fire_crons(self, firings: Sequence[Firing]) -> set[str]:
-        """Settle ticks and insert their jobs, owned by nobody, in one transaction; give the entries it was done for.
+    async def fire_crons(self, firings: Sequence[Firing]) -> dict[str, tuple[bytes, ...]]:
+        """Settle ticks and insert their jobs, owned by nobody, in one transaction.
 
-        Left out are entries that are paused, changed, removed, or have these ticks settled already.
+        Gives, of each entry for which it was done, the ids of the jobs of its ticks: of a unique job that has its like,
+        the id of that one. Left out are entries that are paused, changed, removed, or have these ticks settled already.
         """
         ...
 
-    async def insert_job(self, job: Record) -> None:
-        """Insert the job of an entry that is run by hand, owned by nobody."""
+    async def insert_job(self, job: Record) -> Answer:
+        """Insert the job of an entry that is run by hand, owned by nobody, unless it is unique and has its like."""
+        ...
+
+
+def ids_of(firing: Firing, answers: Mapping[bytes, Answer]) -> tuple[bytes, ...]:
+    """Give the ids of the jobs of a firing's ticks, as the store answered; see `CronStore.fire_crons`."""
+    stored = (answers[job.id].record or job for job in firing.jobs)
+    return tuple(record.id for record in stored)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.cron import StoredCron
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.store.cron_store import CronChange, Firing
+from kathikon_actors.store.cron_store import CronChange, Firing, ids_of
 from kathikon_actors.store.outside import insert_composed_rows, insert_rows
 from kathikon_actors.store.statements import statement
 
@@ -58,14 +59,15 @@ class PostgresCrons:
         done: bool = await self._run(_change, "remove_cron", name)
         return done
 
-    async def fire_crons(self, firings: Sequence[Firing]) -> set[str]:
+    async def fire_crons(self, firings: Sequence[Firing]) -> dict[str, tuple[bytes, ...]]:
         """See `CronStore.fire_crons`."""
-        settled: set[str] = await self._run(_fire, firings)
+        settled: dict[str, tuple[bytes, ...]] = await self._run(_fire, firings)
         return settled
 
-    async def insert_job(self, job: Record) -> None:
+    async def insert_job(self, job: Record) -> Answer:
         """See `CronStore.insert_job`."""
-        await self._run(_insert, [job])
+        answers: dict[bytes, Answer] = await self._run(_insert, [job])
+        return answers[job.id]
 
 
 async def _fetch_version(raw: Raw) -> int:
@@ -86,12 +88,15 @@ async def _declare(raw: Raw, rows: Sequence[StoredCron], now: int) -> None:
         [row.template for row in rows],
         [row.declaration for row in rows],
     )
+    renewed = [(row.name, older, row.declaration) for row in rows for older in row.older_declarations]
     async with raw.transaction():
+        if renewed:
+            await raw.execute(statement("renew_declarations"), *map(list, zip(*renewed, strict=True)))
         if await raw.fetch(statement("declare_crons"), *columns, now):
             await raw.execute(statement("cron_raise_version"))
 
 
-async def _fire(raw: Raw, firings: Sequence[Firing]) -> set[str]:
+async def _fire(raw: Raw, firings: Sequence[Firing]) -> dict[str, tuple[bytes, ...]]:
     columns = (
         [f.name for f in firings],
         [f.revision for f in firings],
@@ -99,9 +104,10 @@ async def _fire(raw: Raw, firings: Sequence[Firing]) -> set[str]:
         [f.until for f in firings],
     )
     async with raw.transaction():
-        settled = {row[0] for row in await raw.fetch(statement("fire_crons"), *columns)}
-        await _insert(raw, [job for firing in firings if firing.name in settled for job in firing.jobs])
-    return settled
+        names = {row[0] for row in await raw.fetch(statement("fire_crons"), *columns)}
+        settled = [firing for firing in firings if firing.name in names]
+        answers = await _insert(raw, [job for firing in settled for job in firing.jobs])
+    return {firing.name: ids_of(firing, answers) for firing in settled}
 
 
 async def _change(raw: Raw, name: str, *given: object) -> bool:
@@ -112,9 +118,9 @@ async def _change(raw: Raw, name: str, *given: object) -> bool:
         return done
 
 
-async def _insert(raw: Raw, jobs: Sequence[Record]) -> None:
+async def _insert(raw: Raw, jobs: Sequence[Record]) -> dict[bytes, Answer]:
     """Insert what may be unique, or belong to a fair queue, as any other insert; no tick is lost to a full queue."""
     if any(job.extra is not None for job in jobs):
-        await insert_composed_rows(raw, jobs, limited=False)
-    else:
-        await insert_rows(raw, jobs, limited=False)
+        return await insert_composed_rows(raw, jobs, limited=False)
+    refused = await insert_rows(raw, jobs, limited=False)
+    return {job.id: Answer(job, error=refused.get(job.id)) for job in jobs}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kathikon_actors.jobs.cron import StoredCron
-from kathikon_actors.store.cron_store import CronChange, Firing
+from kathikon_actors.store.cron_store import CronChange, Firing, ids_of
 
 if TYPE_CHECKING:
+    from kathikon_actors.jobs.composing import Answer
     from kathikon_actors.jobs.record import Record
 
 __all__ = ["CronData", "MemoryCrons"]
@@ -37,11 +38,14 @@ class MemoryCrons:
     Args:
         data: the entries.
         begin: raises `StoreUnavailable` when the store is closed.
-        insert: stores jobs that nobody owns, and tells everybody.
+        insert: stores jobs that nobody owns, and tells everybody; gives what became of each.
     """
 
     def __init__(
-        self, data: CronData, begin: Callable[[], Awaitable[None]], insert: Callable[[Sequence[Record]], object]
+        self,
+        data: CronData,
+        begin: Callable[[], Awaitable[None]],
+        insert: Callable[[Sequence[Record]], Mapping[bytes, Answer]],
     ) -> None:
         self._crons = data
         self._begin = begin
@@ -62,7 +66,8 @@ class MemoryCrons:
         await self._begin()
         data = self._crons
         for row in rows:
-            if data.declared.get(row.name) == row.declaration:
+            if data.declared.get(row.name) in (row.declaration, *row.older_declarations):
+                data.declared[row.name] = row.declaration
                 continue
             old = data.rows.get(row.name)
             same = old is not None and (old.expression, old.timezone) == (row.expression, row.timezone)
@@ -117,23 +122,21 @@ class MemoryCrons:
         data.version += 1
         return True
 
-    async def fire_crons(self, firings: Sequence[Firing]) -> set[str]:
+    async def fire_crons(self, firings: Sequence[Firing]) -> dict[str, tuple[bytes, ...]]:
         """See `CronStore.fire_crons`."""
         await self._begin()
         rows = self._crons.rows
-        settled: set[str] = set()
-        jobs: list[Record] = []
+        settled: list[Firing] = []
         for firing in firings:
             row = rows.get(firing.name)
             if row is None or row.paused or row.revision != firing.revision or row.last_tick != firing.after:
                 continue
             rows[firing.name] = replace(row, last_tick=firing.until)
-            settled.add(firing.name)
-            jobs += firing.jobs
-        self._insert(jobs)
-        return settled
+            settled.append(firing)
+        answers = self._insert([job for firing in settled for job in firing.jobs])
+        return {firing.name: ids_of(firing, answers) for firing in settled}
 
-    async def insert_job(self, job: Record) -> None:
+    async def insert_job(self, job: Record) -> Answer:
         """See `CronStore.insert_job`."""
         await self._begin()
-        self._insert([job])
+        return self._insert([job])[job.id]

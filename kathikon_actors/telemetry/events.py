@@ -185,7 +185,7 @@ class CronFired(Event, frozen=True, kw_only=True):
     Attributes:
         entry: its name.
         tick: seconds since 1970 of the time that it names.
-        job_id: the job it made.
+        job_id: the job it made; of a unique one that has its like, that one.
         late: seconds from the tick until then.
     """
 

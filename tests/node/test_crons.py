@@ -130,15 +130,17 @@ async def test_what_does_not_fit_is_refused_and_nothing_is_stored(node: Node) ->
 
 
 async def test_a_unique_job_that_still_waits_is_not_made_twice(node: Node) -> None:
-    """The entry fires all the same."""
+    """The entry fires all the same; what is told and given is the job that is there."""
     waiting = workers.add.new(3).options(unique=Unique(keys=("worker", "args")), queue="wide")
+    await node.pause("wide")
     await node.crons.add(Cron("unique", "* * * * * *", waiting))
     async with node.events(CronFired) as events:
-        await node.pause("wide")
-        await node.crons.run_now("unique")
-        for _ in range(2):
-            await events.__anext__()
-        assert len([job for job in await node.list() if job.meta.get("cron") == "unique"]) == 1
+        ran = await node.crons.run_now("unique")
+        told = [await events.__anext__() for _ in range(2)]
+        again = await node.crons.run_now("unique")
+        [made] = [job for job in await node.list() if job.meta.get("cron") == "unique"]
+        assert {event.job_id for event in told if isinstance(event, CronFired)} == {made.id}
+        assert (ran.id, again.id, again.conflict) == (made.id, made.id, True)
 
 
 async def test_one_call_schedules_in_three_ways(node: Node) -> None:

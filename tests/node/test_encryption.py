@@ -264,6 +264,25 @@ async def test_keys_are_rotated(store_url: str) -> None:
             await client.rotate_keys()
 
 
+async def test_a_change_of_keys_leaves_what_was_changed_of_cron_entries_by_hand(postgres_dsn: str) -> None:
+    """A declaration is the same whichever key it is encrypted with."""
+    crons = [Cron("monthly", "@monthly", pay.new(SECRET)), Cron("yearly", "@yearly", pay.new(SECRET))]
+    async with open_node(app_with(OLD, crons=crons), store=postgres_dsn, name="n1") as node:
+        await eventually(lambda: lists(node, ["@monthly", "@yearly"]), "declared")
+        await node.crons.change("monthly", expression="@weekly")
+    for number, keys in enumerate([(NEW, OLD), (NEW,)]):
+        name = f"sign {number}"
+        more = [*crons, Cron(name, "@hourly", pay.new(SECRET))]
+        async with open_node(app_with(*keys, crons=more), store=postgres_dsn, name="n1") as node:
+            await eventually(lambda: lists(node, ["@weekly", "@hourly", "@yearly"]), "the app's entries are declared")
+            await node.rotate_keys()
+            await node.crons.remove(name)
+
+
+async def lists(node: Node, expressions: list[str]) -> bool:
+    return [entry.expression for entry in await node.crons.list()] == expressions
+
+
 async def test_clients_insert_and_read_encrypted_jobs(postgres_dsn: str) -> None:
     """With the app's keys; the plain one too."""
     async with open_node(app_with(NEW), store=postgres_dsn, name="n1"):
