@@ -10,13 +10,16 @@ import msgspec
 from kathikon_actors.jobs.errors import BadConfiguration, did_you_mean
 from kathikon_actors.jobs.states import STATES, TERMINAL_STATES, State
 
-__all__ = ["REPLACEABLE", "UNIQUE_STATES", "Unique", "unique_key"]
+__all__ = ["REPLACEABLE", "TRACE_CONTEXT", "UNIQUE_STATES", "Unique", "unique_key"]
 
 UNIQUE_STATES: Final[tuple[State, ...]] = ("scheduled", "available", "executing", "retryable", "blocked")
 """The states in which a job keeps its key when nothing else is said."""
 
 REPLACEABLE: Final = ("args", "meta", "priority", "max_attempts", "scheduled_at", "tags")
 """What an insert that meets its like may overwrite."""
+
+TRACE_CONTEXT: Final = ("traceparent", "tracestate")
+"""What `tracing=True` adds to the meta; it is another one for each insert, and makes no job another one."""
 
 _KEYS: Final = ("worker", "queue", "args", "meta")
 _ALWAYS_HELD: Final = frozenset({"scheduled", "available", "executing", "retryable"})
@@ -118,6 +121,8 @@ def unique_key(policy: Unique, worker: str, queue: str, args: object, meta: obje
             value: Any = whole[name]
             for step in path.split(".") if path else ():
                 value = value.get(step, _ABSENT) if isinstance(value, dict) else _ABSENT
+            if key == "meta" and isinstance(value, dict):
+                value = {field: value[field] for field in value if field not in TRACE_CONTEXT}
             parts += (key, value)
     return blake2b(_encode(parts), digest_size=16).digest()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from kathikon_actors.jobs.errors import BadConfiguration
+from kathikon_actors.jobs.unique import TRACE_CONTEXT
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.middleware import CallNext
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["check_tracing", "trace_job", "trace_without_words", "traced"]
 
 _TRACER: Final = "kathikon_actors"
-_CARRIED: Final = ("traceparent", "tracestate")
 
 
 def check_tracing(whose: str, wanted: object) -> bool:
@@ -53,7 +53,7 @@ def traced(new: NewJob) -> NewJob:
         span.set_attribute("messaging.operation.name", "insert")
         span.set_attribute("kathikon.worker", new.worker)
         propagate.inject(carrier)
-    kept = {key: carrier[key] for key in _CARRIED if key in carrier}
+    kept = {key: carrier[key] for key in TRACE_CONTEXT if key in carrier}
     return new.options(meta={**meta, **kept}) if kept else new
 
 
@@ -73,7 +73,7 @@ async def _trace(job: Job, call_next: CallNext, *, words: bool) -> object:
     from kathikon_actors.jobs.outcomes import Discard, Fail, Retry
 
     meta = job.meta
-    context = propagate.extract({key: meta[key] for key in _CARRIED if isinstance(meta.get(key), str)})
+    context = propagate.extract({key: meta[key] for key in TRACE_CONTEXT if isinstance(meta.get(key), str)})
     attributes: dict[str, Any] = {
         "messaging.system": "kathikon",
         "messaging.operation.name": "perform",

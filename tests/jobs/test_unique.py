@@ -52,6 +52,16 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other
 
 
+def test_the_context_of_a_trace_makes_no_job_another_one() -> None:
+    """Each insert has its own; it counts only where it is named."""
+    meta = {"customer": 7}
+    traced = [meta | {"traceparent": f"00-{number}", "tracestate": "x"} for number in range(2)]
+    whole, named = {"keys": ("worker", "meta")}, {"keys": ("meta.traceparent",)}
+    assert key({}, meta=meta, **whole) == key({}, meta=traced[0], **whole) == key({}, meta=traced[1], **whole)
+    assert key({}, meta={"customer": 8}, **whole) != key({}, meta=meta, **whole)
+    assert key({}, meta=traced[0], **named) != key({}, meta=traced[1], **named)
+
+
 def test_keys_say_which_parts_count() -> None:
     """Worker, queue, args, meta, and parts of the last two."""
     args = {"user": {"id": 7, "name": "a"}, "n": 1}
