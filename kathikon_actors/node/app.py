@@ -15,6 +15,7 @@ from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.sealing import Keyring
 from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, WorkerDefinition, definition_of, registered
+from kathikon_actors.telemetry.handler import check_handler
 from kathikon_actors.telemetry.tracing import check_tracing, trace_job, trace_without_words
 
 if TYPE_CHECKING:
@@ -110,8 +111,7 @@ class App:
         self.children = tuple(children)
         self.telemetry = tuple(telemetry)
         for handler in self.telemetry:
-            if not callable(handler):
-                raise BadConfiguration(f"App: telemetry holds {handler!r}; give functions of one event")
+            check_handler("App: telemetry", handler)
         self._workers = tuple(definition_of(worker) for worker in workers)
         self.defaults = Defaults(
             queues=self.queues,

@@ -12,6 +12,7 @@ import trio
 
 from kathikon_actors.jobs.errors import BadConfiguration
 from kathikon_actors.telemetry.events import Event
+from kathikon_actors.telemetry.handler import check_handler
 
 __all__ = ["BUFFER", "EventStream", "Handler", "Subscription", "check_subscription"]
 
@@ -60,8 +61,8 @@ class Subscription:
         handler: Handler | None = None,
     ) -> None:
         check_subscription(kinds, buffer)
-        if handler is not None and not callable(handler):
-            raise BadConfiguration(f"subscribe: {handler!r} is no handler; give a function of one event")
+        if handler is not None:
+            check_handler("subscribe", handler)
         self.lost: Counter[str] = Counter()
         self.errors = 0
         self.delivered = 0

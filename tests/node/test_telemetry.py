@@ -6,7 +6,9 @@ import os
 import signal
 import time
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -146,6 +148,24 @@ def test_a_handler_that_is_no_function_is_refused(tmp_path: Path) -> None:
     """When the app is declared."""
     with pytest.raises(BadConfiguration, match="telemetry"):
         App([Queue("default")], telemetry=[tmp_path])  # type: ignore[list-item]
+
+
+class AsyncHandler:
+    async def hear(self, event: Event) -> None:
+        raise AssertionError(event)
+
+    async def __call__(self, event: Event) -> None:
+        raise AssertionError(event)
+
+
+@pytest.mark.parametrize("handler", [AsyncHandler(), AsyncHandler().hear, partial(AsyncHandler().hear)])
+async def test_a_handler_that_is_async_is_refused(handler: Any) -> None:
+    """Nobody would await it, and what it says would be lost without a word."""
+    with pytest.raises(BadConfiguration, match="App: telemetry: .* is async"):
+        App([Queue("default")], telemetry=[handler])
+    async with open_node(App([Queue("default")], workers=[workers.add])) as node:
+        with pytest.raises(BadConfiguration, match="subscribe: .* is async"):
+            node.subscribe(handler)
 
 
 async def test_limits_batches_and_leadership_tell_too(store_url: str) -> None:
