@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.queue import Queue
     from kathikon_actors.jobs.record import Record
     from kathikon_actors.jobs.worker import WorkerDefinition
+    from kathikon_actors.queue.limited import LimitedHeap
     from kathikon_actors.telemetry.bus import Bus
 
 __all__ = ["Family", "Gatekeeper"]
@@ -81,6 +82,7 @@ class Gatekeeper:
     Attributes:
         valid_until: monotonic seconds: after that the node's lease may have ended, and others may have what it holds.
         wake: tells the task that speaks with the store that there is something to say.
+        heaps: in which jobs are on their way to a gate.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Gatekeeper:
         self.clock = clock
         self.valid_until = float("inf")
         self.wake: Callable[[], None] = _nobody
+        self.heaps: dict[LimitedHeap, None] = {}
         self._bus = bus
         self._declared = queues
         self._queues: dict[str, tuple[Family, ...]] = {}
@@ -124,7 +127,7 @@ class Gatekeeper:
         """Give the first gate at which a job finds no room."""
         for family in rules:
             gate = family.gate(record, now)
-            if gate.room(now) <= 0:
+            if gate.room(now) <= gate.starting:
                 return gate
         return None
 
@@ -133,7 +136,7 @@ class Gatekeeper:
         gates = []
         for family in rules:
             gate = family.gate(record, now)
-            if gate.room(now) <= 0:
+            if gate.room(now) <= gate.starting:
                 return gate
             gates.append(gate)
         runs = None
@@ -145,6 +148,8 @@ class Gatekeeper:
                 self._tell_circuit(gate, record.queue)
             if gate.counts_runs:
                 if runs is None:
+                    if record.id in self._running:  # it came back, and nobody told us of its end
+                        self._end(record, now)
                     runs = self._running[record.id] = []
                 runs.append((gate, ticket))
         return None
@@ -162,11 +167,15 @@ class Gatekeeper:
             return
         now = self.clock()
         for record in records:
-            for gate, ticket in running.pop(record.id, ()):
-                gate.end(record, now, ticket=ticket)
-                self._tell_circuit(gate, record.queue)
-                if gate.wants:
-                    self._want(gate)
+            if record.id in running:
+                self._end(record, now)
+
+    def _end(self, record: Record, now: float) -> None:
+        for gate, ticket in self._running.pop(record.id, ()):
+            gate.end(record, now, ticket=ticket)
+            self._tell_circuit(gate, record.queue)
+            if gate.wants:
+                self._want(gate)
 
     def tell(self, gate: Gate, queue: str, decision: str, jobs: int = 1, seconds: float | None = None) -> None:
         """Tell what a gate decided about jobs of a queue."""
@@ -244,11 +253,11 @@ class Gatekeeper:
 
     def _look(self, now: float) -> int:
         number = 0
+        for heap in self.heaps:
+            heap.audit()
         for family in {*(f for rules in self._workers.values() for f in rules), *self._flat_queues()}:
             for gate in list(family.gates.values()):
                 number += 1
-                for heap in list(gate.heaps):
-                    heap.audit()
                 if gate.heaps:
                     if gate.room(now) > 0:
                         gate.open()

@@ -44,6 +44,7 @@ class Gate(ABC):
         key: empty when the limit is one for all jobs.
         heaps: producers' heaps in which jobs wait for it.
         woken: jobs that were sent back to their heap because there is room, and that have not come here since.
+        starting: jobs that found room, and whose start is committed before they take it.
         wants: it has something to ask the store.
         touched: when it last let a job pass, or was last given something.
         counts_runs: it is told when a run ends.
@@ -53,7 +54,7 @@ class Gate(ABC):
 
     kind: ClassVar[str] = ""
 
-    __slots__ = ("heaps", "key", "name", "touched", "wants", "woken", "worker")
+    __slots__ = ("heaps", "key", "name", "starting", "touched", "wants", "woken", "worker")
 
     def __init__(self, name: str, key: str, now: float) -> None:
         self.name = name
@@ -61,18 +62,19 @@ class Gate(ABC):
         self.worker: str | None = None
         self.heaps: dict[LimitedHeap, None] = {}
         self.woken = 0
+        self.starting = 0
         self.wants = False
         self.touched = now
 
     @property
     def waiting(self) -> int:
         """Jobs that wait for it."""
-        return sum(heap.parked(self) for heap in self.heaps) + self.woken
+        return sum(heap.parked(self) for heap in self.heaps) + self.woken + self.starting
 
     @property
     def idle(self) -> bool:
         """Whether nothing runs under it and nothing waits."""
-        return not self.heaps and not self.woken
+        return not (self.heaps or self.woken or self.starting)
 
     @abstractmethod
     def room(self, now: float) -> int:
@@ -214,8 +216,8 @@ class RateGate(Gate):
         at, room = int(now * NS), 0
         while batches:
             if batches[0].expire(at):
-                # Woken jobs could not use them: they ask again when they come here. Else nobody would.
-                self._hungry = not self.woken
+                # Those on their way could not use them: they ask again when they come here. Else nobody would.
+                self._hungry = not (self.woken or self.starting)
             if batches[0].count:
                 break
             batches.popleft()
@@ -259,7 +261,7 @@ class RateGate(Gate):
 
     def next_time(self, now: float) -> float | None:
         """Give when the next slot begins, or when to look or ask again; `None` when nothing waits."""
-        if not self.heaps and not self.woken:
+        if not (self.heaps or self.woken or self.starting):
             return None
         for batch in self.batches:
             ready = batch.ready(int(now * NS))

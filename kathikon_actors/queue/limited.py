@@ -34,6 +34,8 @@ class LimitedHeap:
         gatekeeper: of the node.
         records: the node's jobs: one that is not there any more is passed over.
         wake: lets the producer look again.
+        may_start: tells of a job whose turn it is whether its start is committed; else that is done, and the job comes
+            again. Until then the room it found is kept for it.
 
     Attributes:
         held_up: by worker: how many jobs wait at its own gates, those that were cancelled there included.
@@ -46,6 +48,7 @@ class LimitedHeap:
         gatekeeper: Gatekeeper,
         records: Mapping[bytes, Record],
         wake: Callable[[], None],
+        may_start: Callable[[Record], bool] = lambda _record: True,
     ) -> None:
         self._order = order
         self._base = order()
@@ -53,6 +56,8 @@ class LimitedHeap:
         self._gatekeeper = gatekeeper
         self._records = records
         self._wake = wake
+        self._may_start = may_start
+        self._starting: dict[bytes, tuple[Record, list[Gate]]] = {}
         self._parked: dict[Gate, Heap] = {}
         self._woken: dict[bytes, tuple[Gate, Record]] = {}
         self._opened: dict[Gate, None] = {}
@@ -83,7 +88,16 @@ class LimitedHeap:
             if records.get(record.id) is not record:  # another node has it now
                 continue
             rules = keeper.rules(self._queue, record.worker)
-            gate = keeper.admit(record, rules, now) if rules else None
+            gate = None
+            if record.extra is not None and record.extra.guarded is not None:
+                if self._starting:
+                    self._end_start(record)
+                gate = keeper.obstacle(record, rules, now)
+                if gate is None and not self._may_start(record):
+                    self._keep_room(record, [family.gate(record, now) for family in rules])
+                    continue
+            if gate is None and rules:
+                gate = keeper.admit(record, rules, now)
             if gate is None:
                 return record
             self._park(record, gate, now)
@@ -109,6 +123,8 @@ class LimitedHeap:
                 continue
             gate = None
             if self._records.get(record.id) is record:
+                if self._starting:
+                    self._end_start(record)
                 gate = keeper.obstacle(record, keeper.rules(self._queue, record.worker), now)
                 if gate is None:
                     return record
@@ -142,21 +158,40 @@ class LimitedHeap:
         return 0 if parked is None else len(parked)
 
     def audit(self) -> None:
-        """Forget woken jobs that will not come: cancelled, or another node's by now. Their room is for others."""
-        gone = [
-            job_id
-            for job_id, (_, record) in self._woken.items()
-            if record.state != "available" or self._records.get(job_id) is not record
-        ]
-        for job_id in gone:
+        """Forget jobs on their way that will not come: cancelled, or another node's by now. Others have their room."""
+        for job_id in [job_id for job_id, (_, record) in self._woken.items() if self._is_gone(record)]:
             gate, _ = self._woken.pop(job_id)
             gate.woken -= 1
-            self.opened(gate)
+            gate.open()
+        for record in [record for record, _ in self._starting.values() if self._is_gone(record)]:
+            for gate in self._end_start(record):
+                gate.open()
+
+    def _is_gone(self, record: Record) -> bool:
+        return record.state != "available" or self._records.get(record.id) is not record
+
+    def _keep_room(self, record: Record, gates: list[Gate]) -> None:
+        """Its start is being committed: what it found is not for others meanwhile."""
+        if gates:
+            self._starting[record.id] = record, gates
+            self._gatekeeper.heaps[self] = None
+            for gate in gates:
+                gate.starting += 1
+
+    def _end_start(self, record: Record) -> list[Gate]:
+        """It is here again, or gone."""
+        _, gates = self._starting.pop(record.id, (None, []))
+        for gate in gates:
+            gate.starting -= 1
+        return gates
 
     def close(self) -> None:
         """The producer ends: nothing waits here any more."""
+        self._gatekeeper.heaps.pop(self, None)
         for gate, _ in self._woken.values():
             gate.woken -= 1
+        for record, _ in list(self._starting.values()):
+            self._end_start(record)
         for gate in self._parked:
             gate.heaps.pop(self, None)
         self._woken.clear()
@@ -172,22 +207,23 @@ class LimitedHeap:
             if parked is None:
                 continue
             released, before = 0, len(parked)
-            for _ in range(min(gate.room(now) - gate.woken, AT_ONCE)):
+            for _ in range(min(gate.room(now) - gate.woken - gate.starting, AT_ONCE)):
                 record = parked.pop()
                 if record is None:
                     break
-                if self._records.get(record.id) is record:
+                if self._records.get(record.id) is record and record.id not in self._woken:
                     self._woken[record.id] = (gate, record)
                     gate.woken += 1
                     released += 1
                     self._base.push(record)
             self._count(gate, len(parked) - before)
             if released:
+                self._gatekeeper.heaps[self] = None
                 self._gatekeeper.tell(gate, self._queue, "released", released)
             if not len(parked):
                 del self._parked[gate]
                 del gate.heaps[self]
-            elif gate.room(now) > gate.woken:
+            elif gate.room(now) > gate.woken + gate.starting:
                 self._opened[gate] = None
 
     def _count(self, gate: Gate, number: int) -> None:

@@ -53,7 +53,8 @@ class Producer:
         order: Callable[[], Heap] = FairHeap if crew.queue.fair else PriorityHeap
         if crew.gatekeeper is None:
             return order()
-        return LimitedHeap(order, crew.queue.name, crew.gatekeeper, crew.table.records, self._wake_up)
+        table = crew.table
+        return LimitedHeap(order, crew.queue.name, crew.gatekeeper, table.records, self._wake_up, table.may_start)
 
     @property
     def ready(self) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from kathikon_actors import App, Breaker, Job, Limit, Queue, Rate, constant, worker
+from kathikon_actors import App, Breaker, Job, Limit, Queue, Rate, Unique, constant, worker
 
 
 def mark(path: str, what: str, name: str) -> None:
@@ -63,6 +63,12 @@ async def one_an_account(path: str, account: int, name: str, seconds: float) -> 
     mark(path, "end", f"{account}/{name}")
 
 
+@worker(concurrency=Limit(1), unique=Unique(keys=("args",), replace=("priority",)))
+async def one_guarded(path: str, name: str) -> None:
+    mark(path, "start", name)
+    mark(path, "end", name)
+
+
 @worker(rate_limit=Rate(50, per=1.0, burst=5))
 async def fifty_a_second(path: str, name: str) -> None:
     mark(path, "start", name)
@@ -87,7 +93,18 @@ def fragile(path: str, name: str, well: str) -> None:
         raise ValueError("not well")
 
 
-WORKERS = [pulse, pulse_an_account, three_plain, three, one_an_account, fifty_a_second, both, free, fragile]
+WORKERS = [
+    pulse,
+    pulse_an_account,
+    three_plain,
+    three,
+    one_an_account,
+    one_guarded,
+    fifty_a_second,
+    both,
+    free,
+    fragile,
+]
 
 app = App(
     queues=[

@@ -85,6 +85,15 @@ async def test_jobs_that_wait_hold_up_no_other_job(node: Node, marks: str) -> No
     assert len(starts_of(lines_of(Path(marks)), "slow")) <= 3
 
 
+async def test_unique_jobs_that_others_may_replace_keep_a_limit_and_all_of_them_run(node: Node, marks: str) -> None:
+    """Their start is committed before they take a place, which is taken once."""
+    await node.insert_many(limited.one_guarded.new(marks, str(n)) for n in range(10))
+    await ended(node, 10)
+    lines = lines_of(Path(marks))
+    assert len(starts_of(lines)) == 10
+    assert most_at_once(lines) == 1
+
+
 @pytest.mark.one_node
 async def test_better_jobs_get_the_next_place(node: Node, marks: str) -> None:
     """Those that wait for a limit start by priority, also the ones that came last."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kathikon_actors.jobs.breaker import Breaker
+from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.gcra import NS, Slots, reserve
 from kathikon_actors.jobs.limits import Limit, Rate
 from kathikon_actors.jobs.queue import Queue
@@ -35,9 +37,11 @@ class World:
 class SimNode:
     """A node without processes: jobs in a limited heap, runs in a list."""
 
-    def __init__(self, world: World, number: int, workers: dict[str, Any]) -> None:
+    def __init__(self, world: World, number: int, workers: dict[str, Any], *, guarded: bool = False) -> None:
         self.world = world
         self.number = number
+        self.guarded = guarded
+        self.beginning: list[Record] = []
         definitions: Any = {
             name: SimpleNamespace(
                 name=name,
@@ -49,16 +53,33 @@ class SimNode:
         }
         self.keeper = Gatekeeper({"q": Queue("q")}, definitions, lambda: world.now)
         self.records: dict[bytes, Record] = {}
-        self.heap = LimitedHeap(PriorityHeap, "q", self.keeper, self.records, lambda: None)
+        self.heap = LimitedHeap(PriorityHeap, "q", self.keeper, self.records, lambda: None, self.may_start)
         self.runs: list[Record] = []
         self.keeper.tick(world.now)
 
     def push(self, worker: str, account: int, priority: int = 0) -> None:
         self.world.made += 1
         args = b'{"account":%d}' % account
-        job = record(self.world.made, worker=worker, args=args, priority=priority)
+        extra = Extra(guarded=0) if self.guarded else None
+        job = record(self.world.made, worker=worker, args=args, priority=priority, extra=extra)
         self.records[job.id] = job
         self.heap.push(job)
+
+    def may_start(self, job: Record) -> bool:
+        assert job.extra is not None
+        if job.extra.begun == 0:
+            job.extra = msgspec.structs.replace(job.extra, begun=1)
+            self.beginning.append(job)
+        return job.extra.begun == 2
+
+    def commit(self) -> None:
+        """The starts of guarded jobs are committed."""
+        beginning, self.beginning = self.beginning, []
+        for job in beginning:
+            assert job.extra is not None
+            job.extra = msgspec.structs.replace(job.extra, begun=2)
+            if job.state == "available":
+                self.heap.push(job)
 
     def start(self, most: int = 1000) -> list[Record]:
         started = []
@@ -82,7 +103,8 @@ class SimNode:
             del self.records[job.id]
 
     def bid(self, *, lost: bool = False) -> None:
-        """Ask for what is wanted; the answer may be lost on its way."""
+        """Ask for what is wanted; the answer may be lost on its way. What begins is written by the same store."""
+        self.commit()
         wanting = self.keeper.wanting()
         now = self.world.now
         for gate in wanting:
@@ -163,14 +185,21 @@ def held(world: World) -> int:
     return sum(holder.held for holders in world.holders.values() for holder in holders)
 
 
-@given(steps=STEPS, capacity=st.integers(1, 4), count=st.integers(1, 3), by=st.sampled_from([None, "args.account"]))
+@given(
+    steps=STEPS,
+    capacity=st.integers(1, 4),
+    count=st.integers(1, 3),
+    by=st.sampled_from([None, "args.account"]),
+    guarded=st.booleans(),
+)
 @settings(max_examples=200)
 def test_tokens_are_never_exceeded_and_nothing_is_stuck(
-    steps: list[Any], capacity: int, count: int, by: str | None
+    steps: list[Any], capacity: int, count: int, by: str | None, *, guarded: bool
 ) -> None:
     """Pushes, starts, ends, cancels, bids and lost answers in any order, on one to three nodes."""
     world = World()
-    nodes = [SimNode(world, number, {"w": {"concurrency": Limit(capacity, by=by)}}) for number in range(count)]
+    workers = {"w": {"concurrency": Limit(capacity, by=by)}}
+    nodes = [SimNode(world, number, workers, guarded=guarded) for number in range(count)]
 
     def check() -> None:
         running = [job for node in nodes for job in node.runs]
@@ -193,12 +222,15 @@ def test_tokens_are_never_exceeded_and_nothing_is_stuck(
     raise AssertionError(f"kept: {world.holders}")
 
 
-@given(steps=STEPS, n=st.integers(1, 20), burst=st.integers(1, 3), count=st.integers(1, 3))
+@given(steps=STEPS, n=st.integers(1, 20), burst=st.integers(1, 3), count=st.integers(1, 3), guarded=st.booleans())
 @settings(max_examples=200)
-def test_a_rate_is_never_exceeded_and_nothing_is_stuck(steps: list[Any], n: int, burst: int, count: int) -> None:
+def test_a_rate_is_never_exceeded_and_nothing_is_stuck(
+    steps: list[Any], n: int, burst: int, count: int, *, guarded: bool
+) -> None:
     """Starts of all nodes together, but for the quarter of a second that a slot is good for."""
     world = World()
-    nodes = [SimNode(world, number, {"w": {"rate_limit": Rate(n, per=1.0, burst=burst)}}) for number in range(count)]
+    workers = {"w": {"rate_limit": Rate(n, per=1.0, burst=burst)}}
+    nodes = [SimNode(world, number, workers, guarded=guarded) for number in range(count)]
     starts: list[float] = []
     seen: set[bytes] = set()
 
@@ -232,8 +264,10 @@ def test_slots_that_were_not_used_in_their_time_are_lost() -> None:
     assert len(node.start()) <= VALID * 20 + 1
 
 
-@given(steps=STEPS, count=st.integers(1, 2))
-def test_limits_of_different_kinds_on_one_job_block_nobody_for_ever(steps: list[Any], count: int) -> None:
+@given(steps=STEPS, count=st.integers(1, 2), guarded=st.booleans())
+def test_limits_of_different_kinds_on_one_job_block_nobody_for_ever(
+    steps: list[Any], count: int, *, guarded: bool
+) -> None:
     """A concurrency by account, a rate for all, and a breaker, in front of one worker."""
     world = World()
     options = {
@@ -241,7 +275,7 @@ def test_limits_of_different_kinds_on_one_job_block_nobody_for_ever(steps: list[
         "rate_limit": Rate(50, per=1.0, burst=2),
         "breaker": Breaker(rest=0.2),
     }
-    nodes = [SimNode(world, number, {"w": options}) for number in range(count)]
+    nodes = [SimNode(world, number, {"w": options}, guarded=guarded) for number in range(count)]
 
     def check() -> None:
         running = [job.args for node in nodes for job in node.runs]
@@ -270,6 +304,55 @@ def test_those_that_may_start_start_in_their_order(jobs: list[tuple[int, int]]) 
             node.end(0)
         world.now += 0.01
         node.keeper.tick(world.now)
+
+
+def test_a_guarded_job_takes_its_place_once_its_start_is_committed() -> None:
+    """Meanwhile nobody else begins in its place; it is counted once, and one that is cancelled keeps nothing."""
+    world = World()
+    node = SimNode(world, 1, {"w": {"concurrency": Limit(1)}}, guarded=True)
+    for _ in range(3):
+        node.push("w", 1)
+    first, second, third = node.records.values()
+    assert node.start() == []
+    node.bid()
+    gate = node.keeper.rules("q", "w")[0].gate(first, world.now)
+    assert isinstance(gate, TokenGate)
+    assert node.start() == []
+    assert (node.beginning, gate.used) == ([first], 0)
+    node.commit()
+    assert node.start() == [first]
+    assert gate.used == 1
+    node.end(0)
+    assert node.start() == []
+    assert node.beginning == [second]
+    second.state = "cancelled"
+    del node.records[second.id]
+    node.commit()
+    world.now += 2
+    node.keeper.tick(world.now)
+    assert node.start() == []
+    assert node.beginning == [third]
+    node.commit()
+    assert node.start() == [third]
+    node.end(0)
+    assert (gate.used, gate.starting, gate.woken) == (0, 0, 0)
+
+
+def test_a_job_that_comes_back_before_its_end_was_told_counts_once() -> None:
+    """What it held is given back."""
+    world = World()
+    node = SimNode(world, 1, {"w": {"concurrency": Limit(2)}})
+    node.push("w", 1)
+    node.start()
+    node.bid()
+    (job,) = node.start()
+    job.state = "available"
+    node.heap.push(job)
+    node.bid()
+    assert node.start() == [job]
+    gate = node.keeper.rules("q", "w")[0].gate(job, world.now)
+    assert isinstance(gate, TokenGate)
+    assert gate.used == 1
 
 
 def test_a_crowd_at_one_gate_is_looked_at_once() -> None:
