@@ -58,9 +58,13 @@ class Death:
     backoff: Backoffs
     mourners: Mourners | None = None
 
-    def settle(self, given: Mapping[int, Given]) -> tuple[list[Record], list[Record]]:
-        """Move every job that the process had; give those whose row changed, and those that never started."""
+    def settle(self, given: Mapping[int, Given]) -> tuple[list[Record], list[Record], list[Record]]:
+        """Move every job that the process had.
+
+        Gives those whose row changed, those that never started, and what those become whose `on_discard` is called.
+        """
         changed: list[Record] = []
+        mourned: list[Record] = []
         back: list[Record] = []
         lost = [seq for seq, says_nothing in self.ended.items() if not says_nothing]
         for seq, run in given.items():
@@ -70,12 +74,15 @@ class Death:
                     self._judge(seq, run)
                 else:
                     self._settle_lost(seq, run, alone=len(lost) == 1)
-                if self.mourners is None or not run.mourn(self.mourners, was):
+                after = None if self.mourners is None else run.mourn(self.mourners, was)
+                if after is None:
                     changed.append(run.record)
+                else:
+                    mourned.append(after)
             else:
                 run.undo(self.now)
                 back.append(run.record)
-        return changed, back
+        return changed, back, mourned
 
     def _judge(self, seq: int, run: Given) -> None:
         record, now, how = run.record, self.now, str(self.exit)

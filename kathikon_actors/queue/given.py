@@ -51,18 +51,18 @@ class Given(msgspec.Struct, gc=False, eq=False):
         self.stored_at = now
         return True
 
-    def mourn(self, mourners: Mourners, was: Record) -> bool:
+    def mourn(self, mourners: Mourners, was: Record) -> Record | None:
         """Put a job that its own failure discarded back to what it `was` until its `on_discard` has run.
 
-        Gives whether it has one. What an operator discards is no failure.
+        Gives what it becomes then; `None` when it has none. What an operator discards is no failure.
         """
         record = self.record
         if record.state != "discarded" or self.why == "discard" or not mourners.mourns(record.worker):
-            return False
+            return None
         after = copy(record)
         machine.become(record, was)
         mourners.take(record, after)
-        return True
+        return after
 
     def undo(self, now: int) -> None:
         """It never started: it is as it was, but a cancel that came meanwhile holds."""

@@ -45,7 +45,8 @@ class Runner:
         clock: gives microseconds since 1970.
         backoff: of the workers, for attempts that a crash or a timeout ended.
         alone: a quarantine: one job at a time, nothing ahead.
-        limits: after which it is given nothing more. `on_ended` is told of runs that are over or never began.
+        limits: after which it is given nothing more. `on_ended` is told of runs that are over or never began,
+            and of what a job becomes whose `on_discard` is still to run.
         on_spent: called once, when it will be given nothing more and goes on only with what it has.
     """
 
@@ -165,6 +166,7 @@ class Runner:
         now = self._clock()
         ended: list[Record] = []
         back: list[Record] = []
+        mourned: list[Record] = []
         mourners = self._table.mourners
         for message in messages:
             if not isinstance(message, Report):
@@ -189,8 +191,11 @@ class Runner:
                 settle(record, message, now, self._node, self.process.pid, self._backoff)
             else:
                 self._settle(given, message, now)
-            if was is None or mourners is None or not given.mourn(mourners, was):
+            after = None if was is None or mourners is None else given.mourn(mourners, was)
+            if after is None:
                 ended.append(record)
+            else:
+                mourned.append(after)
         if self._revoked_at is not None and not self._revoked and not self._given:
             self._unrevoke()
         if not self._given:
@@ -199,6 +204,8 @@ class Runner:
             self.replace()
         if ended:
             self._changed(ended)
+        if mourned and self._on_ended is not None:
+            self._on_ended(mourned)
         if back:
             self._hand_back(back)
         return ended
@@ -373,9 +380,11 @@ class Runner:
             self._backoff,
             self._table.mourners,
         )
-        changed, back = death.settle(self._given)
+        changed, back, mourned = death.settle(self._given)
         self._forget()
         self._changed(changed)
+        if mourned and self._on_ended is not None:
+            self._on_ended(mourned)
         self._hand_back(back)
 
     def abandon(self) -> None:

@@ -63,6 +63,7 @@ class Bench:
         self.quarantine: set[bytes] = set()
         self.back: list[Record] = []
         self.table.attach_producer("default", self.back.extend)
+        self.over: list[Record] = []
         self.runner = Runner(
             self.process,  # type: ignore[arg-type]
             self.table,
@@ -72,6 +73,7 @@ class Bench:
             lambda: NOW,
             lambda _worker, _attempt, _error: 5.0,
             alone=alone,
+            on_ended=self.over.extend,
         )
 
     def give(self, count: int = 1, now: float = 0.0, **fields: Any) -> list[Record]:
@@ -431,6 +433,35 @@ def test_a_process_that_was_idle_for_long_has_its_time_with_the_next_job() -> No
     bench.give(now=1000.0)
     bench.runner.watch(1000.0 + STALLED_AFTER - 0.1)
     assert bench.process.kills == 0
+
+
+class Mourning:
+    """Notes whose `on_discard` is to be called."""
+
+    def __init__(self) -> None:
+        self.taken: list[Record] = []
+
+    def mourns(self, worker: str) -> bool:
+        return True
+
+    def take(self, record: Record, after: Record) -> None:
+        self.taken.append(record)
+
+
+@pytest.mark.parametrize("how", ["failed", "crashed"])
+def test_a_run_whose_on_discard_is_to_be_called_is_over_as_it_will_end(how: str) -> None:
+    """The job stays executing until then; its limits are told at once, and that it was discarded."""
+    bench = Bench()
+    bench.table.mourners = mourning = Mourning()
+    (job,) = bench.give(max_attempts=1)
+    bench.process.now_running = {1: 0.0}
+    if how == "failed":
+        assert bench.runner.hear([Report(1, "failed", 0.1, kind="exception", message="no")]) == []
+    else:
+        bench.die()
+    assert mourning.taken == [job]
+    assert (job.state, bench.written()) == ("executing", [])
+    assert [(over.id, over.state) for over in bench.over] == [(job.id, "discarded")]
 
 
 # -- deaths -----------------------------------------------------------------------------------------------------
