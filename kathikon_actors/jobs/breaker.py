@@ -66,7 +66,7 @@ class Circuit:
         opens_at: when an open one goes over to probes.
     """
 
-    __slots__ = ("_declared", "_failed", "_probing", "_recent", "_succeeded", "opens_at", "state")
+    __slots__ = ("_declared", "_failed", "_period", "_probing", "_recent", "_succeeded", "opens_at", "state")
 
     def __init__(self, declared: Breaker) -> None:
         self._declared = declared
@@ -74,6 +74,7 @@ class Circuit:
         self.opens_at = 0.0
         self._recent: deque[bool] = deque()
         self._failed = 0
+        self._period = 0
         self._probing = 0
         self._succeeded = 0
 
@@ -90,26 +91,28 @@ class Circuit:
             if now < self.opens_at:
                 return 0
             self.state = "half open"
+            self._period += 1
             self._probing = self._succeeded = 0
         return self._declared.probes - self._probing - self._succeeded
 
-    def start(self) -> bool:
-        """A run starts, within the room there is; tell whether it is a probe."""
+    def start(self) -> int:
+        """A run starts, within the room there is; tell after which rest it is a probe, 0 for none."""
         if self.state != "half open":
-            return False
+            return 0
         self._probing += 1
-        return True
+        return self._period
 
-    def end(self, outcome: bool | None, now: float, *, probe: bool) -> None:
+    def end(self, outcome: bool | None, now: float, *, probe: int) -> None:
         """A run has ended.
 
         Args:
             outcome: whether it succeeded; `None` when it says nothing (snoozed, cancelled, taken back).
             now: seconds.
-            probe: what `start` told of it. Runs from before the rest do not count afterwards.
+            probe: what `start` told of it. Runs from before the rest do not count afterwards, nor do
+                probes from before a later one.
         """
         if probe:
-            if self.state == "half open":
+            if self.state == "half open" and probe == self._period:
                 self._end_probe(outcome, now)
         elif self.state == "closed" and outcome is not None:
             self._count(succeeded=outcome)

@@ -101,7 +101,7 @@ class Gatekeeper:
         self._queues: dict[str, tuple[Family, ...]] = {}
         self._workers = {name: families for name, worker in workers.items() if (families := _of_worker(worker))}
         self._rules: dict[tuple[str, str], tuple[Family, ...]] = {}
-        self._running: dict[bytes, list[tuple[Gate, bool]]] = {}
+        self._running: dict[bytes, list[tuple[Gate, int]]] = {}
         self._wanting: dict[Gate, None] = {}
         self._timers: list[tuple[float, int, Gate]] = []
         self._timed: dict[Gate, float] = {}

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from kathikon_actors.jobs import json
 from kathikon_actors.jobs.breaker import Breaker, Circuit, CircuitState
 from kathikon_actors.jobs.gcra import NS, Pacing, Slots
 
@@ -81,10 +82,10 @@ class Gate(ABC):
         """Give how many jobs may start."""
 
     @abstractmethod
-    def take(self, now: float) -> bool:
+    def take(self, now: float) -> int:
         """A job starts, within the room there is; what is given is handed to `end`."""
 
-    def end(self, record: Record, now: float, *, ticket: bool) -> None:  # noqa: B027 most have nothing to do
+    def end(self, record: Record, now: float, *, ticket: int) -> None:  # noqa: B027 most have nothing to do
         """The run of a job has ended, or never began."""
 
     @abstractmethod
@@ -138,16 +139,16 @@ class TokenGate(Gate):
         """See `Gate`."""
         return min(self.held, max(self.share, self.used + self._fresh)) - self.used
 
-    def take(self, now: float) -> bool:
+    def take(self, now: float) -> int:
         """See `Gate`."""
         self.used += 1
         self._fresh = max(0, self._fresh - 1)
         self.touched = now
         if self.held < self.capacity and self.held - self.used <= self.used // 4:
             self.wants = True
-        return True
+        return 0
 
-    def end(self, record: Record, now: float, *, ticket: bool) -> None:  # noqa: ARG002 other gates need it
+    def end(self, record: Record, now: float, *, ticket: int) -> None:  # noqa: ARG002 other gates need it
         """See `Gate`."""
         self.used -= 1
         if self.held > self.share:
@@ -228,7 +229,7 @@ class RateGate(Gate):
                 break
         return room
 
-    def take(self, now: float) -> bool:
+    def take(self, now: float) -> int:
         """See `Gate`."""
         batch = self.batches[0]
         batch.first += batch.interval
@@ -239,7 +240,7 @@ class RateGate(Gate):
             self.batches.popleft()
         if self._hungry and self.left * 2 < self._asked:
             self.wants = True
-        return True
+        return 0
 
     def refuse(self, now: float) -> float | None:
         """See `Gate`."""
@@ -358,11 +359,11 @@ class CircuitGate(Gate):
         room = self.circuit.room(now)
         return _ENDLESS if room is None else room
 
-    def take(self, now: float) -> bool:  # noqa: ARG002 other gates need it
+    def take(self, now: float) -> int:  # noqa: ARG002 other gates need it
         """See `Gate`."""
         return self.circuit.start()
 
-    def end(self, record: Record, now: float, *, ticket: bool) -> None:
+    def end(self, record: Record, now: float, *, ticket: int) -> None:
         """See `Gate`."""
         self.circuit.end(_outcome(record), now, probe=ticket)
         if self.heaps and self.room(now) > 0:
@@ -375,8 +376,14 @@ class CircuitGate(Gate):
 
 def _outcome(record: Record) -> bool | None:
     """Tell what a run says of its worker: an attempt that failed, one that completed, or nothing."""
-    if record.state == "completed":
+    if record.state in ("completed", "waiting"):  # the latter for its children: it has returned
         return True
     if record.state == "retryable":
         return False
-    return False if record.state == "discarded" and record.attempt >= record.max_attempts else None
+    return False if record.state == "discarded" and _has_failed(record) else None
+
+
+def _has_failed(record: Record) -> bool:
+    """Tell whether it ended by a failure: an operator leaves no error, and `Discard` is none."""
+    errors = json.decode(b"[" + record.errors + b"]")
+    return bool(errors) and errors[-1]["at"] == record.finished_at and errors[-1]["kind"] != "discard"

@@ -67,6 +67,19 @@ def test_a_probe_that_says_nothing_gives_its_place_back() -> None:
     assert circuit.room(31) == 3
 
 
+def test_a_probe_that_ends_after_another_rest_does_not_count() -> None:
+    """Neither for the place it had, nor for what it says."""
+    circuit = ran(Circuit(Breaker()), *[False] * 5)
+    circuit.room(30)
+    first, second, third = (circuit.start() for _ in range(3))
+    circuit.end(False, 31, probe=first)
+    assert circuit.room(61) == 3
+    circuit.start()
+    circuit.end(None, 62, probe=second)
+    circuit.end(False, 62, probe=third)
+    assert (circuit.state, circuit.room(62)) == ("half open", 2)
+
+
 def test_runs_from_before_the_rest_do_not_count_as_probes() -> None:
     """They began before it opened."""
     circuit = Circuit(Breaker())

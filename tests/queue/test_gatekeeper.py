@@ -6,9 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.breaker import Breaker
 from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.gcra import NS, Slots, reserve
@@ -16,12 +18,15 @@ from kathikon_actors.jobs.limits import Limit, Rate
 from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.sharing import Holder, settle
+from kathikon_actors.processes.messages import Report
 from kathikon_actors.queue.gatekeeper import Gatekeeper
-from kathikon_actors.queue.gates import HORIZON, VALID, RateGate, TokenGate
+from kathikon_actors.queue.gates import HORIZON, VALID, CircuitGate, RateGate, TokenGate
 from kathikon_actors.queue.heap import PriorityHeap
 from kathikon_actors.queue.limited import LimitedHeap
+from kathikon_actors.queue.settle import Ending, end_by_hand
+from kathikon_actors.queue.settle import settle as settle_run
 from kathikon_actors.store.protocol import key_of
-from tests.jobs.make import record
+from tests.jobs.make import NOW, record
 
 
 class World:
@@ -353,6 +358,39 @@ def test_a_job_that_comes_back_before_its_end_was_told_counts_once() -> None:
     gate = node.keeper.rules("q", "w")[0].gate(job, world.now)
     assert isinstance(gate, TokenGate)
     assert gate.used == 1
+
+
+@pytest.mark.parametrize("attempt", [0, 2])
+@pytest.mark.parametrize(
+    ("report", "why", "opens"),
+    [
+        (Report(1, "failed", 0.1, kind="exception", message="no"), None, True),
+        (Report(1, "discarded", 0.1, kind="exception", message="declared in discard_on"), None, True),
+        (Report(1, "discarded", 0.1, kind="discard", message="raised"), None, False),
+        (Report(1, "cancelled", 0.1, kind="cancel", message="raised"), None, False),
+        (Report(1, "snoozed", 0.1, delay=5.0), None, False),
+        (None, "discard", False),
+        (None, "cancel", False),
+    ],
+    ids=["failed", "discard_on", "Discard", "Cancel", "Snooze", "discarded by hand", "cancelled by hand"],
+)
+def test_a_breaker_counts_failed_attempts_and_nothing_else(
+    report: Report | None, why: Ending | None, *, opens: bool, attempt: int
+) -> None:
+    """The first attempt of three and the last one alike; errors of earlier attempts are not looked at."""
+    gate = CircuitGate("worker w", 0.0, Breaker(window=1, least=1))
+    earlier = machine.quote_error(NOW - 1, attempt, "exception", "no") if attempt else b""
+    job = record(attempt=attempt, max_attempts=3, errors=earlier)
+    was = machine.before(job)
+    machine.begin(job, NOW)
+    gate.take(0.0)
+    if report is None:
+        machine.never_began(job, was)
+        end_by_hand(job, why, NOW)
+    else:
+        settle_run(job, report, NOW, "node", 1, lambda *_: 1.0)
+    gate.end(job, 0.0, ticket=False)
+    assert gate.circuit.state == ("open" if opens else "closed")
 
 
 def test_a_crowd_at_one_gate_is_looked_at_once() -> None:
