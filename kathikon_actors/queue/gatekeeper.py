@@ -253,14 +253,13 @@ class Gatekeeper:
 
     def _look(self, now: float) -> int:
         number = 0
-        for heap in self.heaps:
-            heap.audit()
+        gave_way = {(gate, heap) for heap in self.heaps for gate in heap.audit(now)}
         for family in {*(f for rules in self._workers.values() for f in rules), *self._flat_queues()}:
             for gate in list(family.gates.values()):
                 number += 1
                 if gate.heaps:
                     if gate.room(now) > 0:
-                        gate.open()
+                        gate.open(besides=[heap for heap in gate.heaps if (gate, heap) in gave_way] if gave_way else ())
                     self.refused(gate, now)
                 if isinstance(gate, TokenGate) and (gate.registered or gate.heaps):
                     self._want(gate)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Container
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from kathikon_actors.jobs import json
@@ -98,10 +99,11 @@ class Gate(ABC):
             self.open()
         return None
 
-    def open(self) -> None:
+    def open(self, besides: Container[LimitedHeap] = ()) -> None:
         """There is room: let those who wait look."""
         for heap in self.heaps:
-            heap.opened(self)
+            if heap not in besides:
+                heap.opened(self)
 
 
 class TokenGate(Gate):

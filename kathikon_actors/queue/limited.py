@@ -8,21 +8,33 @@ reason: a job is parked when its turn comes, and woken when there is room for it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kathikon_actors.queue.heap import Heap
 from kathikon_actors.store.protocol import Key, key_of
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
-    from kathikon_actors.queue.gatekeeper import Gatekeeper
+    from kathikon_actors.queue.gatekeeper import Family, Gatekeeper
     from kathikon_actors.queue.gates import Gate
 
 __all__ = ["LimitedHeap"]
 
 AT_ONCE: Final = 512
 """Jobs that one look parks at the most, so that a long line of them does not hold up the loop."""
+
+
+PATIENCE: Final = 0.5
+"""Seconds that a woken job may take to its turn; then what waits elsewhere for the same room is asked first."""
+
+
+class _Woken(NamedTuple):
+    """A job that was sent back into its order because its gate had room, and since when it is there."""
+
+    gate: Gate
+    record: Record
+    since: float
 
 
 class LimitedHeap:
@@ -59,12 +71,16 @@ class LimitedHeap:
         self._may_start = may_start
         self._starting: dict[bytes, tuple[Record, list[Gate]]] = {}
         self._parked: dict[Gate, Heap] = {}
-        self._woken: dict[bytes, tuple[Gate, Record]] = {}
+        self._woken: dict[bytes, _Woken] = {}
+        # Parked again while they were on their way: what is left of them in the order is passed over.
+        self._strays: dict[bytes, Record] = {}
         self._opened: dict[Gate, None] = {}
         self.held_up: Counter[str] = Counter()
 
     def push(self, record: Record) -> None:
         """Add an available job."""
+        if self._strays:
+            self._strays.pop(record.id, None)
         self._base.push(record)
 
     def pop(self) -> Record | None:
@@ -82,9 +98,11 @@ class LimitedHeap:
                     return None
                 self._forget_woken()
                 continue
+            if self._strays and self._strays.pop(record.id, None) is record:
+                continue
             came_from = self._woken.pop(record.id, None) if self._woken else None
             if came_from is not None:
-                came_from[0].woken -= 1
+                came_from.gate.woken -= 1
             if records.get(record.id) is not record:  # another node has it now
                 continue
             rules = keeper.rules(self._queue, record.worker)
@@ -99,10 +117,12 @@ class LimitedHeap:
             if gate is None and rules:
                 gate = keeper.admit(record, rules, now)
             if gate is None:
+                if self._woken and rules:
+                    self._make_up(record, rules, now)
                 return record
             self._park(record, gate, now)
-            if came_from is not None and came_from[0] is not gate:
-                self.opened(came_from[0])  # its room is for another one
+            if came_from is not None and came_from.gate is not gate:
+                came_from.gate.open()  # its room is for another one
         self._wake()
         return None
 
@@ -121,6 +141,10 @@ class LimitedHeap:
                     return None
                 self._forget_woken()
                 continue
+            if self._strays and self._strays.get(record.id) is record:
+                base.pop()
+                self._strays.pop(record.id, None)
+                continue
             gate = None
             if self._records.get(record.id) is record:
                 if self._starting:
@@ -131,8 +155,8 @@ class LimitedHeap:
             base.pop()
             came_from = self._woken.pop(record.id, None)
             if came_from is not None:
-                came_from[0].woken -= 1
-                self.opened(came_from[0])
+                came_from.gate.woken -= 1
+                came_from.gate.open()
             if gate is not None:
                 self._park(record, gate, now)
         self._wake()
@@ -157,15 +181,27 @@ class LimitedHeap:
         parked = self._parked.get(gate)
         return 0 if parked is None else len(parked)
 
-    def audit(self) -> None:
-        """Forget jobs on their way that will not come: cancelled, or another node's by now. Others have their room."""
-        for job_id in [job_id for job_id, (_, record) in self._woken.items() if self._is_gone(record)]:
-            gate, _ = self._woken.pop(job_id)
-            gate.woken -= 1
-            gate.open()
+    def audit(self, now: float) -> set[Gate]:
+        """Forget jobs on their way that will not come: cancelled, or another node's by now. Others have their room.
+
+        Those whose turn does not come wait again when others wait elsewhere for their room: gives at which gates.
+        """
+        gave_way = set()
+        for woken in list(self._woken.values()):
+            gate = woken.gate
+            if self._is_gone(woken.record):
+                del self._woken[woken.record.id]
+                gate.woken -= 1
+                gate.open()
+            elif now - woken.since >= PATIENCE and any(heap is not self for heap in gate.heaps):
+                self._park_again(woken)
+                gave_way.add(gate)
+        for record in [record for record in self._strays.values() if self._is_gone(record)]:
+            del self._strays[record.id]
         for record in [record for record, _ in self._starting.values() if self._is_gone(record)]:
             for gate in self._end_start(record):
                 gate.open()
+        return gave_way
 
     def _is_gone(self, record: Record) -> bool:
         return record.state != "available" or self._records.get(record.id) is not record
@@ -185,16 +221,35 @@ class LimitedHeap:
             gate.starting -= 1
         return gates
 
+    def _make_up(self, record: Record, rules: Iterable[Family], now: float) -> None:
+        """It has taken the room for which others were woken: one of them less is on its way."""
+        for family in rules:
+            gate = family.gate(record, now)
+            if gate.woken > max(gate.room(now) - gate.starting, 0):
+                for woken in reversed(self._woken.values()):  # the least is the last
+                    if woken.gate is gate:
+                        self._park_again(woken)
+                        break
+
+    def _park_again(self, woken: _Woken) -> None:
+        record, gate = woken.record, woken.gate
+        del self._woken[record.id]
+        gate.woken -= 1
+        self._strays[record.id] = record
+        self._set_aside(record, gate)
+        self._gatekeeper.tell(gate, self._queue, "held")
+
     def close(self) -> None:
         """The producer ends: nothing waits here any more."""
         self._gatekeeper.heaps.pop(self, None)
-        for gate, _ in self._woken.values():
-            gate.woken -= 1
+        for woken in self._woken.values():
+            woken.gate.woken -= 1
         for record, _ in list(self._starting.values()):
             self._end_start(record)
         for gate in self._parked:
             gate.heaps.pop(self, None)
         self._woken.clear()
+        self._strays.clear()
         self._parked.clear()
         self.held_up.clear()
         self._opened.clear()
@@ -212,10 +267,11 @@ class LimitedHeap:
                 if record is None:
                     break
                 if self._records.get(record.id) is record and record.id not in self._woken:
-                    self._woken[record.id] = (gate, record)
+                    self._woken[record.id] = _Woken(gate, record, now)
                     gate.woken += 1
                     released += 1
-                    self._base.push(record)
+                    if self._strays.pop(record.id, None) is not record:
+                        self._base.push(record)
             self._count(gate, len(parked) - before)
             if released:
                 self._gatekeeper.heaps[self] = None
@@ -235,16 +291,19 @@ class LimitedHeap:
     def _forget_woken(self) -> None:
         """All that were woken have come, or never will."""
         woken, self._woken = self._woken, {}
-        for gate, _ in woken.values():
+        for gate, _, _ in woken.values():
             gate.woken -= 1
-            self.opened(gate)
+            gate.open()
 
     def _park(self, record: Record, gate: Gate, now: float) -> None:
+        self._set_aside(record, gate)
+        self._gatekeeper.refused(gate, now)
+        self._gatekeeper.tell(gate, self._queue, "held")
+
+    def _set_aside(self, record: Record, gate: Gate) -> None:
         parked = self._parked.get(gate)
         if parked is None:
             parked = self._parked[gate] = self._order()
             gate.heaps[self] = None
         parked.push(record)
         self._count(gate, 1)
-        self._gatekeeper.refused(gate, now)
-        self._gatekeeper.tell(gate, self._queue, "held")

@@ -42,7 +42,9 @@ class World:
 class SimNode:
     """A node without processes: jobs in a limited heap, runs in a list."""
 
-    def __init__(self, world: World, number: int, workers: dict[str, Any], *, guarded: bool = False) -> None:
+    def __init__(
+        self, world: World, number: int, workers: dict[str, Any], *, guarded: bool = False, queues: int = 1
+    ) -> None:
         self.world = world
         self.number = number
         self.guarded = guarded
@@ -58,7 +60,11 @@ class SimNode:
         }
         self.keeper = Gatekeeper({"q": Queue("q")}, definitions, lambda: world.now)
         self.records: dict[bytes, Record] = {}
-        self.heap = LimitedHeap(PriorityHeap, "q", self.keeper, self.records, lambda: None, self.may_start)
+        self.heaps = [
+            LimitedHeap(PriorityHeap, "q", self.keeper, self.records, lambda: None, self.may_start)
+            for _ in range(queues)
+        ]
+        self.heap = self.heaps[0]
         self.runs: list[Record] = []
         self.keeper.tick(world.now)
 
@@ -68,7 +74,10 @@ class SimNode:
         extra = Extra(guarded=0) if self.guarded else None
         job = record(self.world.made, worker=worker, args=args, priority=priority, extra=extra)
         self.records[job.id] = job
-        self.heap.push(job)
+        self.heap_of(job).push(job)
+
+    def heap_of(self, job: Record) -> LimitedHeap:
+        return self.heaps[job.id[-1] % len(self.heaps)]
 
     def may_start(self, job: Record) -> bool:
         assert job.extra is not None
@@ -84,14 +93,15 @@ class SimNode:
             assert job.extra is not None
             job.extra = msgspec.structs.replace(job.extra, begun=2)
             if job.state == "available":
-                self.heap.push(job)
+                self.heap_of(job).push(job)
 
     def start(self, most: int = 1000) -> list[Record]:
-        started = []
-        while len(started) < most and (job := self.heap.pop()) is not None:
-            job.state = "executing"
-            self.runs.append(job)
-            started.append(job)
+        started: list[Record] = []
+        for heap in self.heaps if most % 2 else self.heaps[::-1]:
+            while len(started) < most and (job := heap.pop()) is not None:
+                job.state = "executing"
+                self.runs.append(job)
+                started.append(job)
         return started
 
     def end(self, index: int) -> None:
@@ -196,15 +206,16 @@ def held(world: World) -> int:
     count=st.integers(1, 3),
     by=st.sampled_from([None, "args.account"]),
     guarded=st.booleans(),
+    queues=st.integers(1, 2),
 )
 @settings(max_examples=200)
 def test_tokens_are_never_exceeded_and_nothing_is_stuck(
-    steps: list[Any], capacity: int, count: int, by: str | None, *, guarded: bool
+    steps: list[Any], capacity: int, count: int, by: str | None, *, guarded: bool, queues: int
 ) -> None:
     """Pushes, starts, ends, cancels, bids and lost answers in any order, on one to three nodes."""
     world = World()
     workers = {"w": {"concurrency": Limit(capacity, by=by)}}
-    nodes = [SimNode(world, number, workers, guarded=guarded) for number in range(count)]
+    nodes = [SimNode(world, number, workers, guarded=guarded, queues=queues) for number in range(count)]
 
     def check() -> None:
         running = [job for node in nodes for job in node.runs]
@@ -214,6 +225,8 @@ def test_tokens_are_never_exceeded_and_nothing_is_stuck(
 
     play(world, nodes, steps, "w", check)
     drain(world, nodes, check)
+    for node in nodes:
+        assert not any(isinstance(gate, TokenGate) and gate.used for gate in node.keeper._gates())
     # And nobody keeps what nobody uses, not even for jobs that were cancelled while they waited: what is given back
     # goes from one node to the next of those that wanted some.
     for _ in range(20):
@@ -358,6 +371,95 @@ def test_a_job_that_comes_back_before_its_end_was_told_counts_once() -> None:
     gate = node.keeper.rules("q", "w")[0].gate(job, world.now)
     assert isinstance(gate, TokenGate)
     assert gate.used == 1
+
+
+def two_queues() -> tuple[World, SimNode, LimitedHeap, TokenGate]:
+    """One node whose second queue shares a limit of 1 with the first; the token is there."""
+    world = World()
+    node = SimNode(world, 1, {"w": {"concurrency": Limit(1)}, "free": {}})
+    other = LimitedHeap(PriorityHeap, "q", node.keeper, node.records, lambda: None)
+    gate = node.keeper.rules("q", "w")[0].gate(record(), world.now)
+    assert isinstance(gate, TokenGate)
+    gate.granted(1, 1, 1, world.now)
+    return world, node, other, gate
+
+
+def push_into(node: SimNode, heap: LimitedHeap, worker: str, priority: int = 0) -> Record:
+    node.push(worker, 1, priority)
+    job = list(node.records.values())[-1]
+    if heap is not node.heap:
+        assert node.heap._base.pop() is job
+        heap.push(job)
+    return job
+
+
+def test_a_woken_job_whose_turn_does_not_come_gives_way_to_another_queue() -> None:
+    """Its own queue is busy with better jobs of another worker: the room it was woken for is used elsewhere."""
+    world, node, other, gate = two_queues()
+    running = push_into(node, other, "w")
+    assert other.pop() is running
+    woken = push_into(node, node.heap, "w")
+    assert node.start() == []
+    waiting = push_into(node, other, "w")
+    assert other.pop() is None
+    better = push_into(node, node.heap, "free", priority=10)
+    node.keeper.ended([running])
+    assert node.start(1) == [better]
+    assert gate.woken == 1
+    assert other.pop() is None
+    for _ in range(2):
+        world.now += 1
+        node.keeper.tick(world.now)
+    assert other.pop() is waiting
+    assert node.start() == []
+    node.keeper.ended([waiting])
+    assert node.start() == [woken]
+    assert (gate.used, gate.woken) == (1, 0)
+
+
+def test_a_better_job_that_takes_the_room_of_a_woken_one_leaves_the_next_room_to_all() -> None:
+    """Else the woken one would keep it from other queues, and from nobody in its own."""
+    _, node, other, gate = two_queues()
+    running = push_into(node, other, "w")
+    assert other.pop() is running
+    woken = push_into(node, node.heap, "w")
+    assert node.start() == []
+    waiting = push_into(node, other, "w")
+    assert other.pop() is None
+    better = push_into(node, node.heap, "w", priority=10)
+    node.keeper.ended([running])
+    assert node.start(1) == [better]
+    assert gate.woken == 0
+    node.keeper.ended([better])
+    assert other.pop() is waiting
+    node.keeper.ended([waiting])
+    assert node.start() == [woken]
+
+
+def test_a_job_that_gave_way_and_is_put_off_comes_again_when_it_is_due() -> None:
+    """What was left of it in the order does not make it passed over then."""
+    world, node, other, _ = two_queues()
+    running = push_into(node, other, "w")
+    assert other.pop() is running
+    woken = push_into(node, node.heap, "w")
+    assert node.start() == []
+    push_into(node, other, "w")
+    assert other.pop() is None
+    node.keeper.ended([running])
+    push_into(node, node.heap, "free", priority=10)
+    node.start(1)
+    for _ in range(2):
+        world.now += 1
+        node.keeper.tick(world.now)
+    waiting = other.pop()
+    assert waiting is not None
+    woken.state = "scheduled"
+    assert node.start() == []
+    node.keeper.ended([waiting])
+    assert node.start() == []
+    woken.state = "available"
+    node.heap.push(woken)
+    assert node.start() == [woken]
 
 
 @pytest.mark.parametrize("attempt", [0, 2])
