@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from typing import Final
 
 import trio
 
@@ -18,6 +19,9 @@ __all__ = ["Scheduler"]
 
 LONGEST_SLEEP = 1.0
 """Seconds: due times are wall-clock times, and the wall clock may be set while we sleep."""
+
+MOST_STALE: Final = 1000
+"""Entries beyond twice what the table holds at which those are thrown away that nobody waits for any more."""
 
 
 class Scheduler:
@@ -68,6 +72,17 @@ class Scheduler:
         heappush(self._heap, (record.scheduled_at, record.id, self._pushed, record))
         if first is None or record.scheduled_at < first:
             self._earlier.set()
+        if len(self._heap) > 2 * len(self._table.records) + MOST_STALE:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Throw away what was cancelled, put off or given away: it may be due in years only."""
+        waiting = {entry[1]: entry for entry in self._heap if self._is_waiting(entry[3], entry[0])}
+        self._heap[:] = waiting.values()
+        heapify(self._heap)
+
+    def _is_waiting(self, record: Record, at: int) -> bool:
+        return record.state in DUE_STATES and record.scheduled_at == at and self._table.records.get(record.id) is record
 
     def _promote_due(self) -> float:
         """Promote everything that is due; give the seconds until the next one."""
@@ -76,11 +91,7 @@ class Scheduler:
             while heap and heap[0][0] <= now:
                 at, _, _, record = heappop(heap)
                 # What was cancelled, put off to another time or given away since it came here is passed over.
-                if (
-                    record.state in DUE_STATES
-                    and record.scheduled_at == at
-                    and self._table.records.get(record.id) is record
-                ):
+                if self._is_waiting(record, at):
                     if faults.armed:
                         faults.touch("scheduler.before_due", **faults.about(record))
                     machine.promote(record, now)

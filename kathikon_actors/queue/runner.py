@@ -381,6 +381,8 @@ class Runner:
             self._table.mourners,
         )
         changed, back, mourned = death.settle(self._given)
+        # Some were cancelled, or taken by another node, before their turn came: nothing else would forget them.
+        self._quarantine.intersection_update(self._table.records.keys())
         self._forget()
         self._changed(changed)
         if mourned and self._on_ended is not None:

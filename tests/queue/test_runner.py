@@ -523,6 +523,16 @@ def test_a_job_that_crashes_in_quarantine_stays_there_until_it_is_discarded() ->
     assert [error["attempt"] for error in Job(job).errors] == [1, 2]
 
 
+def test_quarantine_forgets_at_the_next_death_those_that_never_came_to_their_turn() -> None:
+    """Cancelled, or another node's by now: the table does not know them any more."""
+    bench = Bench("async", 5)
+    first, second = bench.give(2)
+    bench.quarantine.add(record(99).id)
+    bench.process.now_running = {1: 0.0, 2: 0.0}
+    bench.die()
+    assert bench.quarantine == {first.id, second.id}
+
+
 def test_a_run_that_was_reported_before_the_death_keeps_its_result() -> None:
     """What was heard is settled; the death concerns the rest."""
     bench = Bench("async", 2)
