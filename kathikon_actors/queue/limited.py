@@ -198,8 +198,9 @@ class LimitedHeap:
                 gave_way.add(gate)
         for record in [record for record in self._strays.values() if self._is_gone(record)]:
             del self._strays[record.id]
-        for record in [record for record, _ in self._starting.values() if self._is_gone(record)]:
-            for gate in self._end_start(record):
+        for record in [record for record, _ in self._starting.values()]:
+            is_back = record.extra is not None and record.extra.begun == 2  # and its turn has not come since
+            for gate in self._end_start(record) if is_back or self._is_gone(record) else ():
                 gate.open()
         return gave_way
 

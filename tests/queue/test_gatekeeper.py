@@ -417,6 +417,23 @@ def test_a_woken_job_whose_turn_does_not_come_gives_way_to_another_queue() -> No
     assert (gate.used, gate.woken) == (1, 0)
 
 
+def test_a_guarded_job_whose_turn_does_not_come_gives_way_to_another_queue() -> None:
+    """Its start is committed, and its queue is paused or busy: the room that was kept for it is used elsewhere."""
+    world, node, other, gate = two_queues()
+    guarded = push_into(node, node.heap, "w")
+    guarded.extra = Extra(guarded=0)
+    assert node.start() == []
+    waiting = push_into(node, other, "w")
+    assert other.pop() is None
+    node.commit()
+    world.now += 1
+    node.keeper.tick(world.now)
+    assert other.pop() is waiting
+    node.keeper.ended([waiting])
+    assert node.start() == [guarded]
+    assert (gate.used, gate.starting) == (1, 0)
+
+
 def test_a_better_job_that_takes_the_room_of_a_woken_one_leaves_the_next_room_to_all() -> None:
     """Else the woken one would keep it from other queues, and from nobody in its own."""
     _, node, other, gate = two_queues()
