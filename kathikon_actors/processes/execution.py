@@ -193,7 +193,9 @@ def _report_outcome(seq: int, seconds: float, record: Record, executable: Execut
             delay = None if outcome.delay is None else usable_delay(outcome.delay)
             if delay is None:
                 if outcome.delay is not None:
-                    log.warning("job %s: Retry's delay %s is of no use", record.id.hex(), _repr(outcome.delay))
+                    log.warning(
+                        "job %s: Retry's delay %s is of no use", record.id.hex(), _quoted(executable, outcome.delay)
+                    )
                 delay = _own_backoff(record, executable, outcome)
             return Report(seq, "failed", seconds, kind="retry", message=_reason(outcome.reason), delay=delay)
         case Discard():
@@ -243,13 +245,18 @@ def _own_backoff(
     try:
         delay = backoff(max(record.attempt, 1), error)
         usable = usable_delay(delay)
-        problem = f"gave {_repr(delay)}"
+        problem = f"gave {_quoted(executable, delay)}"
     except BaseException as raised:  # sys.exit in a backoff must not end the process either
         usable = None
-        problem = f"raised {name_of(raised)}: {text_of(raised)}"
+        problem = f"raised {name_of(raised)}{'' if executable.keyring else f': {text_of(raised)}'}"
     if usable is None:
         log.warning("backoff of %s %s; job %s takes the default", record.worker, _cut(problem), record.id.hex())
     return usable
+
+
+def _quoted(executable: Executable, value: object) -> str:
+    """Give a value for the log, which is no place for what a job of an app that encrypts may hold: only its type."""
+    return _repr(value) if executable.keyring is None else f"a {type(value).__name__}"
 
 
 def _snooze_seconds(value: object) -> float | None:

@@ -18,6 +18,7 @@ from kathikon_actors import (
     Client,
     Cron,
     Discard,
+    Fail,
     InvalidJob,
     Job,
     Limit,
@@ -71,6 +72,16 @@ async def pay_in_turn_async(card: str) -> Any:
     return {f"for {card}": object()}
 
 
+def tell_all(_attempt: int, error: BaseException) -> float:
+    raise ValueError(f"no backoff for {error}")
+
+
+@worker(max_attempts=1, backoff=tell_all)
+async def pay_with_backoff(card: str) -> Any:
+    await trio.lowlevel.checkpoint()
+    return Fail(card)
+
+
 class Mourned(Worker):
     max_attempts = 1
 
@@ -86,7 +97,7 @@ def gather(job: Job) -> list[Any]:
     return list(job.dependency_results.values())
 
 
-WORKERS = [pay, pay_async, pay_in_turn, pay_in_turn_async, open_book, Mourned, gather]
+WORKERS = [pay, pay_async, pay_in_turn, pay_in_turn_async, pay_with_backoff, open_book, Mourned, gather]
 
 
 def app_with(*keys: str, **more: Any) -> App:
@@ -355,6 +366,15 @@ async def test_the_key_of_a_limit_and_the_note_of_a_result_tell_nothing(
         keys = {event.key for event in heard if isinstance(event, LimitDecision)}
     assert [len(str(key)) for key in keys] == [64]
     assert SECRET not in str([event.to_dict() for event in heard]) + caplog.text
+
+
+async def test_the_log_tells_nothing_of_what_a_backoff_raised(caplog: pytest.LogCaptureFixture) -> None:
+    """It names the type: the words may be those of the job's own error."""
+    app = App([Queue("default", isolation="task")], workers=[pay_with_backoff], encryption_keys=[NEW])
+    async with open_node(app) as node:
+        assert (await run(node, pay_with_backoff.new(SECRET))).state == "discarded"
+    assert "backoff of pay_with_backoff raised ValueError" in caplog.text
+    assert SECRET not in caplog.text
 
 
 async def nothing_is_readable(dsn: str, shown: str = "outside") -> None:
