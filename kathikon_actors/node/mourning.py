@@ -19,6 +19,7 @@ import trio
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.processes.exits import WorkerDied
+from kathikon_actors.processes.frames import FrameTooLarge
 from kathikon_actors.processes.messages import Mourn, Report
 
 if TYPE_CHECKING:
@@ -171,14 +172,17 @@ class Wake:
         """Call one; tell whether the process can be used again."""
         job = f"on_discard of job {as_uuid(record.id)} ({record.worker})"
         with trio.move_on_after(record.timeout) as limit:
-            process.send([Mourn(seq, record)])
             try:
+                process.send([Mourn(seq, record)])
                 while True:
                     for message in await process.receive():
                         if isinstance(message, Report) and message.seq == seq:
                             if message.verdict != "completed":
                                 logger.error("%s failed: %s\n%s", job, message.message, message.traceback or "")
                             return True
+            except FrameTooLarge as error:
+                logger.error("%s was not called: %s", job, error)  # noqa: TRY400 no traceback of interest
+                return True
             except WorkerDied as died:
                 logger.error("%s killed its process: %s", job, died.exit)  # noqa: TRY400 no traceback of interest
         if limit.cancelled_caught:

@@ -28,6 +28,7 @@ class ExitStatus:
         signal: the number of the signal that ended it.
         out_of_memory: the kernel's out-of-memory killer chose it.
         deaf: it had closed its connection to the node, or had become another program, and was killed for that.
+        garbled: what it sent was no frame, and it was killed for that.
     """
 
     pid: int
@@ -35,6 +36,7 @@ class ExitStatus:
     signal: int | None = None
     out_of_memory: bool = False
     deaf: bool = False
+    garbled: bool = False
 
     @property
     def lost(self) -> bool:
@@ -48,6 +50,8 @@ class ExitStatus:
             return "out of memory (SIGKILL by the kernel)"
         if self.deaf:
             return "closed its connection to the node (killed by SIGKILL)"
+        if self.garbled:
+            return "sent what is no frame (killed by SIGKILL); a job may have written to a descriptor of the worker's"
         if self.signal == signal.SIGALRM:
             return "killed by SIGALRM, the node's own signal, which it no longer handled"
         if self.signal is not None:

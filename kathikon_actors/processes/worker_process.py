@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -20,6 +21,8 @@ from kathikon_actors.processes.messages import FromWorker, Interrupt, Stop, ToWo
 from kathikon_actors.processes.shared import SharedPage
 
 __all__ = ["WorkerProcess"]
+
+logger = logging.getLogger(__name__)
 
 _READ = 32_768
 _MAX_UNSENT = 256 * 1024 * 1024
@@ -67,6 +70,7 @@ class WorkerProcess:
         self._last_ended: dict[int, bool] = {}
         self._closed = False
         self._deaf = False
+        self._garbled = False
         self._rest: list[FromWorker] = []
 
     def __repr__(self) -> str:
@@ -110,10 +114,14 @@ class WorkerProcess:
 
         Raises:
             WorkerDied: the process is gone and all it reported was given out; `exit` says how, `running` what it was
-                at. The handle is closed then.
+                at. The handle is closed then. One that sends what is no frame is killed.
         """
         await trio.lowlevel.checkpoint()
         while not self._closed:
+            if self._garbled:
+                self.kill()
+                await self._ended()
+                break
             try:
                 data = self._sock.recv(_READ)
             except BlockingIOError:
@@ -126,14 +134,18 @@ class WorkerProcess:
             if not data:
                 await self._see_it_end()
                 break
-            if messages := self._decoder.feed(data):
-                return messages
+            try:
+                if messages := self._decoder.feed(data):
+                    return messages
+            except BadFrame as error:
+                logger.error("worker process %d is killed: %s", self.pid, error)  # noqa: TRY400 no traceback of interest
+                self._garbled = True
         if self._rest:
             rest, self._rest = self._rest, []
             return rest
         running = self.running()
         self.close()
-        raise WorkerDied(replace(self._exit or ExitStatus(self.pid), deaf=self._deaf), running)
+        raise WorkerDied(replace(self._exit or ExitStatus(self.pid), deaf=self._deaf, garbled=self._garbled), running)
 
     def running(self) -> list[tuple[int, int]]:
         """Give `(seq, started)` of every run being executed, or that was when the process died.
@@ -234,6 +246,8 @@ class WorkerProcess:
     def _read_rest(self) -> list[FromWorker]:
         """Read what has arrived: each report that is lost is a job that runs again."""
         rest: list[FromWorker] = []
+        if self._garbled:  # where the next frame begins, nobody knows
+            return rest
         with suppress(OSError, BadFrame):
             while data := self._sock.recv(_READ):
                 rest += self._decoder.feed(data)

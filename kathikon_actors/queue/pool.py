@@ -196,15 +196,21 @@ async def _serve(place: _Place, *, task_status: trio.TaskStatus[None] = trio.TAS
             raise WorkerDied(died.exit, died.running)
     finally:
         runner.retire()
-        with trio.CancelScope(shield=True):
-            await process.stop(STOP_GRACE if runner.busy else 0.2)
-            with suppress(WorkerDied):
-                while True:
-                    runner.hear(await process.receive())
-        runner.abandon()
-        if door is not None and crew.doors is not None:
-            crew.doors.close(door)
-        crew.leave(runner)
+        try:
+            with trio.CancelScope(shield=True):
+                await process.stop(STOP_GRACE if runner.busy else 0.2)
+                with suppress(WorkerDied):
+                    while True:
+                        runner.hear(await process.receive())
+        finally:
+            # Whatever was raised: no job stays with a process that is gone, and no place in the queue with its runner.
+            process.close()
+            try:
+                runner.abandon()
+            finally:
+                if door is not None and crew.doors is not None:
+                    crew.doors.close(door)
+                crew.leave(runner)
         if died is None:
             _tell(place, process.pid, "stopped")
 
@@ -235,6 +241,9 @@ async def _watch(place: _Place, runner: Runner, hearing: trio.CancelScope) -> No
         now = time.monotonic()
         if not runner.idle:
             runner.watch(now)
+        if runner.clogged:
+            runner.clogged = False
+            place.crew.wake()
         if now - born > HEALTHY_AFTER:
             place.crew.recover(place.id)
         if runner.over or place.crew.given_up:

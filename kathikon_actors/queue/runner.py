@@ -13,6 +13,7 @@ from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.processes.exits import WorkerDied
+from kathikon_actors.processes.frames import FrameTooLarge
 from kathikon_actors.processes.messages import ActorFrame, Ask, FromWorker, Progress, Report, Run
 from kathikon_actors.processes.sabotage import run_of
 from kathikon_actors.processes.shared import SETTLE
@@ -48,6 +49,9 @@ class Runner:
         limits: after which it is given nothing more. `on_ended` is told of runs that are over or never began,
             and of what a job becomes whose `on_discard` is still to run.
         on_spent: called once, when it will be given nothing more and goes on only with what it has.
+
+    Attributes:
+        clogged: it did not take what it was sent last; whoever watches it clears this, for another attempt.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Runner:
         self.kind: Kind = process.kind
         self.alone = alone
         self.jobs = 0
+        self.clogged = False
         self.on_frame: Callable[[bytes], object] = bool
         self._table = table
         self._node = node
@@ -107,7 +112,7 @@ class Runner:
 
     def has_room(self) -> bool:
         """Whether one more may be given."""
-        if self._retired or self._revoked or self._revoked_at is not None:
+        if self._retired or self.clogged or self._revoked or self._revoked_at is not None:
             return False
         if not self._given:
             return self.process.slots > 0
@@ -140,9 +145,41 @@ class Runner:
 
     def send(self) -> None:
         """Put what was given on the wire, in one frame."""
-        if self._unsent:
-            runs, self._unsent = self._unsent, []
+        if not self._unsent:
+            return
+        runs, self._unsent = self._unsent, []
+        try:
             self.process.send(runs)
+        except FrameTooLarge:
+            self._send_apart(runs)
+        except BufferError:
+            self._keep_back(runs)
+
+    def _send_apart(self, runs: list[Run]) -> None:
+        """One of them fits into no frame: it ends here, as it never will; the others are sent."""
+        for place, run in enumerate(runs):
+            try:
+                self.process.send([run])
+            except FrameTooLarge as error:
+                message = (
+                    f"the job has {error.size} bytes with its arguments, {error.limit} fit on the way to a worker "
+                    "process; store what is large elsewhere, and give the job a reference"
+                )
+                self.hear([Report(run.seq, "discarded", 0.0, kind="too_large", message=message)])
+            except BufferError:
+                self._keep_back(runs[place:])
+                return
+
+    def _keep_back(self, runs: list[Run]) -> None:
+        """The process does not read what it was sent: these go back, and it is given no more for a moment."""
+        self.clogged = True
+        back = []
+        for run in runs:
+            given = self._given.pop(run.seq)
+            self._ahead -= given.cost
+            given.undo(self._clock())
+            back.append(given.record)
+        self._hand_back(back)
 
     def retire(self) -> None:
         """Give it nothing more, and want no successor."""

@@ -7,8 +7,10 @@ import hashlib
 import os
 import resource
 import signal
+import stat
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,14 @@ def _close_and_return(_path: str) -> None:
     os.closerange(3, 256)
 
 
+def _speak_to_the_node(_path: str) -> None:
+    for descriptor in range(3, 64):
+        with suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                os.write(descriptor, b"GET / HTTP/1.1\r\nHost: example\r\n\r\n")
+    time.sleep(1000)
+
+
 def _close_and_stay(_path: str) -> None:
     os.closerange(3, 256)
     time.sleep(1000)
@@ -172,6 +182,7 @@ FAULTS: dict[str, Any] = {
     "SIGABRT": lambda _: os.abort(),
     "close and return": _close_and_return,
     "close and stay": _close_and_stay,
+    "speak to the node": _speak_to_the_node,
     "exec another": lambda _: os.execv("/bin/sleep", ["sleep", "1000"]),
     "exec and end": lambda _: os.execv("/bin/true", ["true"]),
     "leave a child": _leave_a_child,

@@ -36,6 +36,7 @@ CRASHES = [
     ("SIGABRT", "SIGABRT"),
     ("close and return", "closed its connection|exit status 1"),
     ("close and stay", "closed its connection to the node"),
+    ("speak to the node", "sent what is no frame"),
     ("exec another", "closed its connection to the node|the node's own signal"),
     ("exec and end", "exit status 0"),
     ("leave a child", "exit status 7"),
@@ -54,7 +55,7 @@ FAILURES = [
 
 
 async def test_each_way_to_die_is_named_and_harms_nobody(node: Node, tmp_path: Path) -> None:
-    """Ten deaths in one queue, between innocent jobs, which are neither lost nor counted."""
+    """Many deaths in one queue, between innocent jobs, which are neither lost nor counted."""
     files = {how: tmp_path / how for how, _words in CRASHES}
     bad = [await node.insert(isolated.misbehave.new(how, str(files[how]))) for how, _words in CRASHES]
     good = await node.insert_many(isolated.where.new() for _ in range(50))
@@ -114,6 +115,17 @@ async def test_a_result_of_50_megabytes_is_not_kept_and_the_job_completes(node: 
     assert any("are kept at most" in str(entry.get("meta")) for entry in big.history)
     fair = await node.wait((await node.insert(isolated.big_result.new(megabytes=5))).id, timeout=WAIT)
     assert len(fair.result) == 5 * 2**20
+
+
+async def test_a_job_of_70_megabytes_is_discarded_and_its_queue_goes_on(node: Node) -> None:
+    """It fits into no frame, so it can never run: it says so, and those that were given with it are unharmed."""
+    big, *small = (await node.insert_many([isolated.where.new(), isolated.misbehave.new("", "x" * 70 * 2**20)])).ids[
+        ::-1
+    ]
+    done = await node.wait(big, timeout=WAIT)
+    assert (done.state, [error["kind"] for error in done.errors]) == ("discarded", ["too_large"])
+    small += (await node.insert_many(isolated.where.new() for _ in range(5))).ids
+    assert {(job.state, job.attempt) for job in await ended(node, small)} == {("completed", 1)}
 
 
 async def test_a_job_that_prints_a_gigabyte_completes_and_floods_nothing(

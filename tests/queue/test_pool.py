@@ -35,6 +35,9 @@ class TalkingProcess(FakeProcess):
         await trio.lowlevel.checkpoint()
         self.say.close()
 
+    def close(self) -> None:
+        self.say.close()
+
     def given(self) -> list[Run]:
         return [run for frame in self.sent for run in frame]
 
@@ -98,3 +101,28 @@ async def test_a_process_that_cannot_be_forked_is_tried_again_and_takes_no_queue
         process.now_running = {1: time.monotonic()}
         process.say.send_nowait([Report(1, "completed", 0.001, b"null")])
         await eventually(lambda: not crew.degraded, "the queue is whole again")
+
+
+async def test_a_process_whose_words_cannot_be_settled_keeps_no_job_and_no_place() -> None:
+    """Whatever is raised on the way out, its job is given back and its runner is gone."""
+
+    class Unheard(TalkingProcess):
+        async def receive(self) -> list[FromWorker]:
+            await self._said.receive()
+            raise RuntimeError("not a word of this is understood")
+
+        async def stop(self, grace: float) -> None:
+            await trio.lowlevel.checkpoint()
+            raise RuntimeError("nor does it stop")
+
+    first, second, table = Unheard(), TalkingProcess(), Table()
+    crew = Crew(Queue("default"), table, "n1", time.time_ns, lambda _: "plain", lambda _w, _a, _e: 1.0)
+    zygote = FakeZygote(first)
+    async with open_supervisor([queue_spec(lambda: crew, "default", lambda: zygote)]):  # type: ignore[arg-type, return-value]
+        job = record(1)
+        table.adopt([job])
+        await eventually(lambda: len(first.given()) == 1, "the job is given")
+        zygote.process = second
+        first.say.send_nowait([])
+        await eventually(lambda: len(second.given()) == 1, "its successor is given the job")
+        assert [runner.process for runner in crew.runners] == [second]

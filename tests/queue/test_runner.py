@@ -9,6 +9,7 @@ import pytest
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.processes.exits import ExitStatus, WorkerDied
+from kathikon_actors.processes.frames import MAX_FRAME, encode_frames
 from kathikon_actors.processes.messages import Progress, Report, Run
 from kathikon_actors.queue.pace import AHEAD, MAX_AHEAD, Pace
 from kathikon_actors.queue.patience import GRACE, LONG, SHOWN_AFTER, STALLED_AFTER
@@ -30,8 +31,13 @@ class FakeProcess:
         self.revoked_from: int | None = None
         self.interrupted: list[tuple[int, str]] = []
         self.kills = 0
+        self.full = False
+        self.largest = MAX_FRAME
 
     def send(self, messages: list[Run]) -> None:
+        if self.full:
+            raise BufferError("it does not read")
+        encode_frames(messages, limit=self.largest)
         self.sent.append(messages)
 
     def running(self) -> list[tuple[int, int]]:
@@ -633,3 +639,31 @@ def test_a_cancel_of_plain_runs_that_wait_revokes_them_and_asks_nothing_of_what_
     assert [job.state for job in jobs] == ["completed", "executing", "discarded", "available", "cancelled"]
     assert [job.attempt for job in jobs[2:]] == [0, 0, 0]
     assert bench.process.interrupted == []
+
+
+def test_a_job_that_fits_into_no_frame_ends_and_its_neighbours_are_sent() -> None:
+    """It can never run, so it is discarded with the reason; nothing stays behind as executing."""
+    bench = Bench("async", 10)
+    bench.process.largest = 2_000
+    big = record(2, args=b'{"text":"' + b"x" * 3_000 + b'"}')
+    small = [record(1), record(3)]
+    bench.table.adopt([*small, big])
+    for job in (small[0], big, small[1]):
+        bench.runner.give(job, NOW, 0.0)
+    bench.runner.send()
+    assert [run.record for frame in bench.process.sent for run in frame] == small
+    assert (big.state, bench.runner.busy) == ("discarded", 2)
+    error = Job.of(big).errors[0]
+    assert error["kind"] == "too_large" and "3" in error["message"] and "2000 fit" in error["message"]
+
+
+def test_what_a_process_that_does_not_read_cannot_take_goes_back() -> None:
+    """It is given no more until somebody has looked again."""
+    bench = Bench("async", 10)
+    bench.process.full = True
+    jobs = bench.give(3)
+    bench.runner.send()
+    assert bench.back == jobs and [(job.state, job.attempt) for job in jobs] == [("available", 0)] * 3
+    assert bench.runner.idle and not bench.runner.has_room()
+    bench.runner.clogged = False
+    assert bench.runner.has_room()
