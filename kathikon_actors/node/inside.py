@@ -68,14 +68,14 @@ class Inside:
         try:
             async with self._limit:
                 body = await self._answer(await self._node(), record, ask)
-        except trio.Cancelled:
-            reply(refusal(ask, StoreUnavailable("the node is starting again; the insert may or may not be stored")))
-            raise
         except (KathikonError, TypeError, ValueError, msgspec.MsgspecError) as error:
             reply(refusal(ask, error))
         except Exception as error:
             logger.exception("what job %s asked failed", record.id.hex())
             reply(refusal(ask, error))
+        except BaseException:  # cancelled, maybe in a group
+            reply(refusal(ask, StoreUnavailable("the node is starting again; the insert may or may not be stored")))
+            raise
         else:
             reply(Reply(ask.seq, ask.number, body))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from itertools import count
 from time import monotonic_ns
@@ -27,6 +28,8 @@ from kathikon_actors.processes.messages import Ask, FromWorker, Reply, Report, W
 from kathikon_actors.processes.sealed_run import open_for, report_unopened, seal_report
 
 __all__ = ["AsyncRun"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -155,6 +158,8 @@ class AsyncRun:
             except trio.Cancelled:
                 raise
             except BaseException as error:  # whatever user code raises, SystemExit too, is this job's failure only
+                if isinstance(error, BaseExceptionGroup) and not self._scope.cancel_called:
+                    self._give_way(error)
                 failure = error
             # Inside the scope: in a copy that user code forked, trio is gone, and leaving the scope would raise.
             returned(failure)
@@ -169,6 +174,19 @@ class AsyncRun:
             return report_error(self.seq, seconds, record, executable, failure)
         finally:
             failure = None  # its traceback holds this frame
+
+    def _give_way(self, group: BaseExceptionGroup[BaseException]) -> None:
+        """A stop from outside comes out of a job's nursery in a group: the job has not failed, whatever else is there.
+
+        Raises:
+            BaseExceptionGroup: of the `trio.Cancelled` in it, if there is any.
+        """
+        cancelled, rest = group.split(trio.Cancelled)
+        if cancelled is None:
+            return
+        if rest is not None:
+            logger.warning("job %s raised while it was stopped", self.job_id.hex(), exc_info=rest)
+        raise cancelled from None
 
 
 async def _call(executable: Executable, record: Record, args: dict[str, Any]) -> object:

@@ -34,6 +34,21 @@ WAIT = 10.0
 SEEN: dict[str, Any] = {}
 
 
+@worker(max_attempts=1)
+async def wait_in_a_nursery(cleanup_fails: bool) -> None:
+    async def clean_up() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            if cleanup_fails:
+                raise ValueError("cleanup failed")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        nursery.start_soon(clean_up)
+        SEEN["nursery"] = True
+
+
 @worker
 async def remember(job: Job, key: str) -> int:
     SEEN[key] = job
@@ -110,7 +125,7 @@ async def fork_and_return() -> str:
 def plain() -> None: ...
 
 
-LOOP = [remember, end_as, sleep_for_ever, wait_to_be_stopped, hold_back, report, fork_and_return]
+LOOP = [wait_in_a_nursery, remember, end_as, sleep_for_ever, wait_to_be_stopped, hold_back, report, fork_and_return]
 app = App(
     queues=[Queue("default", concurrency=3, isolation="task"), Queue("processes")],
     workers=[*LOOP, plain],
@@ -243,6 +258,25 @@ async def test_what_runs_when_the_node_stops_goes_back_uncounted() -> None:
         table = node._state.the_table()
     record = table.records[job.id.bytes]
     assert (record.state, record.attempt) == ("available", 0)
+
+
+@pytest.mark.parametrize("cleanup_fails", [False, True])
+async def test_a_job_that_is_stopped_in_a_nursery_of_its_own_has_not_failed(cleanup_fails: bool) -> None:
+    """The stop comes out of the nursery in a group, maybe with what its cleanup raised; it counts no attempt."""
+    SEEN.clear()
+    async with open_node(app, name="n1", shutdown_timeout=0.05) as node:
+        job = await node.insert(wait_in_a_nursery.new(cleanup_fails))
+        await eventually(lambda: "nursery" in SEEN, "it runs")
+        table = node._state.the_table()
+    record = table.records[job.id.bytes]
+    assert (record.state, record.attempt, record.errors) == ("available", 0, b"")
+
+
+async def test_a_timeout_in_a_nursery_of_the_jobs_own_is_a_timeout(node: Node) -> None:
+    """Also when its cleanup raises: it was stopped, and did not fail by itself."""
+    job = await node.insert(wait_in_a_nursery.new(True).options(timeout=0.1))
+    done = await node.wait(job.id, timeout=WAIT)
+    assert (done.state, [error["kind"] for error in done.errors]) == ("discarded", ["timeout"])
 
 
 async def test_a_plain_function_is_refused_when_declared_and_when_inserted(node: Node) -> None:
