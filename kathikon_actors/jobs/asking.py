@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["JobBatch", "insert", "insert_many"]
 
 CHUNK: Final = 1_000
-"""Jobs of one message of `insert_many`."""
+"""Jobs of one message of `insert_many`, at the most."""
+
+CHUNK_BYTES: Final = 16 * 2**20
+"""Bytes of one message, unless a single job has more."""
 
 _encode = msgspec.msgpack.encode
 
@@ -113,8 +116,8 @@ def insert_many(
     if isinstance(jobs, AsyncIterable):
         raise TypeError("this worker is a plain function; give jobs that need no await")
     stored = _Stored()
-    for chunk in _chunks(jobs):
-        if not stored.add(len(chunk), door.ask(what, _bodies(chunk, batch), _many)) and on_error == "abort":
+    for number, body in (message for chunk in _chunks(jobs) for message in _messages(chunk, batch)):
+        if not stored.add(number, door.ask(what, body, _many)) and on_error == "abort":
             break
     return stored.whole()
 
@@ -126,9 +129,10 @@ async def _insert_many_async(
     chunks = _chunks_async(jobs) if isinstance(jobs, AsyncIterable) else _awaitable(_chunks(jobs))
     async with aclosing(chunks):
         async for chunk in chunks:
-            fitted = stored.add(len(chunk), await door.ask(what, _bodies(chunk, batch), _many))
-            if not fitted and what == "insert_or_abort":
-                break
+            for number, body in _messages(chunk, batch):
+                fitted = stored.add(number, await door.ask(what, body, _many))
+                if not fitted and what == "insert_or_abort":
+                    return stored.whole()
     return stored.whole()
 
 
@@ -154,10 +158,21 @@ def _chunks(jobs: Iterable[NewJob]) -> Iterator[list[NewJob]]:
         yield chunk
 
 
-def _bodies(jobs: list[NewJob], batch: UUID | None) -> bytes:
+def _messages(jobs: list[NewJob], batch: UUID | None) -> list[tuple[int, bytes]]:
+    """Encode a chunk as one message, or as several where it is large; each with the number of its jobs."""
     if batch is not None:
         jobs = [job.options(batch=batch) for job in jobs]
-    return _encode([to_wire(job) for job in jobs])
+    messages: list[tuple[int, bytes]] = []
+    some: list[msgspec.Raw] = []
+    size = 0
+    for raw in [msgspec.Raw(_encode(to_wire(job))) for job in jobs]:
+        if some and size + len(raw) > CHUNK_BYTES:
+            messages.append((len(some), _encode(some)))
+            some, size = [], 0
+        some.append(raw)
+        size += len(raw)
+    messages.append((len(some), _encode(some)))
+    return messages
 
 
 def _many(body: bytes) -> WireMany:

@@ -54,7 +54,7 @@ class Inside:
         return _asking().insert(runtime.of(self._record.id), job, args, options)
 
     def insert_many(self, jobs: Iterable[NewJob] | AsyncIterable[NewJob], *, on_error: OnError = "continue") -> Any:
-        """Insert any number of jobs by chunks of 1,000; gives (or, in an async worker, awaits) an `InsertedMany`.
+        """Insert any number of jobs by chunks of 1,000 or 16 MB; gives (in an async worker: awaits) an `InsertedMany`.
 
         With `on_error="abort"` the first job that does not fit ends it: nothing of its chunk is stored nor anything
         behind it.

@@ -24,6 +24,7 @@ from kathikon_actors.processes.execution import (
     report_interrupted,
     report_value,
 )
+from kathikon_actors.processes.frames import encode_frames
 from kathikon_actors.processes.messages import Ask, FromWorker, Reply, Report, Why
 from kathikon_actors.processes.sealed_run import open_for, report_unopened, seal_report
 
@@ -91,11 +92,18 @@ class AsyncRun:
         return self.why == "cancel"
 
     async def ask(self, what: What, body: bytes, decode: Callable[[bytes], T]) -> T:
-        """Ask the node and wait for its answer; cancelled, what was asked may happen all the same."""
+        """Ask the node and wait for its answer; cancelled, what was asked may happen all the same.
+
+        Raises:
+            FrameTooLarge: it fits into no frame; nothing was asked.
+        """
         number = next(_numbers)
         asked = self._asked[number] = _Asked()
         try:
-            self._put(Ask(self.seq, number, what, body))
+            question = Ask(self.seq, number, what, body)
+            if self.side is not None:
+                encode_frames([question])  # one that is too large raises here, not in the task that sends the reports
+            self._put(question)
             await asked.event.wait()
         finally:
             del self._asked[number]

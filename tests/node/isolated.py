@@ -16,7 +16,7 @@ from typing import Any
 
 import trio
 
-from kathikon_actors import App, Queue, constant, worker
+from kathikon_actors import App, Job, Queue, constant, worker
 
 MB = 2**20
 KEPT: list[bytearray] = []
@@ -86,6 +86,33 @@ def misbehave(how: str, path: str = "") -> Any:
     """Do one thing that no job should do."""
     FAULTS[how](path)
     return "survived"
+
+
+@worker(max_attempts=1)
+def insert_much(job: Job) -> list[object]:
+    """Insert one job that is too large, then many that are too large together."""
+    try:
+        job.insert(swallow.new("x" * 70 * MB))
+    except ValueError as error:
+        refused = str(error)
+    return [refused, job.insert_many(swallow.new("x" * MB).options(schedule_in=1000) for _ in range(80)).inserted]
+
+
+@worker(max_attempts=1)
+async def insert_much_async(job: Job) -> list[object]:
+    try:
+        await job.insert(swallow.new("x" * 70 * MB))
+    except ValueError as error:
+        refused = str(error)
+    return [
+        refused,
+        (await job.insert_many(swallow.new("x" * MB).options(schedule_in=1000) for _ in range(80))).inserted,
+    ]
+
+
+@worker(max_attempts=1)
+def swallow(text: str) -> int:
+    return len(text)
 
 
 @worker(max_attempts=1)
@@ -239,7 +266,7 @@ def spin(how: str) -> None:
 
 WORKERS = [
     where, where_async, brief, leak, leak_async, hog, hog_async, nap, die, misbehave, mark_and_close, big_result,
-    print_much, spin,
+    print_much, spin, insert_much, insert_much_async, swallow,
 ]  # fmt: skip
 
 app = App(

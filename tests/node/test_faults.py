@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -126,6 +127,18 @@ async def test_a_job_of_70_megabytes_is_discarded_and_its_queue_goes_on(node: No
     assert (done.state, [error["kind"] for error in done.errors]) == ("discarded", ["too_large"])
     small += (await node.insert_many(isolated.where.new() for _ in range(5))).ids
     assert {(job.state, job.attempt) for job in await ended(node, small)} == {("completed", 1)}
+
+
+@pytest.mark.parametrize("much", [isolated.insert_much, isolated.insert_much_async])
+async def test_a_job_that_inserts_too_much_is_told_and_its_neighbours_go_on(node: Node, much: Any) -> None:
+    """One job of 70 MB is refused inside the job; many that have 80 MB together travel in several messages."""
+    beside = await node.insert(isolated.nap.new(1.0))
+    done = await node.wait((await node.insert(much.new())).id, timeout=WAIT)
+    assert done.state == "completed", done.errors
+    refused, inserted = done.result
+    assert "a frame between processes may have" in refused and inserted == 80
+    neighbour = await node.wait(beside.id, timeout=WAIT)
+    assert (neighbour.state, neighbour.history[-1]["event"], len(neighbour.history)) == ("completed", "completed", 3)
 
 
 async def test_a_job_that_prints_a_gigabyte_completes_and_floods_nothing(
