@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kathikon_actors.node.node import Node
     from kathikon_actors.node.state import NodeState
 
-__all__ = ["Inside"]
+__all__ = ["Inside", "refusal"]
 
 logger = logging.getLogger(__name__)
 

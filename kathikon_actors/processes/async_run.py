@@ -26,6 +26,7 @@ from kathikon_actors.processes.execution import (
 )
 from kathikon_actors.processes.frames import encode_frames
 from kathikon_actors.processes.messages import Ask, FromWorker, Reply, Report, Why
+from kathikon_actors.processes.plain_run import call_in_thread
 from kathikon_actors.processes.sealed_run import open_for, report_unopened, seal_report
 
 __all__ = ["AsyncRun"]
@@ -162,7 +163,7 @@ class AsyncRun:
         with self._scope:
             try:
                 if args is not None:
-                    value = await _call(executable, record, args)
+                    value = await self._call(executable, record, args)
             except trio.Cancelled:
                 raise
             except BaseException as error:  # whatever user code raises, SystemExit too, is this job's failure only
@@ -183,6 +184,13 @@ class AsyncRun:
         finally:
             failure = None  # its traceback holds this frame
 
+    async def _call(self, executable: Executable, record: Record, args: dict[str, Any]) -> object:
+        """Call the worker; a plain function runs right here, on the loop, unless it has a job to ask with."""
+        if executable.is_plain and executable.takes_job:
+            return await call_in_thread(self, executable, record, args)
+        result = executable.call(Job(record), **args) if executable.takes_job else executable.call(**args)
+        return await result if executable.awaits else result
+
     def _give_way(self, group: BaseExceptionGroup[BaseException]) -> None:
         """A stop from outside comes out of a job's nursery in a group: the job has not failed, whatever else is there.
 
@@ -195,9 +203,3 @@ class AsyncRun:
         if rest is not None:
             logger.warning("job %s raised while it was stopped", self.job_id.hex(), exc_info=rest)
         raise cancelled from None
-
-
-async def _call(executable: Executable, record: Record, args: dict[str, Any]) -> object:
-    """Call the worker; a plain function runs right here, on the loop."""
-    result = executable.call(Job(record), **args) if executable.takes_job else executable.call(**args)
-    return await result if executable.awaits else result

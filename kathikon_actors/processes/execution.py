@@ -38,15 +38,17 @@ class Executable:
         call: takes the job first when `takes_job`, then the arguments by name.
         keyring: opens and seals the jobs that are encrypted.
         awaits: whether `call` gives a coroutine.
+        is_plain: whether it is a plain function, awaited or not: middleware makes it one that gives a coroutine.
         last_ns: how long the last run took; the plain loop sends waiting reports before a run that may be long.
     """
 
-    __slots__ = ("awaits", "call", "definition", "keyring", "last_ns", "takes_job")
+    __slots__ = ("awaits", "call", "definition", "is_plain", "keyring", "last_ns", "takes_job")
 
     def __init__(self, definition: WorkerDefinition, middleware: tuple[Middleware, ...] = ()) -> None:
         self.definition = definition
         self.takes_job = definition.takes_job
         self.awaits = definition.is_async
+        self.is_plain = not definition.is_async
         self.keyring: Keyring | None = None
         self.last_ns = 2**62
         self.call: Callable[..., Any] = definition.target
@@ -78,6 +80,7 @@ def _mourner(definition: WorkerDefinition) -> Executable:
 
     mourner = Executable(definition)
     mourner.call, mourner.takes_job, mourner.awaits = mourn, True, definition.mourns_async
+    mourner.is_plain = not definition.mourns_async
     return mourner
 
 

@@ -56,7 +56,7 @@ from kathikon_actors.processes.sabotage import sabotaged
 from kathikon_actors.processes.sealed_run import open_for, report_unopened, seal_report
 from kathikon_actors.processes.shared import ENDED, LAST_RUNS, REVOKED_FROM, SharedPage
 
-__all__ = ["PlainLoop"]
+__all__ = ["Interrupted", "PlainLoop", "drive"]
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ class PlainLoop:
             if executable.definition.is_async:
                 executable.call = _refuse_async
             elif executable.awaits:
-                executable.call, executable.awaits = partial(_drive, executable.call), False
+                executable.call, executable.awaits = partial(drive, executable.call), False
         self._by_name = executables.by_name
         self._decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
         self._arrived: list[ToWorker] = []
@@ -344,7 +344,7 @@ class PlainLoop:
         self._sock.close()
 
 
-def _drive(call: Callable[..., Coroutine[Any, Any, object]], *args: Any, **kwargs: Any) -> object:
+def drive(call: Callable[..., Coroutine[Any, Any, object]], *args: Any, **kwargs: Any) -> object:
     """Run a chain of middleware to its end without an event loop: it may await nothing but the rest of the chain."""
     coroutine = call(*args, **kwargs)
     try:

@@ -13,21 +13,24 @@ import trio
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.backoff import default_backoff
 from kathikon_actors.jobs.build import Defaults, build_record
-from kathikon_actors.jobs.errors import InvalidJob
+from kathikon_actors.jobs.errors import InvalidJob, KathikonError
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.middleware import Middleware, check_middleware
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job
 from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, definition_of
+from kathikon_actors.node.inside import refusal
 from kathikon_actors.processes.async_run import AsyncRun
 from kathikon_actors.processes.execution import Executable
-from kathikon_actors.processes.messages import FromWorker, Progress
+from kathikon_actors.processes.messages import Ask, FromWorker, Progress
 from kathikon_actors.queue.settle import settle, settle_interrupted
 from kathikon_actors.store.memory_data import wall_clock
 
 __all__ = ["perform_job"]
 
 NODE = "test"
+
+NO_NODE = "perform_job has no node that could insert a job or open a batch; test this worker with open_test_node"
 
 
 async def perform_job(
@@ -41,7 +44,9 @@ async def perform_job(
     """Run one attempt of a job right here and give the job as that leaves it.
 
     Arguments are bound and checked, and turned into JSON and back, as on a node; middleware, timeout, outcomes,
-    `retry_on` and backoff have their effect. A plain function runs in this thread. `on_discard` is not called.
+    `retry_on` and backoff have their effect. A plain function runs in this thread, one that takes its job in another,
+    for which the loop waits. `on_discard` is not called, and a job that inserts or opens a batch is told that there is
+    no node: `open_test_node` has one.
 
     Args:
         job: `worker.new(...)`, or a worker with `args`.
@@ -73,7 +78,14 @@ async def perform_job(
     record.attempt = attempt - 1
     machine.begin(record, wall_clock())
     said: list[FromWorker] = []
-    run = AsyncRun(1, record, said.append)
+
+    def take(message: FromWorker) -> None:
+        if isinstance(message, Ask):
+            run.hear(refusal(message, KathikonError(NO_NODE)))
+        else:
+            said.append(message)
+
+    run = AsyncRun(1, record, take)
     executable = Executable(definition, check_middleware("perform_job", tuple(middleware)))
     report = None
     with trio.move_on_after(record.timeout):

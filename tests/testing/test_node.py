@@ -18,10 +18,12 @@ from kathikon_actors import (
     Job,
     Queue,
     Snooze,
+    UnknownWorker,
     Worker,
     linear,
     worker,
 )
+from kathikon_actors.node.inside import Inside
 from kathikon_actors.testing import assert_enqueued, audit, drain, open_test_node, perform_job
 from tests.node import workers
 
@@ -61,9 +63,22 @@ class Sad(Worker):
         told.append(f"discarded {job.errors[0]['message']}")
 
 
+@worker(max_attempts=1)
+def compose(job: Job) -> list[str]:
+    one = job.insert(spread.new(1))
+    job.report_progress(50)
+    with job.open_batch() as batch:
+        batch.insert_many(spread.new(number) for number in (2, 3))
+    try:
+        job.insert("nobody")
+    except UnknownWorker as error:
+        told.append(error.worker)
+    return [str(one.id), str(batch.id)]
+
+
 app = App(
     queues=[Queue("default"), Queue("wide", processes=2)],
-    workers=[flaky, slow, wait_for, spread, Sad, *workers.WORKERS],
+    workers=[flaky, slow, wait_for, spread, compose, Sad, *workers.WORKERS],
 )
 hourly = App(
     queues=[Queue("default")], workers=[spread, workers.add], crons=[Cron("hourly", "0 * * * *", spread.new(7))]
@@ -117,6 +132,44 @@ async def test_on_discard_runs_here_too(autojump_clock: object) -> None:
         job = await node.insert(Sad.new())
         assert (await node.wait(job.id)).state == "discarded"
         assert told == ["discarded RuntimeError: no"]
+
+
+@pytest.mark.parametrize("chain", [[], ["tagged"]])
+async def test_a_plain_function_inserts_and_opens_batches_here_too(chain: list[str], autojump_clock: object) -> None:
+    """It calls without await, as in its process, under middleware too; an error of the node is raised in it."""
+    middleware = [tagged] if chain else []
+    layered = App(queues=[Queue("default")], workers=[spread, compose], middleware=middleware)
+    async with open_test_node(layered) as node:
+        job = await node.insert(compose.new())
+        done = await node.wait(job.id)
+        assert done.state == "completed", done.errors
+        ids = done.result["via"] if chain else done.result
+        assert (await node.get(ids[0])).parent_id == job.id
+        assert (await node.batch(ids[1])).state == "succeeded"
+        assert sorted(told) == ["nobody", "spread 1", "spread 2", "spread 3"]
+        (await audit(node)).check()
+
+
+async def test_a_plain_function_that_waits_for_its_node_can_be_stopped(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its call is interrupted in it, as a timeout does in a process."""
+
+    async def never(*_args: object) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    monkeypatch.setattr(Inside, "_answer", never)
+    async with open_test_node(app) as node:
+        job = await node.insert(compose.new().options(timeout=30))
+        done = await node.wait(job.id)
+        assert (done.state, [error["kind"] for error in done.errors]) == ("discarded", ["timeout"])
+
+
+async def test_perform_job_tells_a_job_that_inserts_that_there_is_no_node() -> None:
+    """Rather than letting it wait for an answer."""
+    done = await perform_job(compose.new())
+    assert done.state == "discarded" and "test this worker with open_test_node" in done.errors[0]["message"]
 
 
 async def test_manual_jobs_wait_until_they_are_drained(autojump_clock: object) -> None:
