@@ -80,6 +80,7 @@ class Zygote:
         self._handles: set[WorkerProcess] = set()
         self._hello: Ready | NotPreloaded | None = None
         self._reading = False
+        self._sending = trio.Lock()
         self._lot = trio.lowlevel.ParkingLot()
         self._gone = False
         self._closed = False
@@ -284,17 +285,8 @@ class Zygote:
         frame = encode_frames([Fork(number, worker.kind, worker.slots, worker.title, entry)])
         sent = 0
         try:
-            while True:
-                if self._gone or self._closed:
-                    raise ZygoteDied(self.pid, self._process.poll())
-                try:
-                    sent = socket.send_fds(self._control, [frame], [theirs, page])
-                except BlockingIOError:
-                    await trio.lowlevel.wait_writable(self._control)
-                    continue
-                except OSError:
-                    await self._until(lambda: False)  # it is gone: raises
-                break
+            async with self._sending:  # only one may wait until there is room
+                sent = await self._send(frame, [theirs, page])
             if sent < len(frame):  # a stream takes a small frame whole or not at all; if not, it is of no use any more
                 self.kill()
             await self._until(lambda: request.done)
@@ -304,6 +296,19 @@ class Zygote:
                 del self._requests[number]
             raise
         return request
+
+    async def _send(self, frame: bytes, descriptors: list[int]) -> int:
+        """Send as soon as there is room; give how much of the frame went out."""
+        while True:
+            if self._gone or self._closed:
+                raise ZygoteDied(self.pid, self._process.poll())
+            try:
+                return socket.send_fds(self._control, [frame], descriptors)
+            except BlockingIOError:
+                with suppress(trio.ClosedResourceError):
+                    await trio.lowlevel.wait_writable(self._control)
+            except OSError:
+                await self._until(lambda: False)  # it is gone: raises
 
     async def _until(self, done: Callable[[], bool]) -> None:
         """Wait until `done`, which what the zygote tells makes true. One of those who wait reads for all."""
@@ -385,7 +390,8 @@ class Zygote:
 
     def _forget(self, worker: WorkerProcess) -> None:
         """A handle was closed; its exit report, if any is to come, is of no interest."""
-        self._workers.pop(worker.pid, None)
+        if self._workers.get(worker.pid) is worker:  # else the pid is another one's by now
+            del self._workers[worker.pid]
         self._handles.discard(worker)
 
     async def _reaped(self) -> None:

@@ -7,14 +7,19 @@ import random
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.worker import WorkerDefinition, definition_of, worker
+from kathikon_actors.processes.control import Hold
+from kathikon_actors.processes.frames import encode_frames
 from kathikon_actors.processes.handle import WorkerProcess, Zygote, ZygoteDied, ZygoteFailed
 from tests.processes.tools import ALL, PLAIN, alive, death, open_zygote, report, run, until
 
@@ -48,6 +53,8 @@ async def test_a_plain_worker_loads_neither_trio_nor_asyncpg() -> None:
     """A process for plain functions starts light."""
     code = """
 import sys
+import time
+from contextlib import suppress
 from kathikon_actors.processes import child, execution, plain, refs, start, zygote
 print([name for name in ("trio", "asyncpg", "trio_asyncio", "cloudpickle", "asyncio") if name in sys.modules])
 """
@@ -340,3 +347,41 @@ async def test_ctrl_c_reaches_the_node_only(tmp_path: Path) -> None:
         assert node.stdout.readline() == "interrupted, worker alive: True\n"
         assert node.wait() == 9
         assert not any(alive(pid) for pid in pids)
+
+
+async def test_forks_wait_in_turn_for_a_zygote_that_does_not_read() -> None:
+    """Several at once, when not one more request fits: all are forked as soon as it goes on."""
+    async with open_zygote() as zygote:
+        os.kill(zygote.pid, signal.SIGSTOP)
+        hold = encode_frames([Hold(time.monotonic() + 1e6)])
+        with suppress(BlockingIOError):
+            while True:
+                zygote._control.send(hold)
+        forked: list[WorkerProcess] = []
+
+        async def fork() -> None:
+            forked.append(await zygote.fork("plain", 1, "test"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fork)
+            nursery.start_soon(fork)
+            nursery.start_soon(fork)
+            await trio.testing.wait_all_tasks_blocked()
+            os.kill(zygote.pid, signal.SIGCONT)
+        assert len({process.pid for process in forked}) == 3
+        for process in forked:
+            process.close()
+
+
+async def test_a_handle_that_is_closed_late_takes_no_living_process_along() -> None:
+    """The pid of a process that is gone may be another's by then, whose death must be told all the same."""
+    async with open_zygote() as zygote:
+        old = await zygote.fork("plain", 1, "old")
+        old.kill()
+        await until(lambda: old.exit is not None)
+        new = await zygote.fork("plain", 1, "new")
+        old.pid = new.pid
+        old.close()
+        new.kill()
+        _got, died = await death(new)
+        assert died.exit.signal == signal.SIGKILL
