@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from kathikon_actors.store.table import Table
     from supervisors import Supervisor
 
-__all__ = ["NodeState"]
+__all__ = ["NodeState", "delay_after"]
 
 logger = logging.getLogger(__name__)
 
@@ -189,16 +189,7 @@ class NodeState:
 
         This is the one function of the user that the node calls itself; it has to be quick.
         """
-        definition = self.definitions.get(worker)
-        if definition is not None and definition.backoff is not None:
-            try:
-                delay = usable_delay(definition.backoff(attempt, error))
-            except (Exception, SystemExit):
-                delay = None
-                logger.exception("the backoff of worker %s failed; the default is taken", worker)
-            if delay is not None:
-                return delay
-        return default_backoff(attempt, random.random())  # noqa: S311 spreads retries
+        return delay_after(self.definitions.get(worker), attempt, error)
 
     def the_table(self) -> Table:
         """Give the table.
@@ -223,3 +214,16 @@ class NodeState:
 
 def _in_loop(queue: Queue) -> Queue:
     return replace(queue, isolation="task", processes=1, max_memory=None, max_jobs_per_process=None)
+
+
+def delay_after(definition: WorkerDefinition | None, attempt: int, error: BaseException) -> float:
+    """Give the seconds until the next attempt of a worker's job, by its own backoff or by the default."""
+    if definition is not None and definition.backoff is not None:
+        try:
+            delay = usable_delay(definition.backoff(attempt, error))
+        except (Exception, SystemExit):
+            delay = None
+            logger.exception("the backoff of worker %s failed; the default is taken", definition.name)
+        if delay is not None:
+            return delay
+    return default_backoff(attempt, random.random())  # noqa: S311 spreads retries

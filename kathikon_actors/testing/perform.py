@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Iterable, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,7 +10,6 @@ from zoneinfo import ZoneInfo
 import trio
 
 from kathikon_actors.jobs import machine
-from kathikon_actors.jobs.backoff import default_backoff
 from kathikon_actors.jobs.build import Defaults, build_record
 from kathikon_actors.jobs.errors import InvalidJob, KathikonError
 from kathikon_actors.jobs.ids import IdSource
@@ -20,6 +18,7 @@ from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.record import Job
 from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, definition_of
 from kathikon_actors.node.inside import refusal
+from kathikon_actors.node.state import delay_after
 from kathikon_actors.processes.async_run import AsyncRun
 from kathikon_actors.processes.execution import Executable
 from kathikon_actors.processes.messages import Ask, FromWorker, Progress
@@ -85,6 +84,9 @@ async def perform_job(
         else:
             said.append(message)
 
+    def backoff(_worker: str, attempt: int, error: BaseException) -> float:
+        return delay_after(definition, attempt, error)
+
     run = AsyncRun(1, record, take)
     executable = Executable(definition, check_middleware("perform_job", tuple(middleware)))
     report = None
@@ -94,9 +96,9 @@ async def perform_job(
         if isinstance(message, Progress):
             record.progress = message.percent
     if report is None:
-        settle_interrupted(record, "timeout", wall_clock(), NODE, os.getpid(), _backoff)
+        settle_interrupted(record, "timeout", wall_clock(), NODE, os.getpid(), backoff)
     else:
-        settle(record, report, wall_clock(), NODE, os.getpid(), _backoff)
+        settle(record, report, wall_clock(), NODE, os.getpid(), backoff)
     return Job.of(record)
 
 
@@ -108,10 +110,6 @@ def _new_job(job: object, args: Mapping[str, Any] | None, options: dict[str, Any
     definition = definition_of(job)
     check_options(definition.name, options)
     return NewJob(definition.name, definition.bind((), dict(args or {})), definition, options)
-
-
-def _backoff(_worker: str, attempt: int, _error: BaseException) -> float:
-    return default_backoff(attempt, random.random())  # noqa: S311 spreads retries
 
 
 def _nothing(_failure: BaseException | None) -> None:

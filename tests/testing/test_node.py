@@ -48,6 +48,11 @@ def wait_for(path: str) -> object:
     return "there" if Path(path).exists() else Snooze(3600)
 
 
+@worker(backoff=linear(700), timeout=0.05)
+async def slow_to_retry() -> None:
+    await trio.sleep_forever()
+
+
 @worker
 async def spread(job: Job, depth: int) -> None:
     told.append(f"{job.worker} {depth}")
@@ -224,6 +229,9 @@ async def test_perform_job_runs_one_attempt_without_a_node(tmp_path: Path) -> No
     assert (snoozed.state, snoozed.attempt) == ("scheduled", 0)
     timed_out = await perform_job(slow.new(60.0), timeout=0.05)
     assert (timed_out.state, timed_out.errors[0]["kind"]) == ("retryable", "timeout")
+    timed_out = await perform_job(slow_to_retry.new(), attempt=2)
+    assert timed_out.errors[0]["kind"] == "timeout" and timed_out.attempted_at is not None
+    assert abs((timed_out.scheduled_at - timed_out.attempted_at).total_seconds() - 1400) < 1
     assert (await perform_job(Sad.new())).state == "discarded"
     assert (await perform_job(workers.end_as.new("discard"))).state == "discarded"
 
