@@ -19,7 +19,8 @@ from kathikon_actors.processes.async_run import AsyncRun
 from kathikon_actors.processes.channel import leave_forked_child
 from kathikon_actors.processes.control import Kind
 from kathikon_actors.processes.execution import Executable, Executables
-from kathikon_actors.processes.messages import FromWorker, Reply, Report, Run, Why
+from kathikon_actors.processes.messages import FromWorker, Reply, Report, Run, SabotagedRun, Why
+from kathikon_actors.processes.sabotage import sabotaged
 from kathikon_actors.queue.patience import TICK
 from kathikon_actors.queue.runner import Runner
 
@@ -90,19 +91,34 @@ class InLoop:
                 if asker is not None:
                     asker.hear(message)
                 continue
-            seq, record = message.seq, message.record
-            executable = self._executables.by_name.get(record.worker)
-            if executable is None:
-                self._say(self._executables.report_unknown(seq, record))
-            elif not (executable.definition.is_async or self._takes_plain):
-                problem = f"worker {record.worker} is a plain function, and its queue runs async ones in the node"
-                self._say(Report(seq, "failed", 0.0, kind="isolation", message=problem))
+            if isinstance(message, SabotagedRun):
+                self._start_sabotaged(message)
             else:
-                picture = copy(record)  # the node's own goes on changing; what the job sees of it does not
-                run = self._runs[seq] = AsyncRun(seq, picture, self._say)
-                self._begun[seq] = self._monotonic()
-                self._busy.set()
-                self._nursery.start_soon(self._perform, run, picture, executable, name=record.worker)
+                self._start(message)
+
+    def _start_sabotaged(self, message: SabotagedRun) -> None:
+        """Have faults strike this run; one that kills would kill the node, and who arms it means a worker process."""
+        if any(order.kill for order in message.orders):
+            problem = "a fault with kill=True met a job that runs in the node itself, where there is no process to kill"
+            self._say(Report(message.seq, "failed", 0.0, kind="fault", message=problem))
+            return
+        with sabotaged(self._executables.by_name, message):
+            self._start(message)
+
+    def _start(self, message: Run) -> None:
+        seq, record = message.seq, message.record
+        executable = self._executables.by_name.get(record.worker)
+        if executable is None:
+            self._say(self._executables.report_unknown(seq, record))
+        elif not (executable.definition.is_async or self._takes_plain):
+            problem = f"worker {record.worker} is a plain function, and its queue runs async ones in the node"
+            self._say(Report(seq, "failed", 0.0, kind="isolation", message=problem))
+        else:
+            picture = copy(record)  # the node's own goes on changing; what the job sees of it does not
+            run = self._runs[seq] = AsyncRun(seq, picture, self._say)
+            self._begun[seq] = self._monotonic()
+            self._busy.set()
+            self._nursery.start_soon(self._perform, run, picture, executable, name=record.worker)
 
     async def receive(self) -> list[FromWorker]:
         """Wait for the next reports. A cancelled call loses none."""

@@ -29,8 +29,9 @@ def fault(
         raises: raise this there. `StoreUnavailable` at a store's point is a cut connection; any other exception ends
             the part of the node that it meets, which its supervisor then starts again.
         kill: SIGKILL the process that arrives there: for `worker...` the worker process, else the node itself, so
-            only for a node in a process of its own.
-        delay: seconds to wait there first.
+            only for a node in a process of its own. A job that runs in the node (`isolation="task"`, a test node) has
+            no process to kill: its attempt fails and says so.
+        delay: seconds to wait there first; for `worker...` real ones, in which nothing else in that process goes on.
         times: how often, in all processes together; default always.
         when: only if this is true of what the point tells, a dict: `POINTS` says what each one tells.
 

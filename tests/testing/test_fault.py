@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kathikon_actors import StoreUnavailable, open_node
-from kathikon_actors.testing import POINTS, UnknownFaultPoint, audit, fault
+from kathikon_actors.testing import POINTS, UnknownFaultPoint, audit, fault, open_test_node
 from tests.node import workers
 from tests.node.workers import app
 
@@ -99,3 +99,17 @@ def test_what_cannot_strike_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="times is 0"), fault("store.before_commit", kill=True, times=0):
         pass
     assert all(POINTS.values())
+
+
+@pytest.mark.parametrize("work", [workers.add, workers.add_async])
+async def test_a_fault_of_a_worker_strikes_in_the_nodes_own_loop_too(work: Any, autojump_clock: object) -> None:
+    """Before and after the work; to kill there is nothing, so that the attempt says so and the node lives."""
+    async with open_test_node(app) as node:
+        for point in ("worker.before_perform", "worker.before_result"):
+            with fault(point, raises=RuntimeError("struck"), times=1) as struck:
+                done = await node.wait((await node.insert(work.new(1))).id)
+            assert (done.state, done.attempt, struck.hits) == ("completed", 2, 1)
+            assert done.errors[0]["message"] == "RuntimeError: struck"
+        with fault("worker.before_perform", kill=True, times=1):
+            done = await node.wait((await node.insert(work.new(1))).id)
+        assert (done.state, [error["kind"] for error in done.errors]) == ("completed", ["fault"])
