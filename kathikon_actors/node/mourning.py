@@ -11,14 +11,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.ids import as_uuid
-from kathikon_actors.processes.exits import WorkerDied
+from kathikon_actors.processes.exits import WorkerDied, ZygoteDied
 from kathikon_actors.processes.frames import FrameTooLarge
 from kathikon_actors.processes.messages import Mourn, Report
 
@@ -112,6 +111,7 @@ class Wake:
                 await self._lane(kind, zygote)
             finally:
                 lanes[kind] -= 1
+                self._came.set()  # what came while it stopped its process found no place for a lane of its own
 
         async with trio.open_nursery() as nursery:
             task_status.started()
@@ -171,8 +171,9 @@ class Wake:
     async def _call(self, process: WorkerProcess, seq: int, record: Record) -> bool:
         """Call one; tell whether the process can be used again."""
         job = f"on_discard of job {as_uuid(record.id)} ({record.worker})"
-        with trio.move_on_after(record.timeout) as limit:
-            try:
+        limit = trio.CancelScope(deadline=trio.current_time() + record.timeout)
+        try:
+            with limit:
                 process.send([Mourn(seq, record)])
                 while True:
                     for message in await process.receive():
@@ -180,15 +181,21 @@ class Wake:
                             if message.verdict != "completed":
                                 logger.error("%s failed: %s\n%s", job, message.message, message.traceback or "")
                             return True
-            except FrameTooLarge as error:
-                logger.error("%s was not called: %s", job, error)  # noqa: TRY400 no traceback of interest
-                return True
-            except WorkerDied as died:
-                logger.error("%s killed its process: %s", job, died.exit)  # noqa: TRY400 no traceback of interest
-        if limit.cancelled_caught:
             logger.error("%s did not end within %g s; its process is killed", job, record.timeout)
             process.kill()
-            with suppress(WorkerDied):
-                while True:
-                    await process.receive()
+            while True:
+                await process.receive()
+        except WorkerDied as died:
+            if not limit.cancelled_caught:
+                logger.error("%s killed its process: %s", job, died.exit)  # noqa: TRY400 no traceback of interest
+        except FrameTooLarge as error:
+            logger.error("%s was not called: %s", job, error)  # noqa: TRY400 no traceback of interest
+            return True
+        except ZygoteDied:
+            raise  # that is no fault of the job
+        except Exception:
+            # It wrote into the node's socket: called again, it would do so again, and the restarts of this task would
+            # end the node.
+            logger.exception("%s failed; its process is killed", job)
+            process.close()
         return False
