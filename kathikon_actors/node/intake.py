@@ -9,6 +9,7 @@ from copy import copy
 
 from kathikon_actors import faults
 from kathikon_actors.jobs import json, machine
+from kathikon_actors.jobs.broadcast import is_delivery
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import DUE_STATES
 from kathikon_actors.store.protocol import CLAIMABLE_STATES, DeadNode, Membership, Store, key_of
@@ -38,6 +39,9 @@ SHED_AFTER = 5.0
 
 class Intake:
     """Moves rows between the store and the table of one node.
+
+    The node's own jobs of broadcast queues are never given back: nobody else runs them. They stay in memory, also while
+    the node does not run their queue.
 
     Args:
         table: where they go.
@@ -150,7 +154,10 @@ class Intake:
         waiting = [
             record
             for record in self._table.records.values()
-            if record.queue == queue and record.state in DUE_STATES and record.scheduled_at > horizon
+            if record.queue == queue
+            and record.state in DUE_STATES
+            and record.scheduled_at > horizon
+            and not is_delivery(record)
         ]
         async with self._table.moving:
             await self._give_back(heapq.nlargest(number, waiting, key=lambda record: record.scheduled_at))
@@ -166,9 +173,13 @@ class Intake:
 
     async def give_queue_back(self, queue: str) -> bool:
         """Give back the rows of a queue that this node does not run any more; tell whether none is left."""
+
+        def left() -> list[Record]:
+            return [r for r in self._table.records.values() if r.queue == queue and not is_delivery(r)]
+
         async with self._table.moving:
-            await self._give_back([r for r in self._table.records.values() if r.queue == queue])
-        return not any(record.queue == queue for record in self._table.records.values())
+            await self._give_back(left())
+        return not left()
 
     async def _take_in(self, records: Sequence[Record], *, died: bool = False) -> None:
         """Admit what has a place here; let go of the rest, for whoever has.
@@ -184,7 +195,7 @@ class Intake:
             border = table.borders.get(record.queue)
             count = held.get(record.queue, 0)
             has_place = record.queue in self._queues and (border is None or count < border.room)
-            if has_place or record.state not in CLAIMABLE_STATES:
+            if has_place or record.state not in CLAIMABLE_STATES or is_delivery(record):
                 held[record.queue] = count + 1
                 mine.append(record)
             elif record.id not in table.records:
@@ -211,7 +222,8 @@ class Intake:
                 if record.queue not in self._queues:
                     # Whoever runs its queue claims it once it is stored as available.
                     changed.append(record)
-                    self._strangers.append(record)
+                    if not is_delivery(record):
+                        self._strangers.append(record)
         table.adopt(fresh)
         table.changed(changed)
         if table.mourners is not None:

@@ -75,11 +75,12 @@ async def load_queues(state: NodeState) -> None:
     state.paused = {name for name, setting in settings.items() if setting.paused}
     state.queues.clear()
     state.queues.update(wanted)
-    borders = state.table.borders if state.table is not None else {}
-    for name in borders.keys() - wanted.keys():
-        del borders[name]
-    for name in wanted.keys() - borders.keys():
-        borders[name] = border_of(wanted[name])
+    table = state.table
+    if table is not None:
+        for name in table.borders.keys() - wanted.keys():
+            del table.borders[name]
+        for name in wanted.keys() - table.borders.keys():
+            table.bound(name, border_of(wanted[name]))
 
 
 class QueueKeeper:
@@ -179,7 +180,7 @@ class QueueKeeper:
         if tree is None:
             return
         state.queues[name] = queue
-        state.the_table().borders[name] = border_of(queue)
+        state.the_table().bound(name, border_of(queue))
         try:
             await tree.start_child(self._spec(name))
         except SupervisionError:

@@ -82,6 +82,11 @@ class Table(Waiting, Routing):
         self._completed = Remembered()
         self._take_back = self._withdraw  # made once for all inserts
 
+    def bound(self, queue: str, border: Border) -> None:
+        """Give a queue its border; jobs of it that are here already have their places."""
+        self.borders[queue] = border
+        self._count([record for record in self.records.values() if record.queue == queue], 1)
+
     # -- changes ------------------------------------------------------------------------------------------------
 
     def adopt(self, records: Iterable[Record]) -> None:

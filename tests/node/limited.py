@@ -182,6 +182,14 @@ def everywhere(job: Job, path: str, name: str, ill: str = "") -> str | None:
     return job.node
 
 
+@worker(backoff=constant(600), max_attempts=5)
+def much_later(job: Job) -> None:
+    """Fail once, and wait for long."""
+    if job.attempt < 2:
+        raise ValueError("not yet")
+
+
 broadcast_app = App(
-    queues=[Queue("all", broadcast=True), Queue("soon", broadcast=True, broadcast_window=1.0)], workers=[everywhere]
+    queues=[Queue("all", broadcast=True), Queue("soon", broadcast=True, broadcast_window=1.0)],
+    workers=[everywhere, much_later],
 )

@@ -12,12 +12,12 @@ import pytest
 import trio
 import trio.testing
 
-from kathikon_actors import App, Client, Queue, generate_key, open_node
+from kathikon_actors import App, Client, InvalidJob, Queue, generate_key, open_node
 from kathikon_actors.jobs.broadcast import deliver, delivery_id, is_delivery
 from kathikon_actors.jobs.sealing import SEALED
 from kathikon_actors.store.connection import open_loop
 from tests.jobs.make import NOW, record
-from tests.node.limited import broadcast_app, everywhere
+from tests.node.limited import broadcast_app, everywhere, much_later
 from tests.support.waiting import eventually, lines_of
 
 WAIT = 30.0
@@ -191,3 +191,55 @@ async def test_encrypted_arguments_can_be_read_by_every_node(postgres_dsn: str, 
         await eventually(lambda: runs(marks) == ["secret/n1/1", "secret/n2/1"], "both ran", WAIT)
         stored = [job._record.args for job in await node.list(queue="all")]
         assert len(stored) == 3 and all(args.startswith(SEALED) for args in stored)
+
+
+async def test_deliveries_stay_in_memory_however_full_it_is_and_when_their_queue_is_removed(store_url: str) -> None:
+    """Nobody else may run them: given back, they would be owned by a node that knows nothing of them."""
+    app = App(queues=[Queue("all", broadcast=True, max_in_memory=10), Queue("other")], workers=[much_later])
+    async with open_node(app, store=store_url, name="n1") as node:
+        await node.insert_many(much_later.new().options(queue="all") for _ in range(15))
+
+        async def waiting() -> bool:
+            return len(await node.list(queue="all", state="retryable")) == 15
+
+        await eventually(waiting, "all have failed once")
+        table, intake = node._state.the_table(), node._state.intake
+        assert intake is not None
+        await intake.shed("all", 100)
+        assert sum(is_delivery(r) for r in table.records.values()) == 15
+        await node.remove_queue("all", timeout=WAIT)
+        table.in_doubt = True
+        await intake.reconcile()
+        assert sum(is_delivery(r) for r in table.records.values()) == 15
+        await node.add_queue(Queue("all", broadcast=True))
+        assert table.borders["all"].held == 15
+        for job in await node.list(queue="all", state="retryable"):
+            await node.retry(job.id)
+        await eventually(lambda: not table.records, "all have run")
+        assert table.borders["all"].held == 0
+
+
+async def test_deliveries_of_a_queue_that_a_node_does_not_run_any_more_are_taken_up_all_the_same(
+    postgres_dsn: str,
+) -> None:
+    """They can be cancelled, and run when the queue is there again."""
+    async with open_node(broadcast_app, store=postgres_dsn, name="n1") as node:
+        await node.insert(much_later.new().options(queue="all"))
+        await eventually(
+            lambda: any(r.state == "retryable" for r in node._state.the_table().records.values()), "failed"
+        )
+    without = App(queues=[Queue("other")], workers=[much_later])
+    async with open_node(without, store=postgres_dsn, name="n1") as node:
+        [job] = await node.list(queue="all", state="retryable")
+        assert (await node.cancel(job.id)).state == "cancelled"
+
+
+async def test_what_every_node_is_to_run_is_committed(store_url: str, marks: Path) -> None:
+    """What is never written reaches nobody, and is refused; what would be written later is written now."""
+    app = App([Queue("all", broadcast=True)], workers=[everywhere], durability="snapshot")
+    async with open_node(app, store=store_url, name="n1", snapshot_interval=600.0) as node:
+        with pytest.raises(InvalidJob, match='durability is "memory", but what every node is to run has to be stored'):
+            await node.insert(everywhere.new(str(marks), "lost").options(durability="memory"))
+        await node.insert(everywhere.new(str(marks), "app"))
+        await node.insert(everywhere.new(str(marks), "call").options(durability="snapshot"))
+        await eventually(lambda: runs(marks) == ["app/n1/1", "call/n1/1"], "both ran")
