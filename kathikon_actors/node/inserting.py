@@ -212,6 +212,13 @@ class NodeInserts:
             refusal = queue.refusal(record.worker, is_async=definition.is_async or state.one_loop)
             if refusal is not None:
                 raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
+        if queue.broadcast and record.durability != "commit":
+            if record.durability == "memory":
+                problem = (
+                    f'is "memory", but what every node is to run has to be stored; give queue "{queue.name}" "commit"'
+                )
+                raise InvalidJob(record.worker, "durability", problem)
+            record.durability = "commit"
         record.node = state.name
         border = None if state.table is None else state.table.borders.get(record.queue)
         if border is not None and border.depth is not None:
