@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -75,6 +74,8 @@ async def load_queues(state: NodeState) -> None:
     state.paused = {name for name, setting in settings.items() if setting.paused}
     state.queues.clear()
     state.queues.update(wanted)
+    for name in wanted:  # added again before it was gone
+        state.removing.pop(name, None)
     table = state.table
     if table is not None:
         for name in table.borders.keys() - wanted.keys():
@@ -97,7 +98,6 @@ class QueueKeeper:
         self._wake = trio.Event()
         self._lock = trio.Lock()
         self._nursery: trio.Nursery | None = None
-        self._removing: dict[str, Queue] = {}
         self._published: dict[str, Queue] | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[QueueKeeper] = trio.TASK_STATUS_IGNORED) -> None:
@@ -105,6 +105,8 @@ class QueueKeeper:
         self._state.queue_keeper = self
         try:
             async with trio.open_nursery() as self._nursery:
+                for name in self._state.removing:  # by an earlier life of this child
+                    self._nursery.start_soon(self._remove, name)
                 started = False
                 while True:
                     self._wake = trio.Event()
@@ -147,11 +149,11 @@ class QueueKeeper:
                 self._begin_to_remove(name)
             for name, queue in wanted.items():
                 if name not in state.queues:
-                    if name not in self._removing:
+                    if name not in state.removing:
                         await self._add(queue)
                 elif state.queues[name].concurrency != queue.concurrency:
                     self._scale(queue)
-            runs = {**self._removing, **state.queues}
+            runs = {**state.removing, **state.queues}
             publish = state.store.publish_queues
             if self._published != runs and await publish(state.the_membership(), runs.values()):
                 self._published = runs
@@ -191,7 +193,7 @@ class QueueKeeper:
 
     def _begin_to_remove(self, name: str) -> None:
         # From here on nothing of it is inserted, claimed or started.
-        self._removing[name] = self._state.queues.pop(name)
+        self._state.removing[name] = self._state.queues.pop(name)
         assert self._nursery is not None
         self._nursery.start_soon(self._remove, name)
 
@@ -205,13 +207,17 @@ class QueueKeeper:
             while not crew.idle:
                 await trio.sleep(0.01)
         if tree is not None:
-            with suppress(ChildNotFound):
+            try:
                 await tree.terminate_child(child_id(name))
                 await tree.delete_child(child_id(name))
+            except ChildNotFound:
+                pass
+            except SupervisionError:
+                logger.exception('queue "%s" runs nothing more, but what ran it cannot be stopped', name)
         state.crews.pop(name, None)
         await self._give_back(name)
         state.the_table().borders.pop(name, None)
-        del self._removing[name]
+        state.removing.pop(name, None)
         self._tell(name, "removed")
         self._wake_up()
 

@@ -61,6 +61,7 @@ class NodeState:
         one_loop: nothing runs in a process of its own: for tests under a virtual clock.
         declared_queues: those of the app.
         queues: those that run here, as operators have scaled them; the same object for the node's whole life.
+        removing: those that were removed, while something of them still runs or is not given back.
         defaults: of the app, with these queues.
         paused: names of queues of which nothing is started.
         queue_tree: the supervisor of the queues.
@@ -110,6 +111,7 @@ class NodeState:
         if one_loop:
             self.declared_queues = {name: _in_loop(queue) for name, queue in app.queues.items()}
         self.queues = dict(self.declared_queues)
+        self.removing: dict[str, Queue] = {}
         self.defaults = replace(app.defaults, queues=self.queues)
         self.paused: set[str] = set()
         self.queue_tree: Supervisor | None = None

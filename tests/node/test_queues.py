@@ -21,6 +21,7 @@ from kathikon_actors import (
     UnknownQueue,
     open_node,
 )
+from supervisors.testing import crash, wait_restarted
 from tests.node import workers
 from tests.node.conftest import OpenNode
 from tests.support.waiting import eventually, lines_of
@@ -192,6 +193,26 @@ async def test_a_queue_is_added_and_removed_at_run_time(node: Node, tmp_path: Pa
     await node.add_queue(Queue("late", concurrency=2))
     for job in waiting:
         assert (await node.wait(job.id, WAIT)).state == "completed"
+
+
+async def test_a_removal_goes_on_when_the_keeper_of_the_queues_has_crashed(node: Node, tmp_path: Path) -> None:
+    """It waits for what runs, takes the queue out of the tree and gives back what waits, as if nothing had been."""
+    path, gate = tmp_path / "marks", tmp_path / "gate"
+    running = await node.insert(workers.stay_async.new(str(path), str(gate)).options(queue="other"))
+    await eventually(lambda: lines_of(path), "it runs")
+    later = await node.insert(workers.add.new(1).options(queue="other", schedule_in=600))
+    with pytest.raises(QueueTimeout, match="it still runs on n1"):
+        await node.remove_queue("other", timeout=0)
+    crash(node.supervisor, "queue keeper", RuntimeError("killed by the test"))
+    await wait_restarted(node.supervisor, "queue keeper", timeout=WAIT)
+    with pytest.raises(QueueTimeout, match="it still runs on n1"):
+        await node.remove_queue("other", timeout=0)
+    gate.touch()
+    await node.remove_queue("other", timeout=WAIT)
+    assert await state_of(node, running) == "completed"
+    stored = await node.get(later.id)
+    assert (stored.state, stored.node) == ("scheduled", None)
+    assert "queue other" not in node.format_tree() and "other" not in node._state.crews
 
 
 async def test_all_queues_stop_at_the_same_time(store_url: str, tmp_path: Path) -> None:
