@@ -87,11 +87,13 @@ class Broadcaster:
         state, pending = self._state, self._announcements.pending
         table = state.the_table()
         while pending:
-            # What was cancelled meanwhile, or given to another node, is not announced by us.
+            # What was cancelled meanwhile, or given to another node, is not announced by us. What is of a queue that
+            # is being removed is given back: whoever runs the queue then claims it and announces it.
             batch = []
             for record in list(pending.values())[:AT_ONCE]:
                 del pending[record.id]
-                if record.state == "available" and table.records.get(record.id) is record:
+                is_ours = record.queue in state.queues and table.records.get(record.id) is record
+                if record.state == "available" and is_ours:
                     batch.append(record)
             if not batch:
                 continue

@@ -12,12 +12,15 @@ import pytest
 import trio
 import trio.testing
 
-from kathikon_actors import App, Client, InvalidJob, Queue, generate_key, open_node
+from kathikon_actors import App, Client, InvalidJob, Queue, QueueTimeout, generate_key, open_node
+from kathikon_actors.jobs import json
 from kathikon_actors.jobs.broadcast import deliver, delivery_id, is_delivery
 from kathikon_actors.jobs.sealing import SEALED
 from kathikon_actors.store.connection import open_loop
 from tests.jobs.make import NOW, record
+from tests.node import workers
 from tests.node.limited import broadcast_app, everywhere, much_later
+from tests.support.records import new_record
 from tests.support.waiting import eventually, lines_of
 
 WAIT = 30.0
@@ -243,3 +246,29 @@ async def test_what_every_node_is_to_run_is_committed(store_url: str, marks: Pat
         await node.insert(everywhere.new(str(marks), "app"))
         await node.insert(everywhere.new(str(marks), "call").options(durability="snapshot"))
         await eventually(lambda: runs(marks) == ["app/n1/1", "call/n1/1"], "both ran")
+
+
+async def test_an_announcement_whose_queue_is_removed_meanwhile_is_made_when_it_is_added_again(
+    store_url: str, marks: Path, tmp_path: Path
+) -> None:
+    """While one of its jobs still runs; the broadcaster goes on with other queues."""
+    gate = tmp_path / "gate"
+    app = App([Queue("all", broadcast=True), Queue("soon", broadcast=True)], workers=[everywhere, workers.stay])
+    async with open_node(app, store=store_url, name="n1") as node:
+        await node.insert(workers.stay.new(str(tmp_path / "stays"), str(gate)).options(queue="all"))
+        await eventually(lambda: lines_of(tmp_path / "stays"), "one runs")
+        with pytest.raises(QueueTimeout):
+            await node.remove_queue("all", timeout=0)
+        table, announcements = node._state.the_table(), node._state.announcements
+        late = new_record(queue="all", worker="everywhere", args=json.encode({"path": str(marks), "name": "late"}))
+        announcements.offer(late)  # as a producer that was about to when the queue was removed
+        table.records[late.id] = late
+        await node.insert(everywhere.new(str(marks), "soon").options(queue="soon"))
+        await eventually(lambda: runs(marks) == ["soon/n1/1"], "other queues are served")
+        assert late.state == "available" and not announcements.pending
+        del table.records[late.id]
+        await node._state.store.insert_unowned([late])
+        gate.touch()
+        await node.remove_queue("all", timeout=WAIT)
+        await node.add_queue(Queue("all", broadcast=True))
+        await eventually(lambda: runs(marks) == ["late/n1/1", "soon/n1/1"], "it was announced and has run", WAIT)
