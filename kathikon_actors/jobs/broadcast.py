@@ -43,6 +43,7 @@ def deliver(announcement: Record, node: str, now: int) -> Record:
         node: the node's name.
         now: microseconds since 1970.
     """
+    known = announcement.extra or Extra()
     sealed = announcement.args.startswith(SEALED) or announcement.meta.startswith(SEALED)
     job = Record(
         id=delivery_id(announcement.id, node),
@@ -61,7 +62,12 @@ def deliver(announcement: Record, node: str, now: int) -> Record:
         node=node,
         fence=0,
         original_id=bound_id(announcement) if sealed else None,  # what is encrypted is bound to that id
-        extra=Extra(parent_id=announcement.id),
+        extra=Extra(
+            parent_id=announcement.id,
+            partition_key=known.partition_key,
+            depends_on=known.depends_on,
+            dependency_results=known.dependency_results,
+        ),
     )
     machine.inserted(job)
     return job

@@ -214,9 +214,7 @@ class NodeInserts:
                 raise InvalidJob(record.worker, "queue", f"does not fit: {refusal}")
         if queue.broadcast and record.durability != "commit":
             if record.durability == "memory":
-                problem = (
-                    f'is "memory", but what every node is to run has to be stored; give queue "{queue.name}" "commit"'
-                )
+                problem = f'is "memory"; what all nodes of queue "{queue.name}" are to run is stored, give "commit"'
                 raise InvalidJob(record.worker, "durability", problem)
             record.durability = "commit"
         record.node = state.name

@@ -189,6 +189,13 @@ def much_later(job: Job) -> None:
         raise ValueError("not yet")
 
 
+@worker
+def what_others_gave(job: Job, path: str) -> None:
+    """Leave a line with the partition and what the jobs that it waited for gave."""
+    gave = ",".join(str(job.dependency_results[parent]) for parent in job.depends_on)
+    mark(path, "start", f"{job.node}/{job.partition_key}/{gave}")
+
+
 broadcast_app = App(
     queues=[Queue("all", broadcast=True), Queue("soon", broadcast=True, broadcast_window=1.0)],
     workers=[everywhere, much_later],

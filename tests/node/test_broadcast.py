@@ -19,7 +19,7 @@ from kathikon_actors.jobs.sealing import SEALED
 from kathikon_actors.store.connection import open_loop
 from tests.jobs.make import NOW, record
 from tests.node import workers
-from tests.node.limited import broadcast_app, everywhere, much_later
+from tests.node.limited import broadcast_app, everywhere, much_later, what_others_gave
 from tests.support.records import new_record
 from tests.support.waiting import eventually, lines_of
 
@@ -241,7 +241,9 @@ async def test_what_every_node_is_to_run_is_committed(store_url: str, marks: Pat
     """What is never written reaches nobody, and is refused; what would be written later is written now."""
     app = App([Queue("all", broadcast=True)], workers=[everywhere], durability="snapshot")
     async with open_node(app, store=store_url, name="n1", snapshot_interval=600.0) as node:
-        with pytest.raises(InvalidJob, match='durability is "memory", but what every node is to run has to be stored'):
+        with pytest.raises(
+            InvalidJob, match='durability is "memory"; what all nodes of queue "all" are to run is stored'
+        ):
             await node.insert(everywhere.new(str(marks), "lost").options(durability="memory"))
         await node.insert(everywhere.new(str(marks), "app"))
         await node.insert(everywhere.new(str(marks), "call").options(durability="snapshot"))
@@ -272,3 +274,13 @@ async def test_an_announcement_whose_queue_is_removed_meanwhile_is_made_when_it_
         await node.remove_queue("all", timeout=WAIT)
         await node.add_queue(Queue("all", broadcast=True))
         await eventually(lambda: runs(marks) == ["late/n1/1", "soon/n1/1"], "it was announced and has run", WAIT)
+
+
+async def test_every_nodes_job_knows_the_partition_and_what_the_jobs_before_gave(store_url: str, marks: Path) -> None:
+    """As the job that was inserted does."""
+    app = App([Queue("all", broadcast=True, fair=True), Queue("other")], workers=[workers.add, what_others_gave])
+    async with open_node(app, store=store_url, name="n1") as node:
+        first = await node.insert(workers.add.new(20).options(queue="other"))
+        new = what_others_gave.new(str(marks)).options(queue="all", depends_on=first, partition_key="tenant")
+        await node.insert(new)
+        await eventually(lambda: runs(marks) == ["n1/tenant/20"], "it ran", WAIT)
