@@ -87,7 +87,7 @@ class Composition(ABC):
     async def _sleep(self, seconds: float) -> None: ...
 
     @abstractmethod
-    def _build(self, new: object) -> Record: ...
+    def _build(self, new: object, coming: Sequence[Record] = ()) -> Record: ...
 
     async def _learn(self, *jobs: object) -> None:  # noqa: B027 a node has its workers
         """Find out what is declared of the workers of these jobs, where their code is not here."""
@@ -334,6 +334,7 @@ class Composition(ABC):
 
         Raises:
             WorkflowCycle: steps wait for each other; it names them.
+            QueueFull: there is no room for all of its steps.
             BadConfiguration, InvalidJob, UnknownQueue, UnknownWorker, DependenciesNotFound: a step does not fit.
                 Whatever is raised, nothing was stored.
 
@@ -349,18 +350,19 @@ class Composition(ABC):
         steps = flow.in_order()
         await self._learn(*(job for _, job, _ in steps))
         given = {name: as_uuid(ids.next(now)) if "id" not in job.given else job.given["id"] for name, job, _ in steps}
-        records = {}
+        records: list[Record] = []
         for name, job, after in steps:
             parents = job.given.get("depends_on", ())
             parents = [parents] if isinstance(parents, Job | UUID | str) else [*parents]
             parents += [given[parent] for parent in after]
-            records[name] = self._build(job.options(id=given[name], **({"depends_on": parents} if parents else {})))
-        answers = await self._insert_whole(list(records.values()))
+            step = job.options(id=given[name], **({"depends_on": parents} if parents else {}))
+            records.append(self._build(step, records))
+        answers = await self._insert_whole(records)
         refused = next((answer for answer in answers.values() if answer.error is not None), None)
         if refused is not None:
             decided(refused)
         jobs = {}
-        for name, record in records.items():
+        for (name, _, _), record in zip(steps, records, strict=True):
             stored, conflict = decided(answers[record.id])
             jobs[name] = Job(stored, conflict=conflict)
         return jobs

@@ -163,7 +163,14 @@ class NodeInserts:
     async def _insert_whole(self, records: Sequence[Record]) -> dict[bytes, Answer]:
         for record in records:
             record.node = None
-        return await self._state.store.insert_composed(records, whole=True)
+        answers = await self._state.store.insert_composed(records, whole=True)
+        table = self._state.table
+        if table is not None and all(answer.error is None for answer in answers.values()):
+            for record in records:
+                answer, border = answers.get(record.id), table.borders.get(record.queue)
+                if border is not None and (answer is None or not answer.conflict):
+                    border.outside += 1
+        return answers
 
     def _new_job(self, job: object, args: Mapping[str, Any] | None, options: dict[str, Any]) -> NewJob:
         if isinstance(job, NewJob):

@@ -193,7 +193,7 @@ class ClientInserts(ABC):
         bound = dict(args or {}) if definition is None else definition.bind((), args or {})
         return NewJob(name, bound, definition, options)
 
-    def _build(self, new: object) -> Record:
+    def _build(self, new: object, coming: Sequence[Record] = ()) -> Record:  # noqa: ARG002 the store counts
         if not isinstance(new, NewJob):
             raise InvalidJob(repr(new)[:80], "job", "is not a job; give worker.new(...)")
         if self._tracing:

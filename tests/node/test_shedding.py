@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from kathikon_actors import App, Client, NewJob, Node, Queue, QueueFull, open_node
+from kathikon_actors import App, Client, NewJob, Node, Queue, QueueFull, Workflow, open_node
 from kathikon_actors.store.connection import open_loop
 from tests.node import limited, workers
 from tests.node.conftest import nothing_is_ahead
@@ -67,6 +67,26 @@ async def test_insert_many_stores_what_there_is_room_for_and_reports_the_rest(no
     assert many.inserted == 15
     assert [index for index, _ in many.errors] == [11, 13, 15, 17, 19]
     assert all(isinstance(error, QueueFull) for _, error in many.errors)
+
+
+async def test_a_workflow_is_stored_whole_or_refused_whole(node: Node) -> None:
+    """By the room that there is for all of its steps, and at once by what the last one took."""
+
+    def flow(steps: int) -> Workflow:
+        flow = Workflow()
+        for n in range(steps):
+            flow = flow.add(f"s{n}", workers.add.new(n).options(queue="bounded"), after=f"s{n - 1}" if n else ())
+        return flow
+
+    await node.pause("bounded")
+    with pytest.raises(QueueFull, match='queue "bounded" holds 5 jobs, its max_depth is 5'):
+        await node.workflow(flow(6))
+    assert await total(node, "bounded") == 0
+    await node.workflow(flow(3))
+    with pytest.raises(QueueFull):
+        await node.workflow(flow(3))
+    assert await total(node, "bounded") == 3
+    await node.workflow(flow(2))
 
 
 async def test_callers_side_by_side_do_not_slip_past_the_depth(node: Node, tmp_path: Path) -> None:
