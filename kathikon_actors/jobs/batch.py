@@ -145,6 +145,7 @@ class BatchRecord(msgspec.Struct, gc=False, kw_only=True):
         succeeded: how it ended.
         needed: how many children must complete, `None` for all.
         parent_id: the job that opened it while it ran, and ends when it is resolved.
+        run_at: when that run of it started, its `attempted_at`; `None` where an older version opened the batch.
         outer_id: the batch that it counts in as one child.
         on_complete: a `Callback` as JSON; `on_success`, `on_failure` likewise.
     """
@@ -160,6 +161,7 @@ class BatchRecord(msgspec.Struct, gc=False, kw_only=True):
     discarded: int = 0
     needed: int | None = None
     parent_id: bytes | None = None
+    run_at: int | None = None
     outer_id: bytes | None = None
     name: str | None = None
     on_complete: bytes | None = None
@@ -177,6 +179,12 @@ class BatchRecord(msgspec.Struct, gc=False, kw_only=True):
     def ended(self) -> int:
         """Children that have ended."""
         return self.completed + self.cancelled + self.discarded
+
+    def is_of_run(self, attempted_at: int | None) -> bool:
+        """Whether the run of `parent_id` that started then has opened it, and not an earlier one."""
+        if self.run_at is None:
+            return attempted_at is None or self.opened_at >= attempted_at
+        return self.run_at == attempted_at
 
     def count(self, state: State, by: int = 1) -> None:
         """Children ended in this state; with a negative `by` they were put back."""

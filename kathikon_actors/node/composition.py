@@ -304,7 +304,7 @@ class Composition(ABC):
         _, now = self._ids_and_now()
         return await self._batch_store().prune(now - int(older_than * 1e6), limit)
 
-    def _new_batch(self, batch: Batch, *, outer: bytes | None = None, parent: bytes | None = None) -> BatchRecord:
+    def _new_batch(self, batch: Batch, *, outer: bytes | None = None, parent: Record | None = None) -> BatchRecord:
         """Give a new batch as it is stored, its callbacks checked."""
         ids, now = self._ids_and_now()
         return BatchRecord(
@@ -313,7 +313,8 @@ class Composition(ABC):
             needed=batch.needed,
             name=batch.name,
             outer_id=outer,
-            parent_id=parent,
+            parent_id=None if parent is None else parent.id,
+            run_at=None if parent is None else parent.attempted_at,
             on_complete=self._callback(batch.on_complete),
             on_success=self._callback(batch.on_success),
             on_failure=self._callback(batch.on_failure),

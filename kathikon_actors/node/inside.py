@@ -109,7 +109,7 @@ class Inside:
                     problem = f'is "{asker.durability}"; a job that waits for a batch has to be committed'
                     raise InvalidJob(asker.worker, "durability", problem)
                 batch = batch_from_wire(_decode(ask.body, type=WireBatch))
-                batch_id = await node.open_batch_of(asker.id, batch)
+                batch_id = await node.open_batch_of(asker, batch)
                 asker.extra = msgspec.structs.replace(asker.extra or Extra(), opened=True)
                 return _encode(batch_id)
             case "close_batch":

@@ -154,7 +154,7 @@ class Node(NodeInserts, JobActions, Operations, NodeReports, Composition, Teleme
     def _batch_store(self) -> BatchStore:
         return self._state.store.batches
 
-    async def open_batch_of(self, parent: bytes, batch: Batch) -> bytes:
+    async def open_batch_of(self, parent: Record, batch: Batch) -> bytes:
         """Open a batch for a job that runs here, and that ends with it; give its id."""
         record = self._new_batch(batch, parent=parent)
         await self._state.store.batches.open(record)

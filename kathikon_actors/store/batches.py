@@ -73,6 +73,7 @@ async def _open(raw: Raw, batch: BatchRecord) -> None:
             batch.needed,
             _id(batch.parent_id),
             _id(batch.outer_id),
+            None if batch.run_at is None else pg_time(batch.run_at),
             batch.name,
             *(None if job is None else job.decode() for job in (batch.on_complete, batch.on_success, batch.on_failure)),
         )
@@ -158,6 +159,7 @@ def _decode(row: Any) -> BatchRecord:
         discarded=row["discarded"],
         needed=row["needed"],
         parent_id=None if row["parent_id"] is None else row["parent_id"].bytes,
+        run_at=None if row["run_at"] is None else us_of(row["run_at"]),
         outer_id=None if row["outer_id"] is None else row["outer_id"].bytes,
         on_complete=None if row["on_complete"] is None else row["on_complete"].encode(),
         on_success=None if row["on_success"] is None else row["on_success"].encode(),

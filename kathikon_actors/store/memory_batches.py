@@ -219,7 +219,9 @@ class MemoryBatches:
             old = record.state
             change.apply(record)
             del data.finished[job_id]
-            data.graph.put_back(data.add(record, None), old)
+            for around in data.graph.put_back(data.add(record, None), old):
+                if around is not batch:
+                    note_batch(around.id, "retried", *counts_of(around))
             data.told.add(record.queue)
             found.done.append(job_id)
         if found.done:
@@ -234,7 +236,9 @@ class MemoryBatches:
         for batch_id in old:
             parent = graph.batches.pop(batch_id).parent_id
             if parent is not None:
-                graph.opened.pop(parent, None)
+                graph.opened[parent].discard(batch_id)
+                if not graph.opened[parent]:
+                    del graph.opened[parent]
             graph.members.pop(batch_id, None)
         with self._telling.collect():
             for batch_id in old:

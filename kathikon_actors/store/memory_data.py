@@ -173,8 +173,7 @@ class MemoryData:
         if not finished and record.state in TERMINAL_STATES:
             self.graph.end(self, [self.finished[job_id]], lambda _queue: None)
         elif finished and record.state not in TERMINAL_STATES:
-            batch = self.graph.put_back(record, before.state)
-            if batch is not None:
+            for batch in self.graph.put_back(record, before.state):
                 note_batch(batch.id, "retried", *counts_of(batch))
         if made is not None:
             note_inserted([made])

@@ -334,24 +334,33 @@ class MemoryGraph:
         return [self.batches[one] for one in self.opened.get(parent, ()) if one in self.batches]
 
     def end_waiting(self, data: MemoryData, job_id: bytes) -> list[Record]:
-        """End a job whose batches are all resolved; give it if it was."""
+        """End a job whose batches are all resolved, those of its present run; give it if it was."""
         record = data.live.get(job_id)
-        batches = self._opened(job_id)
-        if record is None or record.state != "waiting" or not all(batch.resolved_at for batch in batches):
+        if record is None or record.state != "waiting":
+            return []
+        batches = [batch for batch in self._opened(job_id) if batch.is_of_run(record.attempted_at)]
+        if not all(batch.resolved_at for batch in batches):
             return []
         machine.end_waiting(record, data.clock(), succeeded=all(batch.succeeded for batch in batches))
         data.finish(record, None)
         return [record]
 
-    def put_back(self, record: Record, old: State) -> BatchRecord | None:
-        """A finished child of a batch is live again and does not count as ended; give the batch if that was over."""
+    def put_back(self, record: Record, old: State) -> list[BatchRecord]:
+        """A finished child of a batch is live again and does not count as ended; give the batches that go on with that.
+
+        A batch that goes on does not count as ended in the one around it, and so on outwards.
+        """
+        again: list[BatchRecord] = []
         batch = self.batches.get(record.extra.batch_id or b"") if record.extra is not None else None
-        if batch is None:
-            return None
-        was_resolved = batch.resolved_at is not None
-        batch.count(old, -1)
-        batch.resolved_at = batch.succeeded = None
-        return batch if was_resolved else None
+        while batch is not None:
+            batch.count(old, -1)
+            if batch.resolved_at is None:
+                break
+            old = "completed" if batch.succeeded else "discarded"
+            batch.resolved_at = batch.succeeded = None
+            again.append(batch)
+            batch = self.batches.get(batch.outer_id or b"")
+        return again
 
     def _add(self, data: MemoryData, record: Record, home: Home) -> None:
         row = data.add(record, home(record.queue))

@@ -63,6 +63,14 @@ def ended(record: Record, state: str = "completed", result: bytes | None = b"nul
     return done
 
 
+def started(record: Record) -> Record:
+    """The record while an attempt runs, whose start is not written."""
+    run = copy(record)
+    run.fence = record.attempt
+    machine.begin(run, now_us())
+    return run
+
+
 class Desk:
     """One member of a store, with its batches numbered."""
 
@@ -327,13 +335,11 @@ async def test_a_job_that_waits_for_its_batch_holds_no_key_unless_it_says_so(sto
     for policy, held in ((Unique(), False), (Unique(states=(*UNIQUE_STATES, "waiting")), True)):
         job = unique(policy, key=bytes([held]) * 16)
         await desk.insert(job)
+        run = started(job)
         await store.batches.open(new_batch(parent_id=job.id))
         await store.batches.open(new_batch(parent_id=job.id))
         (one, _) = await store.batches.find(None, 2)
         await desk.insert(member(one))
-        run = copy(job)
-        run.fence = 0
-        machine.begin(run, now_us())
         machine.wait(run, now_us(), b"null")
         assert await desk.write(run) == set()
         assert await desk.state(job) == "waiting"
@@ -647,6 +653,116 @@ async def test_a_batch_within_another_counts_as_one_child(store: Store) -> None:
     assert len(await store.batches.find(None, 10)) == 2
 
 
+async def test_a_batch_that_goes_on_does_not_count_as_ended_in_those_around_it(store: Store) -> None:
+    """Its failed child is retried, by itself or with the others: no batch around it resolves before its time."""
+    desk = await a_desk(store)
+    outer = await a_batch(store)
+    middle = new_batch(outer_id=outer.id)
+    await store.batches.open(middle)
+    inner = new_batch(outer_id=middle.id)
+    await store.batches.open(inner)
+    slow, failing = member(outer), member(inner)
+    await desk.insert(slow, failing)
+    for batch in (inner, middle, outer):
+        await store.batches.seal(batch.id)
+    await desk.write(ended(failing, "discarded"))
+    assert await counted(store, outer, middle, inner) == [(0, 1, "running"), (0, 1, "failed"), (0, 1, "failed")]
+    await store.change(failing.id, Change("retry", now_us()))
+    assert await counted(store, outer, middle, inner) == [(0, 0, "running")] * 3
+    again = await claimed(desk, failing)
+    await desk.write(ended(again, "discarded"))
+    await store.batches.retry_failed(inner.id, now_us())
+    assert await counted(store, outer, middle, inner) == [(0, 0, "running")] * 3
+    await desk.write(ended(await claimed(desk, failing)))
+    assert await counted(store, outer, middle, inner) == [(1, 0, "running"), (1, 0, "succeeded"), (1, 0, "succeeded")]
+    assert await callbacks(desk) == []
+    await desk.write(ended(slow))
+    assert await counted(store, outer) == [(2, 0, "succeeded")]
+    assert [record.worker for record in await callbacks(desk)] == ["success"]
+
+
+async def test_a_resolved_batch_goes_on_with_one_that_is_within_it(store: Store) -> None:
+    """As with a child that is retried: it resolves again, with a callback of its own."""
+    desk = await a_desk(store)
+    outer = await a_batch(store)
+    inner = new_batch(outer_id=outer.id)
+    await store.batches.open(inner)
+    failing = member(inner)
+    await desk.insert(failing)
+    await store.batches.seal(inner.id)
+    await store.batches.seal(outer.id)
+    await desk.write(ended(failing, "cancelled"))
+    assert await counted(store, outer) == [(0, 1, "failed")]
+    await store.change(failing.id, Change("retry", now_us()))
+    assert await counted(store, outer, inner) == [(0, 0, "running")] * 2
+    await desk.write(ended(await claimed(desk, failing)))
+    assert await counted(store, outer, inner) == [(1, 0, "succeeded")] * 2
+    assert sorted(record.worker for record in await callbacks(desk)) == ["failure", "success"]
+
+
+async def counted(store: Store, *batches: BatchRecord) -> list[tuple[int, int, str]]:
+    """How many children completed, how many failed, and the state."""
+    found = [await store.batches.get(batch.id) for batch in batches]
+    return [(one.completed, one.cancelled + one.discarded, one.state) for one in found if one is not None]
+
+
+async def claimed(desk: Desk, job: Record) -> Record:
+    """The one that is there to be taken, callbacks aside."""
+    found = await desk.store.claim(desk.membership, ["default"], 10)
+    (mine,) = [record for record in found if record.id == job.id]
+    return mine
+
+
+async def test_a_job_that_runs_again_is_judged_by_the_batches_of_that_run(store: Store) -> None:
+    """What an earlier run has opened neither fails it nor keeps it waiting."""
+    desk = await a_desk(store)
+    parent = new_record(max_attempts=1)
+    await desk.insert(parent)
+    first = await run_of(desk, parent, "discarded")
+    assert await desk.state(parent) == "discarded"
+    left = new_batch(parent_id=parent.id, run_at=first.attempted_at)
+    await store.batches.open(left)
+    open_ = member(left)
+    await desk.insert(open_)
+    await store.change(parent.id, Change("retry", now_us()))
+    await run_of(desk, await claimed(desk, parent), "completed")
+    assert await desk.state(parent) == "completed"
+    found = await store.batches.get(left.id)
+    assert found is not None and found.state == "running", "it takes no more children"
+    await desk.write(ended(open_, "discarded"))
+    assert await desk.state(parent) == "completed"
+
+
+async def test_a_run_that_opened_no_batch_ends_at_once(store: Store) -> None:
+    """Though an earlier one has; and where an older version opened that one, its time says so."""
+    desk = await a_desk(store)
+    parent = new_record()
+    await desk.insert(parent)
+    early = new_batch(parent_id=parent.id)
+    await store.batches.open(early)
+    await desk.insert(member(early))
+    run = started(parent)
+    assert run.attempted_at is not None
+    run.attempted_at = max(run.attempted_at, early.opened_at + 1)
+    machine.wait(run, now_us(), b"null")
+    await desk.write(run)
+    assert await desk.state(parent) == "completed"
+
+
+async def run_of(desk: Desk, parent: Record, state: str) -> Record:
+    """One run that opens a batch, whose only child ends so."""
+    run = started(parent)
+    batch = new_batch(parent_id=parent.id, run_at=run.attempted_at)
+    await desk.store.batches.open(batch)
+    job = member(batch)
+    await desk.insert(job)
+    machine.wait(run, now_us(), b"null")
+    await desk.write(run)
+    assert await desk.state(parent) == "waiting"
+    await desk.write(ended(job, state))
+    return run
+
+
 async def test_a_job_that_waits_ends_with_its_children(store: Store) -> None:
     """Whichever is first: the end of `perform`, or of the last child."""
     desk = await a_desk(store)
@@ -660,14 +776,12 @@ async def wait_and_end(desk: Desk, early: bool, state: str) -> None:
     store = desk.store
     parent = new_record(worker="parent")
     await desk.insert(parent)
-    batch = new_batch(parent_id=parent.id)
+    run = started(parent)
+    batch = new_batch(parent_id=parent.id, run_at=run.attempted_at)
     await store.batches.open(batch)
     job = member(batch)
     after = child(parent, on_dependency_failure="run")
     await desk.insert(job, after)
-    run = copy(parent)
-    run.fence = 0
-    machine.begin(run, now_us())
     machine.wait(run, now_us(), b'"mine"')
     last = ended(job, state)
     for written in (last, run) if early else (run, last):

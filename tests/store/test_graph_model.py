@@ -56,6 +56,7 @@ class ModelBatch:
     """What the contract says of one batch."""
 
     needed: int | None
+    outer: int | None = None
     sealed: bool = False
     total: int = 0
     ended: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ENDINGS, 0))
@@ -113,6 +114,17 @@ class Model:
             done = batch.ended["completed"]
             batch.result = done == batch.total if batch.needed is None else done >= batch.needed
             self.callbacks["success" if batch.result else "failure"] += 1
+            if batch.outer is not None:
+                self.batches[batch.outer].ended["completed" if batch.result else "discarded"] += 1
+                self.resolve(batch.outer)
+
+    def reopen(self, number: int, state: str) -> None:
+        """A child that ended so lives again; the batch does not count as ended in the one around it."""
+        batch = self.batches[number]
+        batch.ended[state] -= 1
+        result, batch.result = batch.result, None
+        if result is not None and batch.outer is not None:
+            self.reopen(batch.outer, "completed" if result else "discarded")
 
     def revive(self, number: int) -> int | None:
         """An ended job lives again with its key; give the number of the job that has it meanwhile."""
@@ -120,8 +132,7 @@ class Model:
         if (held := self.holder(job.key)) is not None:
             return held
         if job.batch is not None:
-            self.batches[job.batch].ended[job.state] -= 1
-            self.batches[job.batch].result = None
+            self.reopen(job.batch, job.state)
         job.state, job.waits_for = "available", set()
         return None
 
@@ -140,7 +151,7 @@ operation = st.one_of(
     st.tuples(st.just("finish"), pick, st.sampled_from(ENDINGS)),
     st.tuples(st.just("finish"), pick, st.just("completed")),
     st.tuples(st.just("operate"), pick, st.sampled_from(["cancel", "discard", "retry"])),
-    st.tuples(st.just("open"), st.sampled_from([None, 1, 2])),
+    st.tuples(st.just("open"), st.sampled_from([None, 1, 2]), st.one_of(st.none(), pick)),
     st.tuples(st.just("seal"), pick),
     st.tuples(st.just("retry_failed"), pick),
 )  # fmt: skip
@@ -237,11 +248,20 @@ class Run:
         await self.store.change(self.records[number].id, Change("cancel", now_us()))
         self.model.end(number, "cancelled")
 
-    async def do_open(self, needed: int | None) -> None:
-        batch = new_batch(needed=needed, on_success=self.callback("success"), on_failure=self.callback("failure"))
+    async def do_open(self, needed: int | None, within: int | None) -> None:
+        open_ = [number for number, found in enumerate(self.model.batches) if not found.sealed]
+        outer = None if within is None else self.choose(within, open_)
+        batch = new_batch(
+            needed=needed,
+            outer_id=None if outer is None else self.batches[outer].id,
+            on_success=self.callback("success"),
+            on_failure=self.callback("failure"),
+        )
         await self.store.batches.open(batch)
         self.batches.append(batch)
-        self.model.batches.append(ModelBatch(needed))
+        self.model.batches.append(ModelBatch(needed, outer))
+        if outer is not None:
+            self.model.batches[outer].total += 1
 
     def callback(self, worker: str) -> bytes:
         return callback(worker).replace(b'"queue":"default"', b'"queue":"%b-callbacks"' % self.queue.encode())

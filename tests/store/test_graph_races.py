@@ -9,13 +9,14 @@ import pytest
 import trio
 
 from kathikon_actors.jobs import machine
+from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.unique import UNIQUE_STATES, Unique
 from kathikon_actors.store import lanes
 from tests.store.conftest import Backend
-from tests.store.test_graph import Desk, a_desk, callback, child, ended, member, new_batch, unique
+from tests.store.test_graph import Desk, a_desk, callback, child, counted, ended, member, new_batch, started, unique
 from tests.support.records import new_record, now_us
 from tests.support.rounds import rounds
 
@@ -240,16 +241,41 @@ async def test_a_job_that_begins_to_wait_while_its_last_child_ends_ends_too(back
     for _ in range(ROUNDS // 2):
         parent = new_record()
         await a.insert(parent)
-        batch = new_batch(parent_id=parent.id)
+        run = started(parent)
+        batch = new_batch(parent_id=parent.id, run_at=run.attempted_at)
         await a.store.batches.open(batch)
         last = member(batch)
         await b.insert(last)
-        run = copy(parent)
-        run.fence = 0
-        machine.begin(run, now_us())
         machine.wait(run, now_us(), b"null")
         await at_once(lambda: a.write(run), lambda: b.write(ended(last)))  # noqa: B023
         assert await a.state(parent) == "completed"
+
+
+async def test_an_inner_batch_that_goes_on_while_the_outer_one_resolves_is_counted_once(backend: Backend) -> None:
+    """Its child is retried while the outer's last other child, and one of its own, end."""
+    a, b = await two(backend)
+    for number in range(ROUNDS // 2):
+        outer = new_batch()
+        await a.store.batches.open(outer)
+        inner = new_batch(outer_id=outer.id)
+        await a.store.batches.open(inner)
+        failed, other, last = member(inner), member(inner), member(outer)
+        await a.insert(failed, other)
+        await b.insert(last)
+        await a.store.batches.seal(inner.id)
+        await a.store.batches.seal(outer.id)
+        await a.write(ended(failed, "discarded"))
+        if number % 2:
+            await a.write(ended(other))
+        with trio.fail_after(20):
+            await at_once(
+                lambda: b.store.change(failed.id, Change("retry", now_us())),  # noqa: B023
+                lambda: a.write(*([] if number % 2 else [ended(other)])),  # noqa: B023
+                lambda: b.write(ended(last)),  # noqa: B023
+            )
+        assert await counted(a.store, outer, inner) == [(1, 0, "running"), (1, 0, "running")]
+        await end_all(a)
+        assert await counted(a.store, outer, inner) == [(2, 0, "succeeded"), (2, 0, "succeeded")]
 
 
 async def test_a_replace_and_a_start_at_once_do_not_both_win(backend: Backend) -> None:
