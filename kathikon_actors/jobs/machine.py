@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import msgspec
+
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.errors import InvalidState
 from kathikon_actors.jobs.extra import Extra
@@ -16,7 +18,7 @@ from kathikon_actors.jobs.history import USUAL, whole_history
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.sealing import SEALED_TEXT
-from kathikon_actors.jobs.states import TERMINAL_STATES, State, check_transition
+from kathikon_actors.jobs.states import CHANGEABLE_STATES, TERMINAL_STATES, State, check_transition
 
 __all__ = [
     "Before",
@@ -122,12 +124,13 @@ def end_waiting(record: Record, now: int, *, succeeded: bool) -> None:
 
 
 def replaced(record: Record, now: int, event: str) -> None:
-    """An insert that met this job has overwritten some of it, `scheduled_at` maybe; it has not started."""
-    if record.attempt or record.state not in ("scheduled", "available", "blocked"):
+    """An insert that met this job has overwritten some of it, `scheduled_at` maybe; it is not running."""
+    if record.state not in CHANGEABLE_STATES:
         raise InvalidState(as_uuid(record.id), record.state, record.state)
     old, history = record.state, whole_history(record)
     if old != "blocked":
-        record.state = "scheduled" if record.scheduled_at > now else "available"
+        later: State = "retryable" if old == "retryable" else "scheduled"
+        record.state = later if record.scheduled_at > now else "available"
     line = b',[%d,"%s","%s","%s"]' % (now, event.encode(), old.encode(), record.state.encode())
     record.history = history + line
     for observer in _OBSERVERS:
@@ -201,6 +204,7 @@ def fail(record: Record, now: int, error: bytes, delay: float) -> None:
     _add_error(record, error)
     if not last:
         record.scheduled_at = due
+        _rest(record)
 
 
 def snooze(record: Record, now: int, seconds: float) -> None:
@@ -208,6 +212,7 @@ def snooze(record: Record, now: int, seconds: float) -> None:
     due = now + int(seconds * 1e6)
     _move(record, "scheduled", "snoozed", now, attempts=-1)
     record.scheduled_at = due
+    _rest(record)
 
 
 def take_back(record: Record, now: int, reason: str) -> None:
@@ -283,10 +288,11 @@ def rerun(record: Record, now: int, new_id: bytes) -> Record:
 
 
 def _like(extra: Extra | None) -> Extra | None:
-    """Give what a rerun has of this: its unique key, which whoever stores it has to take for it."""
-    if extra is None or extra.unique_key is None:
+    """Give what a rerun has of this: its partition, and its key, which whoever stores it has to take for it."""
+    if extra is None or (extra.unique_key is None and extra.partition_key is None):
         return None
-    return Extra(unique_key=extra.unique_key, guarded=None if extra.guarded is None else 0)
+    guarded = None if extra.guarded is None else 0
+    return Extra(unique_key=extra.unique_key, guarded=guarded, partition_key=extra.partition_key)
 
 
 def quote_error(
@@ -335,6 +341,12 @@ def _move(
 
 def _edge(event: str, old: State, new: State) -> bytes:
     return b',"%s","%s","%s"' % (event.encode(), old.encode(), new.encode())
+
+
+def _rest(record: Record) -> None:
+    """The run is over and another is to come: its start is committed anew, and it waits for its own batches only."""
+    if record.extra is not None and (record.extra.begun or record.extra.opened):
+        record.extra = msgspec.structs.replace(record.extra, begun=0, opened=False)
 
 
 def _add_error(record: Record, error: bytes) -> None:

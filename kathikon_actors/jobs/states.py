@@ -12,6 +12,7 @@ from kathikon_actors.jobs.errors import InvalidState
 
 __all__ = [
     "ACTIONS",
+    "CHANGEABLE_STATES",
     "DUE_STATES",
     "STATES",
     "TERMINAL_STATES",
@@ -47,6 +48,9 @@ TERMINAL_STATES: Final[frozenset[State]] = frozenset({"completed", "cancelled", 
 
 DUE_STATES: Final[frozenset[State]] = frozenset({"scheduled", "retryable"})
 """A job in one of these becomes available when its `scheduled_at` has come."""
+
+CHANGEABLE_STATES: Final[frozenset[State]] = frozenset({"scheduled", "blocked", "available", "retryable"})
+"""A job in one of these is not running, and an insert that meets it may overwrite some of it."""
 
 Action = Literal["cancel", "discard", "retry", "rerun"]
 """What an operator may do to a job by hand."""

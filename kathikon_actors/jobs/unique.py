@@ -36,10 +36,10 @@ class Unique(msgspec.Struct, frozen=True, kw_only=True):
         keys: what makes two jobs the same: `worker`, `queue`, `args`, `meta`, or a part such as `args.invoice_id`.
         states: while a job is in one of these, it has no like.
         period: seconds from the insert after which it may have one all the same; `None` for no end.
-        replace: what the insert overwrites of a job that has not started: `args`, `meta`, `priority`,
-            `max_attempts`, `scheduled_at`, `tags`.
+        replace: what the insert overwrites of a job that is not running: `args`, `meta`, `priority`, `max_attempts`,
+            `scheduled_at`, `tags`.
         debounce: seconds: the first insert is due so much later, each further one moves it to so much from now, and
-            one that comes while the job runs schedules one more run.
+            one that comes while the job runs schedules one more run, with what it replaces.
 
     Raises:
         BadConfiguration: naming what does not fit.

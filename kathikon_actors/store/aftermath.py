@@ -29,6 +29,10 @@ def is_starting(record: Record) -> bool:
     return record.extra is not None and record.extra.begun in (1, 3) and record.state == "available"
 
 
+def _is_guarded(record: Record) -> bool:
+    return record.extra is not None and record.extra.guarded is not None
+
+
 @dataclass(frozen=True)
 class Aftermath:
     """What has to be done besides writing the rows of one batch; nothing for plain jobs.
@@ -37,11 +41,13 @@ class Aftermath:
         starting: guarded jobs that are about to start.
         released: ids of jobs that may have to let go of their keys.
         waiting: ids of jobs that wait for their batches from now on.
+        resting: guarded jobs whose run is over, and that may be changed until the next one starts.
     """
 
     starting: Sequence[Record] = ()
     released: Sequence[Any] = ()
     waiting: Sequence[Any] = ()
+    resting: Sequence[Record] = ()
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> Aftermath | None:
@@ -51,13 +57,16 @@ class Aftermath:
             return None
         found = cls(
             starting=[r for r in special if is_starting(r)],
-            released=[pg_id(r.id) for r in special if r.extra is not None and r.extra.guarded is not None],
+            released=[pg_id(r.id) for r in special if _is_guarded(r)],
             waiting=[pg_id(r.id) for r in special if r.state == "waiting"],
+            resting=[r for r in special if r.state in ("scheduled", "retryable") and _is_guarded(r)],
         )
         return found if found.starting or found.released or found.waiting else None
 
     async def before(self, raw: Raw) -> None:
         """Take the locks that come before those on rows of jobs."""
+        if self.resting:
+            await raw.execute(statement("hold_keys"), self._resting_keys())
         if self.waiting:
             await raw.execute(statement("hold_opened"), self.waiting)
 
@@ -74,11 +83,17 @@ class Aftermath:
                 [extra.guarded for extra in extras],
             )
             refused = {r.id for r in self.starting} - {row[0].bytes for row in rows}
+        if self.resting:
+            ids = [pg_id(r.id) for r in self.resting]
+            await raw.execute(statement("rest_keys"), membership.node_id, ids, self._resting_keys())
         if self.released:
             await raw.execute(statement("release_keys"), self.released)
         if self.waiting:
             await raw.execute(statement("begin_waiting"), self.waiting)
         return refused
+
+    def _resting_keys(self) -> list[Any]:
+        return [pg_id(r.extra.unique_key) for r in self.resting if r.extra is not None and r.extra.unique_key]
 
 
 @dataclass

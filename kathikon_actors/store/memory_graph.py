@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -25,7 +25,7 @@ from kathikon_actors.jobs.errors import (
 )
 from kathikon_actors.jobs.ids import IdSource, as_uuid
 from kathikon_actors.jobs.record import Record
-from kathikon_actors.jobs.states import TERMINAL_STATES, State
+from kathikon_actors.jobs.states import CHANGEABLE_STATES, TERMINAL_STATES, State
 from kathikon_actors.jobs.unique import UNIQUE_STATES, Unique
 from kathikon_actors.telemetry.telling import counts_of, note_batch, note_inserted
 
@@ -52,6 +52,7 @@ class Held:
         begun: the job's start is committed: nobody changes it any more.
         revision: grows with every change by others.
         again: when the next run is due, if one was wanted while it ran.
+        newest: what that run has otherwise than this job, by field.
     """
 
     job_id: bytes
@@ -60,6 +61,7 @@ class Held:
     begun: bool = False
     revision: int = 0
     again: int | None = None
+    newest: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -165,19 +167,22 @@ class MemoryGraph:
         assert record.extra is not None and record.extra.unique_key is not None
         held = self.keys[record.extra.unique_key]
         due = None if policy.debounce is None else record.inserted_at + int(policy.debounce * 1e6)
-        if not held.begun and holder.attempt == 0 and holder.state in ("scheduled", "available", "blocked"):
-            for name in policy.replace:
-                setattr(holder, name, getattr(record, name))
+        newest = {name: getattr(record, name) for name in policy.replace}
+        if not held.begun and holder.state in CHANGEABLE_STATES:
+            for name, value in newest.items():
+                setattr(holder, name, value)
             if due is not None:
                 holder.scheduled_at = due
             machine.replaced(holder, now, "replaced" if due is None else "put off")
             held.revision += 1
+            held.again, held.newest = None, {}  # this job is the one that was wanted once more
             assert holder.extra is not None
             holder.extra = msgspec.structs.replace(holder.extra, guarded=held.revision)
             data.give(holder, None)
             data.told.add(holder.queue)
-        elif due is not None and held.begun and holder.id in data.live and holder.state != "retryable":
+        elif due is not None and holder.id in data.live and (held.begun or holder.state == "executing"):
             held.again = due
+            held.newest |= newest
 
     def _depend(self, data: MemoryData, record: Record, waits: tuple[bytes, ...], home: Home) -> None:
         if not waits:
@@ -222,8 +227,9 @@ class MemoryGraph:
         held = self.keys.get(key)
         if held is not None and (held.ends is None or held.ends > data.clock()):
             if held.job_id == record.id:  # it kept its key after its end
+                held.begun = False
                 if not again:
-                    held.job_id, held.begun, held.revision, held.again = taker, False, 0, None
+                    held.job_id, held.revision, held.again, held.newest = taker, 0, None, {}
                 return
             if held.job_id in data.live or held.job_id in data.finished:
                 raise UniqueConflict(as_uuid(record.id), as_uuid(held.job_id), change.action)
@@ -231,11 +237,18 @@ class MemoryGraph:
         self.keys[key] = Held(taker, UNIQUE_STATES, None, revision=revision)
 
     def changed(self, record: Record) -> None:
-        """A job came into another state without ending: it lets go of a key that it does not hold there."""
+        """A job came into another state without ending: it lets go of a key that it does not hold there.
+
+        One whose run is over, and that is to run again, may be changed until then.
+        """
         key = None if record.extra is None else record.extra.unique_key
         held = None if key is None else self.keys.get(key)
-        if key is not None and held is not None and held.job_id == record.id and record.state not in held.states:
+        if key is None or held is None or held.job_id != record.id:
+            return
+        if record.state not in held.states:
             del self.keys[key]
+        elif record.state in ("scheduled", "retryable"):
+            held.begun = False
 
     # -- ends ---------------------------------------------------------------------------------------------------
 
@@ -281,6 +294,9 @@ class MemoryGraph:
         again.attempt = again.progress = again.orphaned = 0
         again.attempted_at = again.finished_at = again.result = None
         again.errors = b""
+        for name, value in held.newest.items():
+            if name != "scheduled_at":
+                setattr(again, name, value)
         assert again.extra is not None
         again.extra = msgspec.structs.replace(
             again.extra, guarded=0, begun=0, depends_on=(), dependency_results=b"", batch_id=None

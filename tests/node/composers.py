@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
-from kathikon_actors import App, Batch, Job, NewJob, Queue, Unique, worker
+from kathikon_actors import App, Batch, Job, NewJob, Queue, Unique, constant, worker
 from tests.node.workers import WORKERS, add, end_as
 
 
@@ -92,6 +92,16 @@ async def fan_out_async(job: Job, depth: int, width: int) -> int:
     return depth
 
 
+@worker(backoff=constant(0.01))
+def spread_again(job: Job) -> int:
+    """Its first run opens a batch that fails, and fails itself; the second one has a batch of its own."""
+    with job.open_batch() as batch:
+        batch.insert(end_as.new("discard") if job.attempt == 1 else add.new(1))
+    if job.attempt == 1:
+        raise RuntimeError("not yet")
+    return job.attempt
+
+
 @worker
 async def callback(job: Job) -> Any:
     return job.meta["batch"]["state"]
@@ -99,5 +109,16 @@ async def callback(job: Job) -> Any:
 
 app = App(
     queues=[Queue("default", concurrency=8), Queue("wide", concurrency=8, processes=2)],
-    workers=[*WORKERS, spread, spread_async, misinsert, give_up, give_up_async, fan_out, fan_out_async, callback],
+    workers=[
+        *WORKERS,
+        spread,
+        spread_async,
+        misinsert,
+        give_up,
+        give_up_async,
+        fan_out,
+        fan_out_async,
+        spread_again,
+        callback,
+    ],
 )

@@ -17,7 +17,7 @@ from kathikon_actors import (
     WorkflowCycle,
     at_least,
 )
-from tests.node.workers import add, add_async, end_as, hold, note, stay
+from tests.node.workers import add, add_async, end_as, fail_until, hold, note, stay
 from tests.support.waiting import eventually, lines_of
 
 
@@ -63,6 +63,35 @@ async def test_a_trigger_while_it_runs_schedules_one_more_run(node: Node, tmp_pa
     done = await node.wait(again.id, timeout=20)
     assert done.state == "completed"
     assert len(path.read_text().splitlines()) == 2
+
+
+async def test_the_run_that_a_trigger_schedules_has_the_arguments_of_the_trigger(node: Node, tmp_path: Path) -> None:
+    """The newest one's, where the policy replaces them."""
+    gate, paths = tmp_path / "gate", [tmp_path / name for name in "abc"]
+    policy = Unique(keys=("worker", "args.gate"), debounce=0.05, replace=("args",))
+    first = await node.insert(stay.new(str(paths[0]), str(gate)).options(unique=policy))
+    await eventually(lambda: lines_of(paths[0]), "it runs")
+    for path in paths[1:]:
+        assert (await node.insert(stay.new(str(path), str(gate)).options(unique=policy))).conflict
+    gate.touch()
+    await node.wait(first.id, timeout=20)
+    (again,) = [job for job in await node.list(worker="stay") if job.id != first.id]
+    await node.wait(again.id, timeout=20)
+    assert [len(lines_of(path)) for path in paths] == [1, 0, 1]
+
+
+async def test_a_job_whose_start_is_committed_starts_again_after_a_failure(node: Node) -> None:
+    """Each run's start is committed anew; what an insert replaces between two runs counts for the next one."""
+    policy = Unique(keys=("worker",), replace=("args",))
+    job = await node.insert(fail_until.new(3).options(unique=policy))
+    done = await node.wait(job.id, timeout=20)
+    assert (done.state, done.attempt) == ("completed", 3)
+    bad = await node.insert(end_as.new("discard").options(unique=policy))
+    await node.wait(bad.id, timeout=20)
+    await node.retry(bad.id, delay=600)
+    met = await node.insert(end_as.new("value").options(unique=policy))
+    assert met.conflict and (met.id, met.state, met.attempt) == (bad.id, "scheduled", 1)
+    assert met.args == {"outcome": "value"}
 
 
 async def test_a_job_waits_for_its_parents_and_gets_their_results(node: Node, tmp_path: Path) -> None:

@@ -8,7 +8,17 @@ import pytest
 import trio
 
 from kathikon_actors import Client, Job, JobNotFound, Node, SyncClient
-from tests.node.composers import app, fan_out, fan_out_async, give_up, give_up_async, misinsert, spread, spread_async
+from tests.node.composers import (
+    app,
+    fan_out,
+    fan_out_async,
+    give_up,
+    give_up_async,
+    misinsert,
+    spread,
+    spread_again,
+    spread_async,
+)
 from tests.node.conftest import Place
 from tests.node.workers import add
 
@@ -93,6 +103,15 @@ async def test_a_job_waits_for_the_batch_that_it_opened(node: Node, bad: int, st
     assert [entry["to"] for entry in done.history] == ["available", "executing", "waiting", state]
     (batch,) = [batch for batch in await node.batches() if batch.parent_id == job.id]
     assert (batch.total, batch.completed, batch.discarded, batch.name) == (1200 + bad, 1200, bad, "fan")
+
+
+async def test_a_job_that_runs_again_waits_for_the_batch_of_that_run(node: Node) -> None:
+    """The failed batch of the run before is of no account."""
+    job = await node.insert(spread_again.new())
+    done = await node.wait(job.id, timeout=60)
+    assert (done.state, done.result, len(done.errors)) == ("completed", 2, 1)
+    batches = [await node.wait_batch(b.id, timeout=20) for b in await node.batches() if b.parent_id == job.id]
+    assert [batch.state for batch in batches] == ["succeeded", "failed"]
 
 
 async def test_batches_nest_and_an_empty_one_resolves_at_once(node: Node) -> None:

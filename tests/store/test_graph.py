@@ -250,6 +250,101 @@ async def test_a_debounced_insert_is_put_off_and_runs_once_more_when_wanted_whil
     assert answer.conflict and answer.record is not None and answer.record.id == waiting[0].id
 
 
+DEBOUNCED = Unique(debounce=60, replace=("args", "tags", "priority"))
+
+
+async def begun(desk: Desk, job: Record) -> Record:
+    """A guarded job while it runs: its start is committed."""
+    run = copy(job)
+    run.fence, extra = job.attempt, job.extra
+    assert extra is not None
+    if run.state != "available":
+        machine.promote(run, now_us())
+    run.extra = Extra(unique_key=extra.unique_key, guarded=extra.guarded or 0, begun=3)
+    assert await desk.write(run) == set()
+    run.extra = Extra(unique_key=extra.unique_key, guarded=extra.guarded or 0, begun=2)
+    machine.begin(run, now_us())
+    return run
+
+
+async def test_the_run_that_was_wanted_while_it_ran_is_as_the_newest_insert_wants_it(store: Store) -> None:
+    """What the policy replaces; the rest is the job's own."""
+    desk = await a_desk(store)
+    store.attach_ready(["default"], lambda _ready: None)
+    first = unique(DEBOUNCED, args=b'{"n":1}', tags=("a",))
+    await desk.insert(first)
+    run = await begun(desk, first)
+    for number in (b"2", b"3"):
+        (answer,) = await desk.insert(unique(DEBOUNCED, args=b'{"n":%b}' % number, tags=(), priority=4))
+        assert answer.conflict
+    (answer,) = await desk.insert(unique(Unique(debounce=60, replace=("meta",)), args=b'{"n":9}', meta=b'{"m":1}'))
+    assert answer.conflict
+    machine.complete(run, now_us(), b"null")
+    assert await desk.write(run) == set()
+    assert (await desk.row(first)).args == b'{"n":1}'
+    (again,) = [record for record in await desk.all() if record.state == "scheduled"]
+    assert (again.args, again.tags, again.priority, again.meta) == (b'{"n":3}', (), 4, b'{"m":1}')
+    next_run = await begun(desk, again)
+    await desk.insert(unique(Unique(debounce=60)))
+    machine.complete(next_run, now_us(), b"null")
+    await desk.write(next_run)
+    (last,) = [record for record in await desk.all() if record.state == "scheduled"]
+    assert last.args == b'{"n":3}', "nothing of what was wanted once before comes up again"
+
+
+@pytest.mark.parametrize("how", ["failed", "snoozed"])
+async def test_a_job_that_is_to_run_again_is_replaced_and_put_off_like_one_that_never_ran(
+    store: Store, how: str
+) -> None:
+    """Its run is over; a start that the node has in mind is refused, and what was wanted meanwhile is this run."""
+    desk = await a_desk(store)
+    first = unique(DEBOUNCED, args=b'{"n":1}')
+    await desk.insert(first)
+    run = await begun(desk, first)
+    await desk.insert(unique(DEBOUNCED, args=b'{"n":2}'))
+    if how == "failed":
+        machine.fail(run, now_us(), machine.quote_error(now_us(), 1, "error", "boom"), 30.0)
+    else:
+        machine.snooze(run, now_us(), 30.0)
+    run.fence = 0
+    assert await desk.write(run) == set()
+    late = unique(DEBOUNCED, args=b'{"n":3}', tags=("x",))
+    (answer,) = await desk.insert(late)
+    assert answer.conflict and answer.record is not None and answer.record.args == b'{"n":3}'
+    stored = await desk.row(first)
+    assert (stored.args, stored.tags, stored.scheduled_at) == (b'{"n":3}', ("x",), late.inserted_at + 60_000_000)
+    assert (stored.state, stored.node) == ("retryable" if how == "failed" else "scheduled", None)
+    start = copy(run)
+    start.fence = run.attempt
+    machine.promote(start, now_us())
+    assert start.extra is not None and start.extra.begun == 0
+    start.extra = Extra(unique_key=KEY, guarded=0, begun=1)
+    assert await desk.write(start) == {first.id}
+    await store.change(first.id, Change("cancel", now_us()))
+    assert [record.id for record in await desk.all()] == [first.id], "no other run is wanted"
+
+
+async def test_a_job_that_an_operator_retries_later_is_replaced_and_put_off(store: Store) -> None:
+    """Whether it had let go of its key at its end or kept it."""
+    desk = await a_desk(store)
+    keeping = Unique(debounce=60, replace=("args",), states=(*UNIQUE_STATES, "discarded"))
+    for policy in (DEBOUNCED, keeping):
+        key = ids.next(now_us())
+        first = unique(policy, key=key, args=b'{"n":1}')
+        await desk.insert(first)
+        run = await begun(desk, first)
+        machine.discard(run, now_us())
+        run.fence = 0
+        assert await desk.write(run) == set()
+        await store.change(first.id, Change("retry", now_us(), delay=600.0))
+        late = unique(policy, key=key, args=b'{"n":2}')
+        (answer,) = await desk.insert(late)
+        assert answer.conflict
+        stored = await desk.row(first)
+        assert (stored.args, stored.state, stored.attempt) == (b'{"n":2}', "scheduled", 1)
+        assert stored.scheduled_at == late.inserted_at + 60_000_000
+
+
 async def test_a_key_that_is_not_held_while_executing_is_free_once_the_start_is_committed(store: Store) -> None:
     """The start of such a job is committed before it runs."""
     desk = await a_desk(store)

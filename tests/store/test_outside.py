@@ -10,6 +10,7 @@ import trio
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.errors import InvalidState, JobNotFound, LeaseLost, OwnedElsewhere
+from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.states import Action, actions_for
 from kathikon_actors.store.protocol import Membership, Store
@@ -197,6 +198,15 @@ async def test_a_rerun_makes_a_new_job_and_the_old_one_gains_a_line_of_history(s
     assert (made.id, made.state, made.rerun_of, made.attempt) == (new_id, "available", old.id, 0)
     stored = await row(store, old.id)
     assert (stored.state, last_event(stored)) == ("completed", "rerun")
+
+
+async def test_a_rerun_stays_in_its_partition(store: Store) -> None:
+    """Of what hangs together it keeps that, and takes the unique key."""
+    old = new_record(extra=Extra(partition_key="tenant 7", parent_id=new_record().id))
+    await store.insert_composed([old])
+    await store.change(old.id, Change("cancel", now_us()))
+    changed = await store.change(old.id, Change("rerun", now_us(), new_id=new_record().id))
+    assert changed.made is not None and changed.made.extra == Extra(partition_key="tenant 7")
 
 
 async def test_an_action_tried_again_is_done_once(store: Store) -> None:
