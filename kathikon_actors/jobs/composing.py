@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
+
+from kathikon_actors.jobs import json
 from kathikon_actors.jobs.errors import InvalidJob, KathikonError
 from kathikon_actors.jobs.extra import Extra
+from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.unique import Unique, unique_key
 
-__all__ = ["COMPOSING_OPTIONS", "Answer", "compose", "is_composed"]
+__all__ = ["COMPOSING_OPTIONS", "Answer", "check_meeting", "compose", "is_composed", "parents_first", "with_results"]
 
 COMPOSING_OPTIONS: Final = ("unique", "depends_on", "on_dependency_failure", "batch", "partition_key")
 """Insert options that give a job an `Extra`."""
@@ -37,6 +41,58 @@ def is_composed(record: Record) -> bool:
     """Tell whether a store has to decide on the insert: it may conflict, wait, or be refused."""
     extra = record.extra
     return extra is not None and (extra.unique_key is not None or bool(extra.depends_on) or extra.batch_id is not None)
+
+
+def check_meeting(record: Record, policy: Unique, holder: Record) -> InvalidJob | None:
+    """Give what is wrong with an insert that meets the job which has its key; `None` for nothing.
+
+    Arguments were bound for their own worker, and mean nothing to another one.
+    """
+    if "args" not in policy.replace or holder.worker == record.worker:
+        return None
+    problem = (
+        f'is to replace the args of job {as_uuid(holder.id)}, which is one of worker "{holder.worker}"; '
+        'name "worker" among its keys, or leave "args" out of replace'
+    )
+    return InvalidJob(record.worker, "unique", problem)
+
+
+def parents_first(records: Sequence[Record]) -> list[Record]:
+    """Give records that are inserted together such that none stands before one that it waits for.
+
+    Otherwise in the order in which they were given. Those that wait for each other in a circle come last.
+    """
+    given = {record.id: record for record in records}
+    left = {r.id: {p for p in r.extra.depends_on if p in given} if r.extra is not None else set() for r in records}
+    if not any(left.values()):
+        return list(records)
+    placed: dict[bytes, Record] = {}
+    early: dict[bytes, list[bytes]] = {}
+    for job_id in given:
+        todo = [job_id]
+        while todo:
+            one = todo.pop()
+            left[one] -= placed.keys()
+            if left[one]:
+                early.setdefault(next(iter(left[one])), []).append(one)
+            else:
+                placed[one] = given[one]
+                todo += reversed(early.pop(one, ()))
+    return [*placed.values(), *(record for record in records if record.id not in placed)]
+
+
+def with_results(extra: Extra, results: Mapping[bytes, bytes]) -> Extra:
+    """Add the results of parents, as JSON by their ids, that a dependant does not have yet."""
+    known = json.decode(b"{%b}" % extra.dependency_results)
+    new = [
+        b'"%b":%b' % (name.encode(), results[parent])
+        for parent in extra.depends_on
+        if parent in results and (name := str(as_uuid(parent))) not in known
+    ]
+    if not new:
+        return extra
+    members = b",".join([extra.dependency_results, *new] if extra.dependency_results else new)
+    return msgspec.structs.replace(extra, dependency_results=members)
 
 
 def compose(record: Record, args: object, given: dict[str, Any], default: Unique | None) -> None:

@@ -26,7 +26,7 @@ from kathikon_actors.store.commands import (
 )
 from kathikon_actors.store.managing import change_row
 from kathikon_actors.store.outside import get_row
-from kathikon_actors.store.retaking import deciding, retake_keys, settle_keys
+from kathikon_actors.store.retaking import deciding, gather_results, retake_keys, settle_keys
 from kathikon_actors.store.rows import decode_rows, pg_id, pg_us
 from kathikon_actors.store.selecting import filter_values
 from kathikon_actors.store.statements import statement
@@ -162,6 +162,10 @@ async def change_finished(raw: Raw, ids: list[bytes], change: Change, found: Req
     if changed:
         await raw.execute(statement("revive"), [pg_id(record.id) for record in changed])
         await _write(raw, changed)
+        gained = await gather_results(raw, changed)
+        if gained:
+            results = [r.extra.dependency_results.decode() for r in gained if r.extra is not None]
+            await raw.execute(statement("put_results"), [pg_id(record.id) for record in gained], results)
         await _finish(raw, changed)
 
 

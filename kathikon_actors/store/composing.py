@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from kathikon_actors.jobs import machine
-from kathikon_actors.jobs.composing import Answer
+from kathikon_actors.jobs.composing import Answer, check_meeting, parents_first
 from kathikon_actors.jobs.errors import AlreadyExists, BatchClosed, BatchNotFound, DependenciesNotFound, KathikonError
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
@@ -224,7 +224,10 @@ class _Inserts:
         for record in losers:
             key = _key(record)
             policy = _extra(record).unique or _SIMPLE
-            if key in won:
+            refused = check_meeting(record, policy, won[key] if key in won else known.get(holders[key], record))
+            if refused is not None:
+                self._refuse(record.id, Answer(error=refused))
+            elif key in won:
                 # Both are new: the first one is the job, as the later one wants it.
                 holder = won[key]
                 if policy.replace or policy.debounce is not None:
@@ -236,7 +239,8 @@ class _Inserts:
                 won[key] = record
             else:
                 if policy.replace or policy.debounce is not None:
-                    if await self._raw.fetchval(statement("meet"), _text(key), *_changes(record, policy)) is None:
+                    met = await self._raw.fetchval(statement("meet"), _text(key), *_changes(record, policy))
+                    if met != _text(holders[key]):
                         raise KeyTaken
                     changed.add(holders[key])
                 self._conflict(record, known[holders[key]])
@@ -263,13 +267,24 @@ class _Inserts:
                 parents = tuple(dict.fromkeys(self._aliases.get(parent, parent) for parent in extra.depends_on))
                 self._mine(job_id).extra = msgspec.structs.replace(extra, depends_on=parents)
             await self._look_up({parent for job_id in waiting for parent in _extra(self._left[job_id]).depends_on})
-        while await self._refuse_orphans(waiting):
-            waiting = [job_id for job_id in waiting if job_id in self._left]
-        ended = self._ended
+        live, ended = self._live, self._ended
+        # Parents first: one of these may be refused, and one that waits for itself by others always is.
+        waiting = [record.id for record in parents_first([self._left[job_id] for job_id in waiting])]
+        unsure = set(waiting)
         pairs: list[tuple[str, str]] = []
         doomed: list[Record] = []
         for job_id in waiting:
             record, extra = self._left[job_id], _extra(self._left[job_id])
+            missing = [
+                p for p in extra.depends_on if p not in live and p not in ended and (p not in self._left or p in unsure)
+            ]
+            unsure.discard(job_id)
+            if missing:
+                error = DependenciesNotFound(record.worker, list(map(_text, missing)))
+                self._refuse(job_id, Answer(error=error))
+                if extra.unique_key is not None:
+                    await self._drop_keys([record])
+                continue
             results = [
                 b'"%b":%b' % (_text(parent).encode(), result.encode())
                 for parent in extra.depends_on
@@ -286,21 +301,6 @@ class _Inserts:
             else:
                 machine.unblock(self._mine(job_id), record.inserted_at)
         return pairs, doomed
-
-    async def _refuse_orphans(self, waiting: Iterable[bytes]) -> bool:
-        """Refuse those whose parents are nowhere; tell whether there were any: others may have waited for them."""
-        live, ended, orphans = self._live, self._ended, []
-        for job_id in waiting:
-            record, extra = self._left[job_id], _extra(self._left[job_id])
-            missing = [p for p in extra.depends_on if p not in live and p not in ended and p not in self._left]
-            if missing:
-                orphans.append((record, DependenciesNotFound(record.worker, list(map(_text, missing)))))
-        for record, error in orphans:
-            self._refuse(record.id, Answer(error=error))
-        keyed = [record for record, _ in orphans if _extra(record).unique_key is not None]
-        if keyed:
-            await self._drop_keys(keyed)
-        return bool(orphans)
 
     async def _hold_parents(self) -> None:
         """Find out how the parents are; those that are live do not end before our commit."""

@@ -14,7 +14,7 @@ from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.store.protocol import Changed, Membership
-from kathikon_actors.store.retaking import deciding, retake_keys, settle_keys
+from kathikon_actors.store.retaking import deciding, gather_results, retake_keys, settle_keys
 from kathikon_actors.store.rows import decode_rows, pg_id, whole_row
 from kathikon_actors.store.statements import statement
 from kathikon_actors.telemetry.telling import note_inserted
@@ -64,7 +64,9 @@ async def _change_row(
             raise conflict
     made = change.apply(record)
     if record.state not in TERMINAL_STATES:
-        if not finished:
+        if finished:
+            await gather_results(raw, [record])
+        else:
             await raw.execute(statement("remove_job"), pg_id(job_id))
         await _put_live(raw, record, membership, queues, keyed or row["holds_key"])
         if finished:  # afterwards, so that its batch sees that it lives again

@@ -218,6 +218,7 @@ class MemoryBatches:
                 continue
             old = record.state
             change.apply(record)
+            data.graph.gather(data, record)
             del data.finished[job_id]
             for around in data.graph.put_back(data.add(record, None), old):
                 if around is not batch:

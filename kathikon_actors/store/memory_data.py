@@ -158,6 +158,8 @@ class MemoryData:
             self.graph.retake(self, before, change)
         made = change.apply(record)
         if finished:
+            if record.state not in TERMINAL_STATES:
+                self.graph.gather(self, record)
             del self.finished[job_id]
         else:
             holder = self.nodes.get(before.node) if before.node is not None else None

@@ -14,7 +14,7 @@ import msgspec
 
 from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.batch import BatchRecord, callback_of
-from kathikon_actors.jobs.composing import Answer
+from kathikon_actors.jobs.composing import Answer, check_meeting, parents_first, with_results
 from kathikon_actors.jobs.errors import (
     AlreadyExists,
     BatchClosed,
@@ -95,7 +95,7 @@ class MemoryGraph:
         answers: dict[bytes, Answer] = {}
         aliases: dict[bytes, bytes] = {}
         now = data.clock()
-        for given in records:
+        for given in parents_first(records):
             record = copy(given)
             found = data.live.get(record.id) or data.finished.get(record.id)
             if found is not None:
@@ -114,6 +114,10 @@ class MemoryGraph:
                 continue
             holder = self._holder(data, extra, now)
             if holder is not None:
+                refused = check_meeting(record, extra.unique or Unique(), holder)
+                if refused is not None:
+                    answers[record.id] = Answer(error=refused)
+                    continue
                 self._meet(data, holder, record, extra.unique or Unique(), now)
                 aliases[record.id] = holder.id
                 answers[record.id] = Answer(copy(_row(data, holder.id)), conflict=True)
@@ -151,6 +155,10 @@ class MemoryGraph:
         batch = None if record.extra.batch_id is None else self.batches.get(record.extra.batch_id)
         if record.extra.batch_id is not None and (batch is None or batch.sealed_at is not None):
             return (BatchNotFound if batch is None else BatchClosed)(as_uuid(record.extra.batch_id))
+        holder = self._holder(data, record.extra, data.clock())
+        refused = None if holder is None else check_meeting(record, record.extra.unique or Unique(), holder)
+        if refused is not None:
+            return refused
         missing = [p for p in record.extra.depends_on if p not in data.live and p not in data.finished and p not in new]
         return DependenciesNotFound(record.worker, [str(as_uuid(p)) for p in missing]) if missing else None
 
@@ -235,6 +243,14 @@ class MemoryGraph:
                 raise UniqueConflict(as_uuid(record.id), as_uuid(held.job_id), change.action)
         revision = (record.extra.guarded or 0) if again else 0
         self.keys[key] = Held(taker, UNIQUE_STATES, None, revision=revision)
+
+    def gather(self, data: MemoryData, record: Record) -> None:
+        """An ended job lives again: it gets the results of parents that have completed since."""
+        if record.extra is None or not record.extra.depends_on:
+            return
+        parents = (data.finished.get(parent) or data.archived.get(parent) for parent in record.extra.depends_on)
+        results = {p.id: p.result for p in parents if p is not None and p.state == "completed" and p.result is not None}
+        record.extra = with_results(record.extra, results)
 
     def changed(self, record: Record) -> None:
         """A job came into another state without ending: it lets go of a key that it does not hold there.

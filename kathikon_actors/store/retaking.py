@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 import asyncpg
 
+from kathikon_actors.jobs.composing import with_results
 from kathikon_actors.jobs.errors import StoreUnavailable, UniqueConflict
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.store.keys import TRIES, is_of_key
@@ -20,9 +22,10 @@ from kathikon_actors.telemetry.telling import forget
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.actions import Change
+    from kathikon_actors.jobs.record import Record
     from kathikon_actors.store.connection import Raw
 
-__all__ = ["deciding", "retake_keys", "settle_keys"]
+__all__ = ["deciding", "gather_results", "retake_keys", "settle_keys"]
 
 T = TypeVar("T")
 
@@ -56,6 +59,24 @@ async def retake_keys(raw: Raw, ids: Sequence[bytes], change: Change) -> dict[by
         refused.bytes: UniqueConflict(as_uuid(refused.bytes), as_uuid(holder.bytes), change.action)
         for refused, holder in rows
     }
+
+
+async def gather_results(raw: Raw, records: Sequence[Record]) -> list[Record]:
+    """Ended jobs live again: they get the results of parents that have completed since; give those that got some."""
+    waited = [r for r in records if r.extra is not None and r.extra.depends_on]
+    if not waited:
+        return []
+    parents = {str(as_uuid(parent)) for r in waited if r.extra is not None for parent in r.extra.depends_on}
+    rows = await raw.fetch(statement("ended_parents"), list(parents))
+    results = {UUID(job_id).bytes: result.encode() for job_id, state, result in rows if state == "completed" and result}
+    changed = []
+    for record in waited:
+        assert record.extra is not None
+        extra = with_results(record.extra, results)
+        if extra is not record.extra:
+            record.extra = extra
+            changed.append(record)
+    return changed
 
 
 async def settle_keys(raw: Raw, ids: Sequence[bytes]) -> None:

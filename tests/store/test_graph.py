@@ -11,8 +11,9 @@ from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.batch import BatchRecord, Callback
 from kathikon_actors.jobs.composing import Answer
-from kathikon_actors.jobs.errors import AlreadyExists, BatchClosed, BatchNotFound, DependenciesNotFound
+from kathikon_actors.jobs.errors import AlreadyExists, BatchClosed, BatchNotFound, DependenciesNotFound, InvalidJob
 from kathikon_actors.jobs.extra import Extra
+from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.unique import UNIQUE_STATES, Unique
@@ -575,6 +576,72 @@ async def test_missing_parents_are_listed_and_nothing_is_stored(store: Store) ->
     assert {record.id for record in await desk.all()} == {there.id}
     (answer,) = await desk.insert(unique())
     assert not answer.conflict, "its key is free"
+
+
+async def test_a_child_may_stand_before_its_parent_among_those_that_are_inserted_together(store: Store) -> None:
+    """What waits for one that is refused is refused; so are those that wait for each other in a circle."""
+    desk = await a_desk(store)
+    parent = new_record()
+    waits = child(parent)
+    below = child(waits)
+    lost = child(new_record())
+    late = child(lost)
+    one, two = new_record(), child(below)
+    one.extra, one.state = Extra(depends_on=(two.id,)), "blocked"
+    two.extra = Extra(depends_on=(one.id,))
+    answers = await desk.insert(below, late, one, waits, parent, lost, two)
+    refused = [isinstance(answer.error, DependenciesNotFound) for answer in answers]
+    assert refused == [False, True, True, False, False, True, True]
+    await desk.write(ended(parent))
+    assert (await desk.state(waits), await desk.state(below)) == ("available", "blocked")
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_a_dependant_that_lives_again_has_the_results_of_parents_that_completed_since(
+    store: Store, bulk: bool
+) -> None:
+    """Beside those that it had."""
+    desk = await a_desk(store)
+    early, failing = new_record(), new_record()
+    waits = child(early, failing)
+    await desk.insert(early, failing, waits)
+    nested = b'{"%b":0}' % str(Job(failing).id).encode()
+    await desk.write(ended(early, result=nested))
+    await desk.write(ended(failing, "discarded"))
+    assert await desk.state(waits) == "cancelled"
+    await store.change(failing.id, Change("retry", now_us()))
+    await desk.write(ended(await claimed(desk, failing), result=b"7"))
+    if bulk:
+        await store.request(Filter(state="cancelled"), Change("retry", now_us()))
+    else:
+        changed = await store.change(waits.id, Change("retry", now_us()))
+        assert Job(changed.record).dependency_results[Job(failing).id] == 7
+    stored = Job(await desk.row(waits))
+    assert stored.dependency_results == {Job(early).id: {str(Job(failing).id): 0}, Job(failing).id: 7}
+    run = await claimed(desk, waits)
+    await desk.write(ended(run, "discarded"))
+    await store.change(waits.id, Change("retry", now_us()))
+    assert Job(await desk.row(waits)).dependency_results == stored.dependency_results
+
+
+async def test_arguments_of_another_worker_replace_nothing(store: Store) -> None:
+    """They were bound for that one; the insert is refused, alone or with its like in one batch."""
+    desk = await a_desk(store)
+    first = unique(REPLACING, args=b'{"n":1}')
+    await desk.insert(first)
+    one, two, other, third = await desk.insert(
+        unique(REPLACING, worker="other", args=b'{"x":1}'),
+        unique(Unique(replace=("priority",)), worker="other", priority=3),
+        unique(REPLACING, worker="other", key=bytes(16)),
+        unique(REPLACING, args=b'{"n":2}', key=bytes(16)),
+    )
+    assert isinstance(one.error, InvalidJob) and 'one of worker "noop"' in str(one.error)
+    assert two.conflict and other.error is None
+    assert isinstance(third.error, InvalidJob) and 'one of worker "other"' in str(third.error)
+    stored = await desk.row(first)
+    assert (stored.args, stored.priority) == (b'{"n":1}', 3)
+    whole = await store.insert_composed([new_record(), unique(REPLACING, worker="other")], whole=True)
+    assert [type(answer.error) for answer in whole.values() if answer.error] == [InvalidJob]
 
 
 async def test_a_chain_of_many_is_cancelled_at_once(store: Store) -> None:
