@@ -92,6 +92,10 @@ class Composition(ABC):
     async def _learn(self, *jobs: object) -> None:  # noqa: B027 a node has its workers
         """Find out what is declared of the workers of these jobs, where their code is not here."""
 
+    def _build_callback(self, job: NewJob) -> Record:
+        """Build what a store inserts later by itself."""
+        return self._build(job)
+
     async def _built(self, job: NewJob) -> Record:
         await self._learn(job)
         return self._build(job)
@@ -323,7 +327,7 @@ class Composition(ABC):
     def _callback(self, job: NewJob | None) -> bytes | None:
         if job is None:
             return None
-        record = self._build(job)
+        record = self._build_callback(job)
         if is_sealed(record):
             raise InvalidJob(
                 job.worker, "encrypt", "is not possible for a batch's callback; give it .options(encrypt=False)"

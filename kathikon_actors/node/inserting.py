@@ -163,6 +163,7 @@ class NodeInserts:
     async def _insert_whole(self, records: Sequence[Record]) -> dict[bytes, Answer]:
         for record in records:
             record.node = None
+        await self._state.the_table().parents_written(records, trio.current_time() + self._insert_timeout)
         answers = await self._state.store.insert_composed(records, whole=True)
         table = self._state.table
         if table is not None and all(answer.error is None for answer in answers.values()):
@@ -197,12 +198,17 @@ class NodeInserts:
             raise NodeStopping(f'node "{state.name}" is stopping and takes no more jobs')
         return self.build(new, coming)
 
-    def build(self, new: object, coming: Sequence[Record] = ()) -> Record:
+    def _build_callback(self, job: NewJob) -> Record:
+        # How full its queue is now means nothing for the time when the batch ends.
+        return self.build(job, bounded=False)
+
+    def build(self, new: object, coming: Sequence[Record] = (), *, bounded: bool = True) -> Record:
         """Give the record of a job that is to be inserted, also while the node stops: what runs may go on.
 
         Args:
             new: a `NewJob`.
             coming: what is to be inserted with it, and is not counted in the queue's depth yet.
+            bounded: it is refused when its queue is full.
         """
         state = self._state
         if not isinstance(new, NewJob):
@@ -226,7 +232,7 @@ class NodeInserts:
             record.durability = "commit"
         record.node = state.name
         border = None if state.table is None else state.table.borders.get(record.queue)
-        if border is not None and border.depth is not None:
+        if bounded and border is not None and border.depth is not None:
             depth = border.full_with(record.queue, coming)
             if depth is not None:
                 state.bus.emit(

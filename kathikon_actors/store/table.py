@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -266,6 +266,8 @@ class Table(Waiting, Routing):
                 await self.inserts.wait_room(MAX_PENDING_INSERTS)
             if patience.cancelled_caught:
                 raise StoreUnavailable(f"{MAX_PENDING_INSERTS} rows wait for the store already; nothing was stored")
+        if any(record.extra is not None and record.extra.depends_on for record in records):
+            await self.parents_written(records, deadline)
         if self.closed:
             raise StoreUnavailable("the node has lost its table and is starting again; insert again in a moment")
         insert = Insert(records, may_conflict, deadline, self._take_back)
@@ -287,6 +289,26 @@ class Table(Waiting, Routing):
                 unowned.add(record.id)
         self.inserts.add(insert, len(records))
         return insert
+
+    async def parents_written(self, records: Sequence[Record], deadline: float) -> None:
+        """Wait until the store knows the jobs of this table that some new records are to wait for.
+
+        Snapshot jobs are committed from then on: their dependants do not wait for the end of an interval.
+
+        Raises:
+            StoreUnavailable: not in time.
+        """
+        found = (self.records.get(p) for r in records if r.extra is not None for p in r.extra.depends_on)
+        parents = [record for record in found if record is not None and record.durability != "memory"]
+        if all(parent.durability == "commit" and parent.fence >= 0 for parent in parents):
+            return
+        for parent in parents:
+            parent.durability = "commit"
+        self.unwritten.write()
+        while not self.closed and any(p.fence < 0 and self.records.get(p.id) is p for p in parents):
+            if trio.current_time() >= deadline:
+                raise StoreUnavailable("jobs that others are to wait for were not written in time; nothing was stored")
+            await trio.sleep(0.002)
 
     def committed(self, insert: Insert) -> Coroutine[Any, Any, AbstractSet[bytes]]:
         """Wait until an insert is committed; give the ids that existed already.

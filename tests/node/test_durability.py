@@ -6,11 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
-from kathikon_actors import App, InvalidJob, Job, JobNotFound, Node, Queue, QueueFull, open_node, worker
+from kathikon_actors import App, InvalidJob, Job, JobNotFound, Node, Queue, QueueFull, Workflow, open_node, worker
 from kathikon_actors.jobs.errors import BadConfiguration, InvalidState
 from kathikon_actors.node.client import Client
 from supervisors.testing import crash
@@ -67,6 +68,25 @@ async def test_snapshot_jobs_that_begin_and_end_within_the_interval_are_one_row_
         for number, job_id in enumerate(many.ids):
             assert (await node.get(job_id)).result == number
         assert await stored(node) == 9
+
+
+async def test_a_snapshot_job_that_another_one_waits_for_is_written_before_that(store_url: str) -> None:
+    """Its interval is not over; by each way of inserting, and whether it has ended or not."""
+    async with open_node(app, store=store_url, snapshot_interval=NEVER) as node:
+        kept: dict[str, Any] = {"durability": "snapshot"}
+        ended = await node.insert(workers.add.new(1, 2).options(**kept))
+        await node.wait(ended.id, timeout=20)
+        waiting = await node.insert(workers.add.new(3).options(**kept, schedule_in=0.3))
+        child = await node.insert(workers.add.new(5), depends_on=[ended, waiting])
+        assert child.state == "blocked"
+        other = await node.insert(workers.add.new(4).options(**kept, schedule_in=NEVER))
+        flow = await node.workflow(Workflow().add("step", workers.add.new(6).options(depends_on=[other.id])))
+        assert flow["step"].state == "blocked"
+        last = await node.insert(workers.add.new(7).options(**kept, schedule_in=NEVER))
+        many = await node.insert_many([workers.add.new(8).options(depends_on=[last.id])])
+        assert (many.inserted, many.errors) == (1, [])
+        done = await node.wait(child.id, timeout=20)
+        assert done.dependency_results == {ended.id: 3, waiting.id: 3}
 
 
 async def test_a_snapshot_job_that_waits_is_written_as_it_is_and_changed_like_any_other(store_url: str) -> None:

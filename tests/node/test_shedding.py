@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from kathikon_actors import App, Client, NewJob, Node, Queue, QueueFull, Workflow, open_node
+from kathikon_actors import App, Batch, Client, NewJob, Node, Queue, QueueFull, Workflow, open_node
 from kathikon_actors.store.connection import open_loop
 from tests.node import limited, workers
 from tests.node.conftest import nothing_is_ahead
@@ -33,6 +33,23 @@ app = App(
 async def node(store_url: str) -> AsyncIterator[Node]:
     async with open_node(app, store=store_url, name="n1", shutdown_timeout=2.0) as node:
         yield node
+
+
+async def test_a_batch_opens_though_the_queue_of_its_callback_is_full(node: Node, tmp_path: Path) -> None:
+    """The store inserts it when the batch ends; how full the queue is then is of no account either."""
+    gate = tmp_path / "gate"
+    held = workers.stay.new(str(tmp_path / "marks"), str(gate)).options(queue="bounded")
+    for _ in range(5):
+        await node.insert(held)
+    callback = workers.add.new(3).options(queue="bounded", tags=["callback"])
+    with pytest.raises(QueueFull):
+        await node.insert(callback)
+    async with node.open_batch(Batch(on_complete=callback)) as batch:
+        await batch.insert(workers.add.new(1))
+    await node.wait_batch(batch.id, WAIT)
+    (job,) = await node.list(tags=["callback"])
+    gate.touch()
+    assert (await node.wait(job.id, WAIT)).state == "completed"
 
 
 async def test_inserts_above_the_depth_are_refused_until_jobs_have_ended(node: Node, tmp_path: Path) -> None:
