@@ -98,6 +98,8 @@ class _Inserts:
         pairs, doomed = await self._find_parents()
         await self._grow_batches()
         await store_rows(by_key(list(self._left.values())))
+        if check_ids and self._own_codecs:  # what comes from outside looks again by itself
+            await self._check_ids_again()
         await self._leave_keys()
         if pairs:
             await self._raw.execute(statement("depend"), *map(list, zip(*pairs, strict=True)))
@@ -140,6 +142,12 @@ class _Inserts:
         for job_id in held:
             record = stored.get(job_id)
             self._refuse(job_id, Answer(record) if record else Answer(error=AlreadyExists(as_uuid(job_id))))
+
+    async def _check_ids_again(self) -> None:
+        """A job of one of these ids may have come and ended since we looked."""
+        ids = [pg_id(job_id) for job_id in self._left]
+        if await self._raw.fetch(statement("undo_finished_inserts"), ids):
+            raise KeyTaken
 
     async def _check_batches(self) -> None:
         wanted = {r.extra.batch_id for r in self._left.values() if r.extra is not None and r.extra.batch_id is not None}

@@ -117,7 +117,7 @@ class MemoryStore(
         data = self.data
         existed: dict[bytes, Record] = {}
         for record in records:
-            found = data.live.get(record.id) or data.finished.get(record.id)
+            found = data.known(record.id)
             if found is not None:
                 existed[record.id] = found
         if existed and not may_conflict:
@@ -298,7 +298,7 @@ class MemoryStore(
         """See `Store.insert_unowned`."""
         await self._begin()
         data = self.data
-        existed = {r.id for r in records if r.id in data.live or r.id in data.finished}
+        existed = {r.id for r in records if data.known(r.id) is not None}
         for record in records:
             if record.id not in existed:
                 data.live[record.id] = data.owned[None][record.id] = stored(record, None)
@@ -311,7 +311,7 @@ class MemoryStore(
     async def get(self, job_id: bytes) -> Record | None:
         """See `Store.get`."""
         await self._begin()
-        record = self.data.live.get(job_id) or self.data.finished.get(job_id) or self.data.archived.get(job_id)
+        record = self.data.known(job_id)
         return None if record is None else copy(record)
 
     async def find(self, page: Page) -> list[Record]:

@@ -114,6 +114,10 @@ class MemoryData:
     crons: CronData = field(default_factory=CronData)
     declared: DeclarationData = field(default_factory=DeclarationData)
 
+    def known(self, job_id: bytes) -> Record | None:
+        """Give the row of a job, wherever it is: its id is not given again."""
+        return self.live.get(job_id) or self.finished.get(job_id) or self.archived.get(job_id)
+
     def row(self, job_id: bytes) -> Record:
         """Give the row of a job that is there."""
         return self.live.get(job_id) or self.finished[job_id]

@@ -97,7 +97,7 @@ class MemoryGraph:
         now = data.clock()
         for given in parents_first(records):
             record = copy(given)
-            found = data.live.get(record.id) or data.finished.get(record.id)
+            found = data.known(record.id)
             if found is not None:
                 ours = found.inserted_at == record.inserted_at
                 error = None if ours else AlreadyExists(as_uuid(record.id))
@@ -147,7 +147,7 @@ class MemoryGraph:
         return {job_id: Answer(error=error) for job_id, error in errors if error is not None}
 
     def _refusal(self, data: MemoryData, record: Record, new: set[bytes]) -> KathikonError | None:
-        found = data.live.get(record.id) or data.finished.get(record.id)
+        found = data.known(record.id)
         if found is not None and found.inserted_at != record.inserted_at:
             return AlreadyExists(as_uuid(record.id))
         if record.extra is None:

@@ -275,11 +275,56 @@ async def test_the_sql_function_inserts_what_a_node_runs(postgres_dsn: str) -> N
             ("'add', timeout => 0", "timeout"),
             ("'add', schedule_in => 1, schedule_at => now()", "given together"),
             ("'add', tags => ARRAY['']", "a tag is empty"),
+            ("'add', tags => '{{a,b},{c,d}}'", "tags is an array of 2 dimensions"),
+            ("'add', timeout => 'NaN'", "timeout is NaN"),
+            ("'add', schedule_at => 'infinity'", "schedule_at is infinity"),
+            ("'add', schedule_at => '20000-01-01'", "schedule_at is 20000-01-01"),
+            ("'add', schedule_in => 'Infinity'", "schedule_in is Infinity"),
+            ("'add', schedule_in => 'NaN'", "schedule_in is NaN"),
+            ("'add', schedule_in => -1e15", r"schedule_in is -1e\+15"),
+            ("'add', schedule_in => 1e12", "schedule_in is 1000000000000"),
             (f"'add', '{{\"a\": 1}}', id => '{given}'", "duplicate key|already"),
-            (f"'add', id => '{job_id}'", "already"),
+            (f"'add', '{{\"a\": 1}}', id => '{job_id}'", "already"),
         ):
             with pytest.raises(asyncpg.PostgresError, match=words):
                 await execute(postgres_dsn, f"SELECT kathikon.insert_job({wrong})")
+
+
+async def test_a_node_lives_on_when_ids_are_given_again_while_their_jobs_end(postgres_dsn: str) -> None:
+    """None is stored twice; and of one that was, by whatever way, the second job goes and the first stays."""
+    import trio_asyncio
+
+    async with open_node(app, store=postgres_dsn, name="n1") as node:
+        connection = await trio_asyncio.aio_as_trio(asyncpg.connect)(postgres_dsn)
+        fetchval = trio_asyncio.aio_as_trio(connection.fetchval)
+        for number in range(rounds(100)):
+            given = uuid4()
+            await node.insert(workers.add.new(number), id=given)
+            insert = "SELECT kathikon.insert_job('add', '{\"a\": 1}', id => $1)"
+            while True:  # until it has ended, and once more
+                ended = await fetchval("SELECT EXISTS (SELECT FROM kathikon.finished_jobs WHERE id = $1)", given)
+                with pytest.raises(asyncpg.UniqueViolationError):
+                    await fetchval(insert, given)
+                if ended:
+                    break
+        first = await node.wait(given, WAIT)
+        await fetchval(
+            "INSERT INTO kathikon.jobs (inserted_at, scheduled_at, id, queue, worker, args) "
+            "VALUES (now(), now(), $1, $2, 'add', '{\"a\": 1000}')",
+            given,
+            first.queue,
+        )
+        await fetchval("SELECT pg_notify('kathikon_unowned', $1)", first.queue)
+
+        async def is_gone() -> bool:
+            return not await fetchval("SELECT EXISTS (SELECT FROM kathikon.jobs WHERE id = $1)", given)
+
+        await eventually(is_gone, "the second job is gone")
+        assert (await node.get(given)).result == first.result
+        job = await node.insert(workers.add.new(1))
+        assert (await node.wait(job.id, WAIT)).state == "completed"
+        assert (await node.health()).status == "ok"
+        await trio_asyncio.aio_as_trio(connection.close)()
 
 
 def test_a_psycopg_transaction_takes_an_insert_with_it(postgres_dsn: str) -> None:

@@ -1,4 +1,4 @@
--- With their end they hold no key any more.
+-- With their end they hold no key any more. Of an id that has ended before the first row stays as it is.
 WITH gone AS (DELETE FROM kathikon.jobs WHERE id = ANY ($1::uuid[]) RETURNING *)
 INSERT INTO kathikon.finished_jobs (
     owner, inserted_at, scheduled_at, attempted_at, finished_at, timeout, priority, max_attempts, attempt, progress,
@@ -12,3 +12,4 @@ SELECT
     rerun_of, original_id, unique_key, guarded, partition_key, depends_on, on_dependency_failure, dependency_results,
     batch_id, parent_id
 FROM gone
+ON CONFLICT (id) DO NOTHING

@@ -41,7 +41,9 @@ kept AS (
         rerun_of, original_id, unique_key, guarded, partition_key, depends_on, on_dependency_failure,
         dependency_results, batch_id, parent_id
     )
-    SELECT * FROM gone
+    SELECT * FROM gone g
+    -- The first job of an id stays as it is, whatever brought a second one here. Cheaper than ON CONFLICT.
+    WHERE NOT EXISTS (SELECT FROM kathikon.finished_jobs f WHERE f.id = g.id OFFSET 0)
     RETURNING id
 )
 SELECT

@@ -13,5 +13,7 @@ FROM (
     SELECT * FROM kathikon.jobs WHERE id = ANY ($1::text[]::uuid[])
     UNION ALL
     SELECT * FROM kathikon.finished_jobs WHERE id = ANY ($1::text[]::uuid[])
+    UNION ALL
+    SELECT * FROM kathikon.archived_jobs WHERE id = ANY ($1::text[]::uuid[])
 ) AS j
 LEFT JOIN kathikon.nodes n ON n.node_id = j.owner

@@ -7,4 +7,7 @@ WHERE EXISTS (
 ) OR EXISTS (
     SELECT FROM kathikon.finished_jobs f
     WHERE f.id = r.id AND f.inserted_at = r.inserted_at AND (f.owner = $1 OR r.id = ANY ($4::uuid[]))
+) OR EXISTS (
+    SELECT FROM kathikon.archived_jobs f
+    WHERE f.id = r.id AND f.inserted_at = r.inserted_at AND (f.owner = $1 OR r.id = ANY ($4::uuid[]))
 )
