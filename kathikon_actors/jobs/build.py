@@ -150,6 +150,8 @@ def build_record(new: NewJob, definition: WorkerDefaults, defaults: Defaults, id
         raise UnknownQueue(str(record.queue), defaults.queues)
     if not record.id:
         record.id = ids.next(now)
+    else:
+        record.inserted_at = ids.given(record.id, now)
     if definition.unique is not None or (new.given and not _COMPOSING.isdisjoint(new.given)):
         compose(record, new.args, new.given, definition.unique)
     if record.durability != "commit" and ("id" in new.given or is_composed(record)):

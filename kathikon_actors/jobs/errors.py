@@ -129,11 +129,22 @@ class AlreadyExists(KathikonError):
 
 
 class JobNotFound(KathikonError, LookupError):
-    """No job has this id."""
+    """No job has this id, or none that can be changed.
 
-    def __init__(self, job_id: object) -> None:
+    Attributes:
+        job_id: the id.
+        archived: its job ended long ago: it can be read by its id, and nothing else.
+    """
+
+    def __init__(self, job_id: object, *, archived: bool = False) -> None:
         self.job_id = job_id
-        super().__init__(f"no job with id {job_id}; list jobs to see the ids there are")
+        self.archived = archived
+        if archived:
+            super().__init__(
+                f"job {job_id} is archived and can only be read (get); insert a new job to do its work again"
+            )
+        else:
+            super().__init__(f"no job with id {job_id}; list jobs to see the ids there are")
 
 
 class DependenciesNotFound(KathikonError, LookupError):

@@ -50,13 +50,15 @@ class IdSource:
     Within a millisecond the last 62 random bits are used as a counter with random steps (RFC 9562, method 2).
     """
 
-    __slots__ = ("_head", "_last_ms", "_low", "_random")
+    __slots__ = ("_given", "_given_at", "_head", "_last_ms", "_low", "_random")
 
     def __init__(self, source: random.Random | None = None) -> None:
         self._random = source if source is not None else random.Random(os.urandom(16))  # noqa: S311 ids are no secrets
         self._last_ms = -1
         self._head = b""
         self._low = 0
+        self._given_at = -1
+        self._given: dict[bytes, int] = {}
 
     def next(self, now_us: int) -> bytes:
         """Give the next id.
@@ -72,6 +74,19 @@ class IdSource:
             if self._low >> _LOW_BITS:
                 self._begin(self._last_ms + 1)
         return self._head + (_VARIANT | self._low).to_bytes(8, "big")
+
+    def given(self, job_id: bytes, now_us: int) -> int:
+        """Note an id that a caller gives; give when its job counts as inserted, in microseconds.
+
+        An insert that a store meets again is known by its id and that time. So each of several inserts of one id has a
+        time of its own, also under a clock that stands still.
+        """
+        if now_us != self._given_at:
+            self._given_at = now_us
+            self._given.clear()
+        before = self._given.get(job_id, 0)
+        self._given[job_id] = before + 1
+        return now_us + before
 
     def _begin(self, ms: int) -> None:
         """Begin to count in a later millisecond."""

@@ -94,7 +94,7 @@ async def _lock(raw: Raw, job_id: bytes) -> tuple[Any, bool]:
             row = await raw.fetchrow(statement(name), pg_id(job_id))
             if row is not None:
                 return row, finished
-    raise JobNotFound(as_uuid(job_id))
+    raise JobNotFound(as_uuid(job_id), archived=await raw.fetchval(statement("is_archived"), pg_id(job_id)))
 
 
 async def _put_live(

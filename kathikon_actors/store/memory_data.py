@@ -147,7 +147,7 @@ class MemoryData:
         """Apply an operator's action to one row; see `Store.change`."""
         before = self.live.get(job_id) or self.finished.get(job_id)
         if before is None:
-            raise JobNotFound(as_uuid(job_id))
+            raise JobNotFound(as_uuid(job_id), archived=job_id in self.archived)
         finished = job_id in self.finished
         if not finished and change.action == "rerun":
             change.check(before)

@@ -123,7 +123,7 @@ class MemoryGraph:
                 answers[record.id] = Answer(copy(_row(data, holder.id)), conflict=True)
                 continue
             waits = tuple(dict.fromkeys(aliases.get(parent, parent) for parent in extra.depends_on))
-            missing = [str(as_uuid(p)) for p in waits if p not in data.live and p not in data.finished]
+            missing = [str(as_uuid(p)) for p in waits if data.known(p) is None]
             if missing:
                 answers[record.id] = Answer(error=DependenciesNotFound(record.worker, missing))
                 continue
@@ -159,7 +159,7 @@ class MemoryGraph:
         refused = None if holder is None else check_meeting(record, record.extra.unique or Unique(), holder)
         if refused is not None:
             return refused
-        missing = [p for p in record.extra.depends_on if p not in data.live and p not in data.finished and p not in new]
+        missing = [p for p in record.extra.depends_on if p not in new and data.known(p) is None]
         return DependenciesNotFound(record.worker, [str(as_uuid(p)) for p in missing]) if missing else None
 
     def _holder(self, data: MemoryData, extra: Extra, now: int) -> Record | None:
@@ -197,7 +197,7 @@ class MemoryGraph:
             return
         assert record.extra is not None
         open_ = {parent for parent in waits if parent in data.live}
-        ended = [data.finished[parent] for parent in waits if parent not in open_]
+        ended = [data.finished.get(parent) or data.archived[parent] for parent in waits if parent not in open_]
         for parent in open_:
             self.children.setdefault(parent, set()).add(record.id)
         if open_:

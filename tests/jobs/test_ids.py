@@ -28,6 +28,14 @@ def test_ids_of_one_millisecond_are_strictly_increasing() -> None:
     assert made == sorted(set(made))
 
 
+def test_an_id_that_is_given_again_has_a_time_of_its_own() -> None:
+    """Also under a clock that stands still; other ids, and other times, have theirs."""
+    source, one, other = IdSource(), bytes(16), bytes([1] * 16)
+    assert [source.given(one, NOW), source.given(one, NOW), source.given(one, NOW)] == [NOW, NOW + 1, NOW + 2]
+    assert source.given(other, NOW) == NOW
+    assert [source.given(one, NOW + 50), source.given(one, NOW + 50)] == [NOW + 50, NOW + 51]
+
+
 @given(steps=st.lists(st.integers(-10_000_000, 10_000_000), max_size=60), seed=st.integers(0, 2**32))
 def test_ids_increase_whatever_the_clock_does(steps: list[int], seed: int) -> None:
     """A clock that stands still or steps back does not disturb the order, nor the version."""

@@ -41,4 +41,7 @@ async def test_one_round_by_hand(postgres_dsn: str) -> None:
         assert (await client.prune_now(Retention(0, None))).archived == 1
         assert (await client.get(job.id)).result == 1
         assert await client.list() == []
+        for change in (node.cancel, node.rerun, node.purge, client.retry, client.discard, client.purge):
+            with pytest.raises(JobNotFound, match="is archived and can only be read"):
+                await change(job.id)
         assert await node.promote_now() == 0

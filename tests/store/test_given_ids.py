@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from copy import copy
 from typing import Any
 
 import asyncpg
 import pytest
 import trio
 
+from kathikon_actors.jobs import machine
 from kathikon_actors.jobs.actions import Change
-from kathikon_actors.jobs.errors import AlreadyExists, KathikonError
+from kathikon_actors.jobs.errors import AlreadyExists, JobNotFound, KathikonError
 from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.ids import as_uuid
-from kathikon_actors.jobs.record import Record
+from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.retention import Retention
+from kathikon_actors.jobs.states import Action
 from kathikon_actors.store.connection import Connection, open_loop
 from kathikon_actors.store.outside import insert_composed_rows, insert_rows
 from kathikon_actors.store.postgres import PostgresStore
@@ -287,6 +290,44 @@ async def test_an_archived_id_is_not_given_again(store: Store) -> None:
     # One that is tried again is this very row, as before.
     assert await store.commit_inserts(member, 4, [record], may_conflict=True) == set()
     assert len(await store.claim(member, ["default"], 10)) == 1
+
+
+async def test_an_archived_job_is_a_parent_like_any_other_that_has_ended(store: Store) -> None:
+    """It does not wait, and has the result; of one that failed it is cancelled."""
+    member = await store.join("a", 60)
+    done, failed = new_record(), new_record()
+    await store.commit_inserts(member, 1, [done, failed], may_conflict=False)
+    discarded = copy(failed)
+    discarded.fence = 0
+    machine.discard(discarded, now_us())
+    await store.commit_outcomes(member, 1, [completed(done, b"7"), discarded])
+    assert (await store.prune(Retention(archive_after=1e-6))).archived == 2
+    children = [new_record(state="blocked", extra=Extra(depends_on=(parent.id,))) for parent in (done, failed)]
+    answers = await store.commit_composed(
+        member, 2, children, may_conflict=False, unowned={child.id for child in children}
+    )
+    assert not any(answer.error for answer in answers.values())
+    ready, doomed = [await store.get(child.id) for child in children]
+    assert ready is not None and (ready.state, Job(ready).dependency_results) == ("available", {as_uuid(done.id): 7})
+    assert doomed is not None and doomed.state == "cancelled"
+    late = new_record(state="blocked", extra=Extra(depends_on=(done.id,)))
+    answers = await store.insert_composed([late], whole=True)
+    assert answers.get(late.id) is None or answers[late.id].error is None
+
+
+@pytest.mark.parametrize("action", ["cancel", "discard", "retry", "rerun"])
+async def test_what_cannot_be_done_with_an_archived_job_says_so(store: Store, action: Action) -> None:
+    """It is there to be read, so it is not said that it is not; one that is nowhere is not found."""
+    member = await store.join("a", 60)
+    record = new_record()
+    await store.commit_inserts(member, 1, [record], may_conflict=False)
+    await store.commit_outcomes(member, 1, [completed(record)])
+    assert (await store.prune(Retention(archive_after=1e-6))).archived == 1
+    with pytest.raises(JobNotFound, match="is archived and can only be read") as refused:
+        await store.change(record.id, Change(action, now_us(), new_id=new_record().id))
+    assert refused.value.archived
+    with pytest.raises(JobNotFound, match="no job with id"):
+        await store.change(new_record().id, Change(action, now_us(), new_id=new_record().id))
 
 
 async def test_archiving_takes_away_nothing_that_it_does_not_keep(database: Place) -> None:

@@ -6,11 +6,13 @@ import datetime as dt
 import os
 import time
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 import trio
 
 from kathikon_actors import (
+    AlreadyExists,
     App,
     BadConfiguration,
     Cron,
@@ -120,6 +122,25 @@ async def test_time_is_what_the_test_says(autojump_clock: object) -> None:
         assert done.attempted_at is not None
         assert abs(done.attempted_at - (now + dt.timedelta(days=1))) < dt.timedelta(seconds=2)
         assert len(told) == 24
+
+
+async def test_an_id_is_refused_the_second_time_at_the_very_same_moment(autojump_clock: object) -> None:
+    """Time stands still between them; plain jobs and composed ones, one by one and in many, live and ended."""
+    given = UUID("0190163d-8694-739b-aea5-966c26f8ad91")
+    async with open_test_node(app) as node:
+        for again in (workers.add.new(2), workers.add.new(2).options(unique=True)):
+            new = again.options(id=given)
+            first = await node.insert(workers.add.new(1).options(id=given))
+            for _ in range(3):
+                with pytest.raises(AlreadyExists):
+                    await node.insert(new)
+                many = await node.insert_many([new, workers.add.new(3)])
+                assert [type(error) for _, error in many.errors] == [AlreadyExists]
+            assert (await node.wait(given)).result == 1
+            with pytest.raises(AlreadyExists):
+                await node.insert(new)
+            assert (await node.get(given)).inserted_at == first.inserted_at
+            await node.purge(given)
 
 
 async def test_timeouts_follow_the_virtual_clock(autojump_clock: object) -> None:

@@ -1,0 +1,1 @@
+SELECT EXISTS (SELECT FROM kathikon.archived_jobs WHERE id = $1)
