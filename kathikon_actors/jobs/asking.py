@@ -15,7 +15,7 @@ from kathikon_actors.jobs.batch_status import BatchStatus
 from kathikon_actors.jobs.errors import InvalidJob
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.inserted import InsertedMany, OnError, check_on_error
-from kathikon_actors.jobs.new_job import NewJob
+from kathikon_actors.jobs.new_job import NewJob, named_args
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.wire import WireInserted, WireMany, batch_to_wire, error_from_wire, to_wire
 
@@ -87,9 +87,9 @@ def insert(door: JobRuntime, job: object, args: Mapping[str, Any] | None, option
     """See `Job.insert`."""
     definition = getattr(job, "definition", None)
     if isinstance(job, str):
-        job = NewJob(job, dict(args or {}))
+        job = NewJob(job, named_args(job, args))
     elif not isinstance(job, NewJob) and definition is not None:
-        job = NewJob(definition.name, definition.bind((), args or {}), definition)
+        job = NewJob(definition.name, definition.bind((), named_args(definition.name, args)), definition)
     elif args is not None:
         raise InvalidJob(repr(job)[:80], "args", "are bound already by new(...); leave them out here")
     if isinstance(job, NewJob) and options:

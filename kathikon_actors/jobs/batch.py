@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -9,14 +10,19 @@ from uuid import UUID
 import msgspec
 
 from kathikon_actors.jobs import json
-from kathikon_actors.jobs.errors import BadConfiguration
+from kathikon_actors.jobs.errors import BadConfiguration, InvalidJob
 from kathikon_actors.jobs.ids import as_uuid
-from kathikon_actors.jobs.new_job import NewJob
+from kathikon_actors.jobs.new_job import NewJob, check_new
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.sealing import SEALED
 from kathikon_actors.jobs.states import State
 
 __all__ = ["AtLeast", "Batch", "BatchRecord", "BatchState", "Callback", "Policy", "at_least", "callback_of"]
+
+_REFUSED: Final = (
+    "id", "schedule_at", "schedule_in", "durability", "unique", "depends_on", "on_dependency_failure", "batch",
+    "partition_key",
+)  # fmt: skip
 
 BatchState = Literal["open", "running", "succeeded", "failed"]
 """`open` takes more jobs, `running` is closed and waits for the last of them, the others are how it ended."""
@@ -53,7 +59,8 @@ class Batch:
     """What a batch does when its last child has ended: at most one callback job is inserted, in that transaction.
 
     Attributes:
-        on_complete: inserted when neither of the others is given for how it ended.
+        on_complete: inserted when neither of the others is given for how it ended. These jobs take what says how they
+            run: `queue`, `priority`, `max_attempts`, `timeout`, `tags`, `meta` and `result`.
         on_success: inserted when the policy is met.
         on_failure: inserted when it is not.
         policy: `"all"` children completed (the default; a batch without children succeeds), `"any"` of them, or
@@ -80,12 +87,12 @@ class Batch:
     def __post_init__(self) -> None:
         for field in ("on_complete", "on_success", "on_failure"):
             value = getattr(self, field)
-            if value is not None and not isinstance(value, NewJob):
-                raise BadConfiguration(f"Batch: {field} is {value!r}; give a job that is not inserted: worker.new(...)")
+            if value is not None:
+                _check_callback(field, value)
         if self.policy not in ("all", "any") and not isinstance(self.policy, AtLeast):
             raise BadConfiguration(f'Batch: policy is {self.policy!r}; give "all", "any" or at_least(n)')
-        if self.name is not None and (not isinstance(self.name, str) or "\0" in self.name):
-            raise BadConfiguration(f"Batch: name is {self.name!r}; give a string")
+        if self.name is not None and not json.is_text(self.name):
+            raise BadConfiguration(f"Batch: name is {self.name!r}; give a string that UTF-8 and Postgres can hold")
 
     @property
     def needed(self) -> int | None:
@@ -93,6 +100,20 @@ class Batch:
         if isinstance(self.policy, AtLeast):
             return self.policy.number
         return None if self.policy == "all" else 1
+
+
+def _check_callback(field: str, job: object) -> None:
+    if not isinstance(job, NewJob):
+        raise BadConfiguration(f"Batch: {field} is {job!r}; give a job that is not inserted: worker.new(...)")
+    for option in _REFUSED:
+        if job.given.get(option) is not None:
+            raise BadConfiguration(
+                f"Batch: the job of {field} has the option {option}, but it is a new job of its own when the batch ends"
+            )
+    try:
+        check_new(job)
+    except InvalidJob as error:
+        raise BadConfiguration(f"Batch: {field}: {error}") from None
 
 
 class Callback(msgspec.Struct, gc=False, kw_only=True):
@@ -104,7 +125,8 @@ class Callback(msgspec.Struct, gc=False, kw_only=True):
     meta: msgspec.Raw
     priority: int
     max_attempts: int
-    timeout: float
+    timeout: float | Literal["Infinity"]
+    """JSON has no number for what never ends; the word is what Postgres reads."""
     tags: tuple[str, ...]
     keep_result: bool
     bound: str | None = None
@@ -120,7 +142,7 @@ class Callback(msgspec.Struct, gc=False, kw_only=True):
             meta=msgspec.Raw(record.meta),
             priority=record.priority,
             max_attempts=record.max_attempts,
-            timeout=record.timeout,
+            timeout="Infinity" if math.isinf(record.timeout) else record.timeout,
             tags=record.tags,
             keep_result=record.keep_result,
             bound=str(as_uuid(record.id)) if record.args.startswith(SEALED) else None,
@@ -216,7 +238,7 @@ def callback_of(batch: BatchRecord, new_id: bytes, now: int) -> Record | None:
         state="available",
         priority=callback.priority,
         max_attempts=callback.max_attempts,
-        timeout=callback.timeout,
+        timeout=float(callback.timeout),
         tags=callback.tags,
         keep_result=callback.keep_result,
         original_id=None if callback.bound is None else UUID(callback.bound).bytes,

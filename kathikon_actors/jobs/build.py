@@ -15,9 +15,10 @@ from zoneinfo import ZoneInfo
 from kathikon_actors.jobs import json, machine
 from kathikon_actors.jobs.composing import COMPOSING_OPTIONS, compose, is_composed
 from kathikon_actors.jobs.durability import Durability, explain_durability
-from kathikon_actors.jobs.errors import InvalidJob, UnknownQueue
+from kathikon_actors.jobs.errors import InvalidJob, KathikonError, UnknownQueue
 from kathikon_actors.jobs.ids import IdSource
-from kathikon_actors.jobs.new_job import NewJob
+from kathikon_actors.jobs.new_job import NewJob, check_options
+from kathikon_actors.jobs.queue import NAME_RULE
 from kathikon_actors.jobs.record import Record, to_us
 from kathikon_actors.jobs.sealed_record import Encrypt, check_encrypt, seal_new
 from kathikon_actors.jobs.sealing import SEALED, SEALED_KEY, Keyring
@@ -132,6 +133,7 @@ def build_record(new: NewJob, definition: WorkerDefaults, defaults: Defaults, id
 
     Raises:
         InvalidJob: naming worker, field and what is legal.
+        UnknownOption: naming the nearest option.
         UnknownQueue: naming the nearest queue.
     """
     template = defaults.templates.get(definition)
@@ -140,14 +142,16 @@ def build_record(new: NewJob, definition: WorkerDefaults, defaults: Defaults, id
     # copy.copy() would find the same method in three times the time.
     record: Record = template.__copy__()  # type: ignore[attr-defined]
     record.inserted_at = record.scheduled_at = now
+    if type(new.args) is not dict:
+        raise InvalidJob(record.worker, "args", f"is {new.args!r}; give arguments by name, as a dict")
     try:
         record.args = json.encode_strict(new.args, "args") if new.args else b"{}"
         if new.given:
             _apply(record, new.given, defaults.timezone)
     except json.NotJson as error:
         raise InvalidJob(record.worker, error.path, error.problem) from None
-    if record.queue not in defaults.queues:
-        raise UnknownQueue(str(record.queue), defaults.queues)
+    if not isinstance(record.queue, str) or record.queue not in defaults.queues:
+        raise _no_queue(record, defaults.queues)
     if not record.id:
         record.id = ids.next(now)
     else:
@@ -197,9 +201,10 @@ def _template(definition: WorkerDefaults, defaults: Defaults) -> Record:
 
 def _apply(record: Record, given: dict[str, Any], timezone: ZoneInfo) -> None:
     """Set the options of the call, where they are not `None` but say something."""
+    check_options(record.worker, given)
     name, now = record.worker, record.inserted_at
     if given.get("queue") is not None:
-        record.queue = given["queue"] if isinstance(given["queue"], str) else str(given["queue"])
+        record.queue = given["queue"]
     if "meta" in given:
         record.meta = json.encode_strict(given["meta"], "meta")
         if record.meta[:1] != b"{":
@@ -220,6 +225,13 @@ def _apply(record: Record, given: dict[str, Any], timezone: ZoneInfo) -> None:
     record.keep_result = _keep_result(name, given.get("result", "store"))
     if given.get("durability") is not None:
         record.durability = _durability(name, given["durability"])
+
+
+def _no_queue(record: Record, known: Collection[str]) -> KathikonError:
+    """Give the error of a queue that there is not; a client knows of none by name, and only of what a name is."""
+    if known:
+        return UnknownQueue(str(record.queue), known)
+    return InvalidJob(record.worker, "queue", f"is {record.queue!r}; {NAME_RULE}")
 
 
 def _must_be_stored(record: Record) -> None:
@@ -302,5 +314,10 @@ def _at(worker: str, at: object, timezone: ZoneInfo) -> int:
             raise InvalidJob(worker, "schedule_at", f"is {at}, which in UTC is no year from 1 to 9999") from None
         if returned != at.replace(fold=0):
             raise InvalidJob(worker, "schedule_at", f"is {at}, a time that the clocks in {timezone} skip")
-        at = local
-    return to_us(at)
+        return to_us(local)
+    if at.utcoffset() is None:
+        raise InvalidJob(worker, "schedule_at", f"is {at!r}, whose zone has no offset; give a zone that has one")
+    try:
+        return to_us(at.astimezone(dt.UTC))
+    except OverflowError:
+        raise InvalidJob(worker, "schedule_at", f"is {at}, which in UTC is no year from 1 to 9999") from None

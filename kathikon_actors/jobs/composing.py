@@ -13,6 +13,7 @@ from kathikon_actors.jobs import json
 from kathikon_actors.jobs.errors import InvalidJob, KathikonError
 from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.ids import as_uuid
+from kathikon_actors.jobs.json import is_text
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.unique import Unique, unique_key
 
@@ -109,15 +110,15 @@ def compose(record: Record, args: object, given: dict[str, Any], default: Unique
     """
     worker = record.worker
     if default is not None and default.is_simple and not given:
-        record.extra = Extra(unique_key=unique_key(default, worker, record.queue, args, None))
+        record.extra = Extra(unique_key=unique_key(default, worker, record.queue, args, {}))
         return
     policy = _policy(worker, given["unique"], default) if "unique" in given else default
     failure = given.get("on_dependency_failure", "discard")
     if failure not in ("discard", "run"):
         raise InvalidJob(worker, "on_dependency_failure", f'is {failure!r}; give "discard" or "run"')
     partition = given.get("partition_key")
-    if partition is not None and (not isinstance(partition, str) or "\0" in partition):
-        raise InvalidJob(worker, "partition_key", f"is {partition!r}; give a string")
+    if partition is not None and not is_text(partition):
+        raise InvalidJob(worker, "partition_key", f"is {partition!r}; give a string that UTF-8 and Postgres can hold")
     extra = Extra(
         unique_key=None if policy is None else unique_key(policy, worker, record.queue, args, given.get("meta", {})),
         unique=None if policy is None or policy.is_simple else policy,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
@@ -11,8 +12,8 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 
 from kathikon_actors.jobs import json, machine
-from kathikon_actors.jobs.errors import BadConfiguration, KathikonError, did_you_mean
-from kathikon_actors.jobs.new_job import NewJob
+from kathikon_actors.jobs.errors import BadConfiguration, InvalidJob, KathikonError, did_you_mean
+from kathikon_actors.jobs.new_job import NewJob, check_new
 from kathikon_actors.jobs.record import Record, from_us
 from kathikon_actors.jobs.sealed_record import is_sealed, open_record, rebind
 from kathikon_actors.jobs.sealing import SEALED, Keyring, bound_id
@@ -41,6 +42,8 @@ MAX_CAUGHT_UP: Final = 100
 
 FRESH: Final = 15_000_000
 """Microseconds: a tick that is no older was not missed, it is taken up by the next leader. Each of these fires."""
+
+_TIMEOUT: Final = Record.__struct_fields__.index("timeout")
 
 _REFUSED: Final = ("id", "schedule_at", "schedule_in", "depends_on", "batch")
 
@@ -101,6 +104,10 @@ class Cron:
             )
         if not isinstance(self.job, NewJob):
             raise BadConfiguration(f'cron entry "{self.name}": job is {self.job!r}; give worker.new(...)')
+        try:
+            check_new(self.job)
+        except InvalidJob as error:
+            raise BadConfiguration(f'cron entry "{self.name}": {error}') from None
         for option in _REFUSED:
             if option in self.job.given:
                 raise BadConfiguration(
@@ -296,6 +303,9 @@ def job_of(
 
 def _decode(template: str) -> Record:
     try:
-        return msgspec.json.decode(template, type=Record)
+        values = msgspec.json.decode(template)
+        if isinstance(values, list) and len(values) > _TIMEOUT and values[_TIMEOUT] is None:
+            values[_TIMEOUT] = math.inf  # JSON has no number for it
+        return msgspec.convert(values, Record)
     except msgspec.MsgspecError as error:
         raise ValueError(f"its job cannot be read: {error}") from None

@@ -18,8 +18,10 @@ from kathikon_actors.jobs.breaker import Breaker
 from kathikon_actors.jobs.durability import Durability, check_durability
 from kathikon_actors.jobs.errors import BadConfiguration, InvalidJob
 from kathikon_actors.jobs.failures import FailureRules, check_discard_on, check_retry_on
+from kathikon_actors.jobs.json import is_text
 from kathikon_actors.jobs.limits import Limit, Rate, check_limit
 from kathikon_actors.jobs.middleware import Middleware, check_middleware
+from kathikon_actors.jobs.new_job import LONGEST_NAME, is_worker_name
 from kathikon_actors.jobs.parameters import parameters_of
 from kathikon_actors.jobs.record import Job
 from kathikon_actors.jobs.sealed_record import Encrypt, check_encrypt
@@ -28,7 +30,16 @@ from kathikon_actors.jobs.unique import Unique
 if TYPE_CHECKING:
     from kathikon_actors.jobs.worker import Worker
 
-__all__ = ["DEFAULT_TIMEOUT", "EXTRA_OPTIONS", "LARGEST", "SMALLEST", "WorkerDefinition", "is_tag"]
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "EXTRA_OPTIONS",
+    "LARGEST",
+    "SMALLEST",
+    "WorkerDefinition",
+    "is_seconds",
+    "is_tag",
+    "is_whole",
+]
 
 DEFAULT_TIMEOUT = 300.0
 """Seconds one attempt may take when nobody says otherwise."""
@@ -203,17 +214,17 @@ class WorkerDefinition:
                 raise BadConfiguration(
                     f"worker {self.name}: parameter {parameter} cannot be given by name; jobs keep arguments by name"
                 )
-        if not isinstance(self.name, str) or not self.name.isprintable():
-            raise BadConfiguration(f"worker {self.name!r}: its name is not a string of printable characters")
+        if not is_worker_name(self.name):
+            raise BadConfiguration(f"worker {self.name!r}: a name is 1 to {LONGEST_NAME} printable characters")
         if self.queue is not None and not isinstance(self.queue, str):
             raise BadConfiguration(f"worker {self.name}: queue is {self.queue!r}; give a queue's name")
-        if self.max_attempts is not None and not _is_whole(self.max_attempts, 1):
+        if self.max_attempts is not None and not is_whole(self.max_attempts, 1):
             raise BadConfiguration(
                 f"worker {self.name}: max_attempts is {self.max_attempts!r}; give a whole number from 1 to {LARGEST}"
             )
-        if self.timeout is not None and not _is_seconds(self.timeout):
+        if self.timeout is not None and not is_seconds(self.timeout):
             raise BadConfiguration(f"worker {self.name}: timeout is {self.timeout!r}; give seconds above 0")
-        if not _is_whole(self.priority, SMALLEST):
+        if not is_whole(self.priority, SMALLEST):
             raise BadConfiguration(
                 f"worker {self.name}: priority is {self.priority!r}; give a whole number from {SMALLEST} to {LARGEST}"
             )
@@ -228,9 +239,7 @@ class WorkerDefinition:
 
 def is_tag(value: object) -> bool:
     """Tell whether `value` can be a tag: a non-empty string that UTF-8 and Postgres can hold."""
-    if not isinstance(value, str) or not value or "\0" in value:
-        return False
-    return not any("\ud800" <= character <= "\udfff" for character in value)
+    return bool(value) and is_text(value)
 
 
 def _tags(worker: str, value: Any) -> tuple[str, ...]:
@@ -240,11 +249,13 @@ def _tags(worker: str, value: Any) -> tuple[str, ...]:
     return tags
 
 
-def _is_whole(value: object, smallest: int) -> bool:
+def is_whole(value: object, smallest: int) -> bool:
+    """Tell whether `value` is a whole number from `smallest` to `LARGEST`."""
     return isinstance(value, int) and not isinstance(value, bool) and smallest <= value <= LARGEST
 
 
-def _is_seconds(value: object) -> bool:
+def is_seconds(value: object) -> bool:
+    """Tell whether `value` is a time above 0; it may be infinite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["NotJson", "decode", "encode", "encode_strict"]
+__all__ = ["NotJson", "decode", "encode", "encode_strict", "is_text"]
 
 _PLAIN = (str, int, float, dict, list, tuple)
 _SCALARS = frozenset({str, int, bool, type(None)})
@@ -33,6 +33,17 @@ class NotJson(ValueError):
         self.path = path
         self.problem = problem
         super().__init__(f"{path} {problem}")
+
+
+def is_text(value: object) -> bool:
+    """Tell whether `value` is text that UTF-8 and Postgres can hold: no NUL, no lone surrogate."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def encode_strict(value: object, path: str) -> bytes:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
-from kathikon_actors.jobs.errors import UnknownOption
+from kathikon_actors.jobs.errors import InvalidJob, UnknownOption
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.worker import WorkerDefinition
 
-__all__ = ["INSERT_OPTIONS", "NewJob", "check_options"]
+__all__ = ["INSERT_OPTIONS", "LONGEST_NAME", "NewJob", "check_new", "check_options", "is_worker_name", "named_args"]
+
+LONGEST_NAME: Final = 255
+"""Characters of a worker's name."""
 
 INSERT_OPTIONS = (
     "queue",
@@ -30,6 +34,43 @@ INSERT_OPTIONS = (
     "batch",
     "partition_key",
 )
+
+
+def is_worker_name(value: object) -> bool:
+    """Tell whether `value` can be the name of a worker: 1 to 255 printable characters."""
+    return isinstance(value, str) and 1 <= len(value) <= LONGEST_NAME and value.isprintable()
+
+
+def named_args(worker: str, args: object) -> dict[str, Any]:
+    """Give what a user gave as arguments by name; `None` are none.
+
+    Raises:
+        InvalidJob: it is something else.
+    """
+    if args is None:
+        return {}
+    if not isinstance(args, Mapping):
+        raise InvalidJob(worker, "args", f"is {args!r}; give arguments by name, as a dict")
+    bad = [key for key in args if not isinstance(key, str)]
+    if bad:
+        raise InvalidJob(worker, f"args[{bad[0]!r}]", "has a key that is not a string")
+    return dict(args)
+
+
+def check_new(new: object) -> NewJob:
+    """Give a job whose worker is a name and whose arguments are a dict: what they say is looked at later.
+
+    Raises:
+        InvalidJob: it is something else.
+    """
+    if not isinstance(new, NewJob):
+        raise InvalidJob(repr(new)[:80], "job", "is not a job; give worker.new(...)")
+    if new.definition is None and not is_worker_name(new.worker):
+        problem = f"is none: a worker's name is 1 to {LONGEST_NAME} printable characters"
+        raise InvalidJob(repr(new.worker)[:80], "worker", problem)
+    if type(new.args) is not dict:
+        raise InvalidJob(new.worker, "args", f"is {new.args!r}; give arguments by name, as a dict")
+    return new
 
 
 def check_options(worker: str, options: dict[str, Any]) -> None:

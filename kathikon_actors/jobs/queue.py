@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from kathikon_actors.jobs.errors import BadConfiguration, did_you_mean
 from kathikon_actors.jobs.limits import Rate, check_queue_rate
 from kathikon_actors.jobs.sizes import parse_size
 
-__all__ = ["Isolation", "OnFull", "Queue"]
+__all__ = ["NAME_RULE", "Isolation", "OnFull", "Queue", "is_queue_name"]
 
 Isolation = Literal["process", "task", "fresh"]
 
@@ -19,7 +19,14 @@ OnFull = Literal["refuse", "hold"]
 SMALLEST_MEMORY = 16 * 2**20
 """Bytes: less than this an interpreter with nothing loaded holds."""
 
+NAME_RULE: Final = "a name is 1 to 63 letters, digits, '_', '.', '-', the first a letter or digit"
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+
+
+def is_queue_name(value: object) -> bool:
+    """Tell whether `value` can be the name of a queue."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
 @dataclass(frozen=True)
@@ -84,10 +91,8 @@ class Queue:
     paused: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            raise BadConfiguration(
-                f"queue {self.name!r}: a name is 1 to 63 letters, digits, '_', '.', '-', the first a letter or digit"
-            )
+        if not is_queue_name(self.name):
+            raise BadConfiguration(f"queue {self.name!r}: {NAME_RULE}")
         for field in ("concurrency", "processes"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1024:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
 
 from kathikon_actors.jobs.errors import BadConfiguration, did_you_mean
+from kathikon_actors.jobs.json import is_text
 from kathikon_actors.jobs.states import STATES, TERMINAL_STATES, State
 
 __all__ = ["REPLACEABLE", "TRACE_CONTEXT", "UNIQUE_STATES", "Unique", "unique_key"]
@@ -60,14 +62,17 @@ class Unique(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for field in ("keys", "states", "replace"):
             value: Any = getattr(self, field)
-            if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+            names = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else None
+            if names is None or not all(map(is_text, names)):
                 raise BadConfiguration(f"Unique: {field} is {value!r}; give a tuple of names")
             # A list, as people write it, would make the policy unhashable and shared.
-            msgspec.structs.force_setattr(self, field, tuple(value))
+            msgspec.structs.force_setattr(self, field, names)
         for key in self.keys:
-            name, _, rest = key.partition(".")
+            name, *rest = key.split(".")
             if name not in _KEYS or (rest and name not in ("args", "meta")):
                 raise _unknown("key", key, _KEYS)
+            if not all(rest):
+                raise BadConfiguration(f'Unique: the key "{key}" has an empty part; give "{name}" or "{name}.NAME"')
         for state in self.states:
             if state not in STATES:
                 raise _unknown("state", state, STATES)

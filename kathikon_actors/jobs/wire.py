@@ -12,7 +12,7 @@ import msgspec
 from kathikon_actors.jobs import errors, json
 from kathikon_actors.jobs.batch import AtLeast, Batch
 from kathikon_actors.jobs.errors import InvalidJob, KathikonError
-from kathikon_actors.jobs.new_job import NewJob
+from kathikon_actors.jobs.new_job import NewJob, check_new
 from kathikon_actors.jobs.unique import Unique
 
 __all__ = [
@@ -77,14 +77,21 @@ def to_wire(job: object) -> WireJob:
     Raises:
         InvalidJob: naming what cannot travel.
     """
-    if not isinstance(job, NewJob):
-        raise InvalidJob(repr(job)[:80], "job", "is not a job; give worker.new(...)")
+    new = check_new(job)
     try:
-        args = json.encode_strict(job.args, "args")
-        options = {name: _TO_WIRE.get(name, _as_it_is)(value) for name, value in job.given.items()}
-        return WireJob(job.worker, args, options)
+        args = json.encode_strict(new.args, "args")
     except json.NotJson as error:
-        raise InvalidJob(job.worker, error.path, error.problem) from None
+        raise InvalidJob(new.worker, error.path, error.problem) from None
+    return WireJob(new.worker, args, {name: _option(new.worker, name, value) for name, value in new.given.items()})
+
+
+def _option(worker: str, name: str, value: Any) -> Any:
+    try:
+        return _TO_WIRE.get(name, _as_it_is)(value)
+    except json.NotJson as error:
+        raise InvalidJob(worker, error.path or name, error.problem) from None
+    except TypeError:
+        raise InvalidJob(worker, name, f"is {value!r}, which cannot travel to the node") from None
 
 
 def from_wire(job: WireJob) -> NewJob:
@@ -137,11 +144,13 @@ def error_from_wire(wire: WireError) -> Exception:
 
 
 def _as_it_is(value: Any) -> Any:
-    if value is None or isinstance(value, str | int | float | bool):
+    if value is None or isinstance(value, float | bool) or json.is_text(value):
+        return value
+    if isinstance(value, int) and abs(value) < 2**63:
         return value
     if isinstance(value, UUID):
         return str(value)
-    raise json.NotJson("options", f"hold {value!r}, which cannot travel to the node")
+    raise json.NotJson("", f"is {value!r}, which cannot travel to the node")
 
 
 def _id_of(value: Any) -> Any:
@@ -159,7 +168,11 @@ def _seconds(value: Any) -> Any:
 
 
 def _time(value: Any) -> Any:
-    return {"at": value.isoformat()} if isinstance(value, dt.datetime) else _as_it_is(value)
+    if not isinstance(value, dt.datetime):
+        return _as_it_is(value)
+    if value.tzinfo is not None and value.utcoffset() is None:  # it would arrive as a time of the app's zone
+        raise json.NotJson("", f"is {value!r}, whose zone has no offset; give a zone that has one")
+    return {"at": value.isoformat()}
 
 
 def _policy(value: Any) -> Any:

@@ -158,7 +158,8 @@ def _declare(function: Callable[..., Any], options: dict[str, Any]) -> WorkerFun
     if not isinstance(function, types.FunctionType):
         raise BadConfiguration(f"@worker takes a function, not {function!r}; for a class derive from Worker")
     options = dict(options)
-    name = options.pop("name", None) or function.__name__
+    name = options.pop("name", None)
+    name = function.__name__ if name is None else name
     definition = WorkerDefinition(
         function, name=name, module=function.__module__, qualname=function.__qualname__, **options
     )
@@ -216,7 +217,7 @@ class Worker:
             raise BadConfiguration(f"worker {cls.__name__}: backoff is {backoff!r}; define it with def")
         cls.definition = WorkerDefinition(
             perform,
-            name=cls.__dict__.get("name") or cls.__name__,
+            name=cls.__name__ if cls.__dict__.get("name") is None else cls.__dict__["name"],
             module=cls.__module__,
             qualname=cls.__qualname__,
             drop_self=True,

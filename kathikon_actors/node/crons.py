@@ -35,7 +35,7 @@ __all__ = ["Crons", "Schedules", "SyncCrons", "declared_rows"]
 
 logger = logging.getLogger(__name__)
 
-_NO_JOB = NewJob("", {})
+_NO_JOB = NewJob("unchanged", {})
 
 
 def declared_rows(

@@ -59,12 +59,10 @@ class DeclaredWorkers:
         Raises:
             TypeError: it does not take these arguments.
             UnknownWorker: nobody has declared it, and the job names no queue.
-            InvalidJob: neither name nor queue is there, and nobody has declared anything.
+            InvalidJob: there is no queue, and nobody has declared anything.
         """
         if job.definition is not None:
             return job.definition
-        if not job.worker:
-            raise InvalidJob(repr(job.worker), "worker", "is empty; give its name")
         declaration = self._known.get(job.worker)
         if declaration is not None:
             declaration.check(job.args)

@@ -24,7 +24,7 @@ from kathikon_actors.jobs.errors import (
 from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.inserted import OnError, check_on_error
-from kathikon_actors.jobs.new_job import NewJob, check_options
+from kathikon_actors.jobs.new_job import NewJob, check_new, check_options, named_args
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.aborting import insert_or_abort
@@ -185,12 +185,7 @@ class NodeInserts:
         else:
             definition = definition_of(job)
         check_options(definition.name, options)
-        if args is not None and not isinstance(args, Mapping):
-            raise InvalidJob(definition.name, "args", f"is {args!r}; give arguments by name, as a dict")
-        bad = [key for key in args or {} if not isinstance(key, str)]
-        if bad:
-            raise InvalidJob(definition.name, f"args[{bad[0]!r}]", "has a key that is not a string")
-        return NewJob(definition.name, definition.bind((), args or {}), definition, options)
+        return NewJob(definition.name, definition.bind((), named_args(definition.name, args)), definition, options)
 
     def _build(self, new: object, coming: Sequence[Record] = ()) -> Record:
         state = self._state
@@ -211,8 +206,7 @@ class NodeInserts:
             bounded: it is refused when its queue is full.
         """
         state = self._state
-        if not isinstance(new, NewJob):
-            raise InvalidJob(repr(new)[:80], "job", "is not a job; give worker.new(...)")
+        new = check_new(new)
         definition = state.definitions.get(new.worker)
         if definition is None:
             raise UnknownWorker(new.worker, state.definitions)

@@ -13,7 +13,8 @@ from kathikon_actors.jobs.composing import Answer, is_composed
 from kathikon_actors.jobs.errors import AlreadyExists, InvalidJob, KathikonError
 from kathikon_actors.jobs.ids import IdSource, as_uuid
 from kathikon_actors.jobs.inserted import OnError, check_on_error
-from kathikon_actors.jobs.new_job import NewJob, check_options
+from kathikon_actors.jobs.new_job import NewJob, check_new, check_options, is_worker_name, named_args
+from kathikon_actors.jobs.queue import is_queue_name
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.worker import definition_of
 from kathikon_actors.node.aborting import insert_or_abort
@@ -33,10 +34,10 @@ CHUNK: Final = 1_000
 
 @dataclass(frozen=True)
 class AnyQueue:
-    """The queues that a client knows of: it has no app, so any name may be one."""
+    """The queues that a client knows of: it has no app, so whatever can be a name may be one."""
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and bool(name)
+        return is_queue_name(name)
 
     def __iter__(self) -> Any:
         return iter(())
@@ -155,7 +156,7 @@ class ClientInserts(ABC):
                 yield new
 
     async def _learn(self, *jobs: object) -> None:
-        await self._declared.learn(new for new in jobs if isinstance(new, NewJob))
+        await self._declared.learn(new for new in jobs if isinstance(new, NewJob) and is_worker_name(new.worker))
 
     async def _store(self, chunk: dict[bytes, tuple[int, Record]], stored: InsertedMany) -> None:
         records = [record for _, record in chunk.values()]
@@ -185,17 +186,13 @@ class ClientInserts(ABC):
         definition = None if isinstance(job, str) else definition_of(job)
         name = definition.name if definition is not None else str(job)
         check_options(name, options)
-        if args is not None and not isinstance(args, Mapping):
-            raise InvalidJob(name, "args", f"is {args!r}; give arguments by name, as a dict")
-        bad = [key for key in args or {} if not isinstance(key, str)]
-        if bad:
-            raise InvalidJob(name, f"args[{bad[0]!r}]", "has a key that is not a string")
-        bound = dict(args or {}) if definition is None else definition.bind((), args or {})
+        bound = named_args(name, args)
+        if definition is not None:
+            bound = definition.bind((), bound)
         return NewJob(name, bound, definition, options)
 
     def _build(self, new: object, coming: Sequence[Record] = ()) -> Record:  # noqa: ARG002 the store counts
-        if not isinstance(new, NewJob):
-            raise InvalidJob(repr(new)[:80], "job", "is not a job; give worker.new(...)")
+        new = check_new(new)
         if self._tracing:
             new = traced(new)
         record = build_record(new, self._declared.worker_of(new), self._defaults, self._ids, self._ids_and_now()[1])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import math
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +30,13 @@ from kathikon_actors.jobs.wire import (
 from tests.jobs.make import NOW, record
 
 states = st.lists(st.sampled_from(["completed", "cancelled", "discarded"]), max_size=8)
+
+
+class NoOffset(dt.tzinfo):
+    """A zone that does not say how far it is from UTC."""
+
+    def utcoffset(self, _at: dt.datetime | None) -> None:
+        return None
 
 
 def batch(**fields: Any) -> BatchRecord:
@@ -86,6 +95,9 @@ def test_a_callback_is_the_job_that_was_declared() -> None:
         ({"policy": "most"}, "at_least"),
         ({"on_success": "job"}, r"worker\.new"),
         ({"name": 7}, "give a string"),
+        ({"name": "\ud800"}, "give a string"),
+        ({"on_success": NewJob("w", 5)}, "on_success: .*args is 5"),  # type: ignore[arg-type]
+        ({"on_failure": NewJob("", {})}, "on_failure: .*worker is none"),
     ],
 )
 def test_bad_batches_are_refused(options: dict[str, Any], told: str) -> None:
@@ -94,6 +106,36 @@ def test_bad_batches_are_refused(options: dict[str, Any], told: str) -> None:
         Batch(**options)
     with pytest.raises(BadConfiguration, match="whole number from 0"):
         at_least(-1)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("schedule_in", 5),
+        ("schedule_at", dt.datetime(2030, 1, 1)),
+        ("unique", Unique()),
+        ("partition_key", "k"),
+        ("depends_on", [UUID(int=3)]),
+        ("on_dependency_failure", "run"),
+        ("batch", UUID(int=3)),
+        ("durability", "snapshot"),
+        ("id", UUID(int=3)),
+    ],
+)
+def test_an_option_that_a_callback_would_lose_is_refused_by_name(option: str, value: Any) -> None:
+    """When the batch is made; one that says nothing is no matter."""
+    for field in ("on_complete", "on_success", "on_failure"):
+        with pytest.raises(BadConfiguration, match=f"the job of {field} has the option {option},"):
+            Batch(**{field: NewJob("w", {}).options(**{option: value})})  # type: ignore[arg-type]
+        Batch(**{field: NewJob("w", {}).options(**{option: None})})  # type: ignore[arg-type]
+
+
+def test_a_callback_without_a_timeout_has_none_afterwards() -> None:
+    """JSON has no number for infinity."""
+    one = batch(sealed_at=NOW, on_complete=Callback.of(record(timeout=math.inf)).encode())
+    assert one.resolve(NOW)
+    made = callback_of(one, UUID(int=9).bytes, NOW)
+    assert made is not None and made.timeout == math.inf
 
 
 def test_jobs_and_batches_travel_whole() -> None:
@@ -108,13 +150,29 @@ def test_jobs_and_batches_travel_whole() -> None:
         **new.given, "tags": ["x"], "depends_on": [str(UUID(int=3))], "batch": str(UUID(int=4)), "id": str(UUID(int=5)),
     }  # fmt: skip
     for policy in ("all", "any", at_least(3)):
-        there = batch_from_wire(batch_to_wire(Batch(on_failure=new, policy=policy, name="n")))
+        there = batch_from_wire(batch_to_wire(Batch(on_failure=NewJob("w", {}), policy=policy, name="n")))
         assert there.needed == Batch(policy=policy).needed
         assert there.on_failure is not None and there.on_success is None
     with pytest.raises(InvalidJob, match="args.a"):
         to_wire(NewJob("w", {"a": {1, 2}}))
-    with pytest.raises(InvalidJob, match="cannot travel"):
-        to_wire(NewJob("w", {}).options(priority=object()))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("priority", object()),
+        ("priority", 10**30),
+        ("partition_key", "\ud800"),
+        ("tags", 5),
+        ("tags", ["\ud800"]),
+        ("depends_on", 5),
+        ("schedule_at", dt.datetime(2030, 1, 1, tzinfo=NoOffset())),
+    ],
+)
+def test_what_cannot_travel_is_refused_by_its_name(option: str, value: Any) -> None:
+    """By the job that asks, before anything is sent."""
+    with pytest.raises(InvalidJob, match=f"job for w: {option} is "):
+        to_wire(NewJob("w", {}).options(**{option: value}))
 
 
 def test_errors_keep_their_class_and_data_on_the_way() -> None:

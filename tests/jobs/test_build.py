@@ -16,6 +16,7 @@ from kathikon_actors.jobs.errors import InvalidJob, UnknownOption, UnknownQueue
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.new_job import INSERT_OPTIONS, NewJob
 from kathikon_actors.jobs.record import Job, Record, from_us
+from kathikon_actors.jobs.unique import Unique
 from kathikon_actors.jobs.worker import WorkerDefinition, worker
 from tests.jobs.make import NOW
 
@@ -29,6 +30,13 @@ def plain(cents: int = 5) -> None: ...
 
 @worker(queue="mail", max_attempts=7, timeout=9, priority=3, tags=["w"])
 def special(cents: int = 5) -> None: ...
+
+
+class NoOffset(dt.tzinfo):
+    """A zone that does not say how far it is from UTC."""
+
+    def utcoffset(self, _at: dt.datetime | None) -> None:
+        return None
 
 
 def build(new: NewJob, *, defaults: Defaults = DEFAULTS, now: int = NOW) -> Record:
@@ -152,6 +160,13 @@ def test_meta_tags_result_and_id_are_kept() -> None:
         ("id", 5),
         ("id", "not-a-uuid"),
         ("id", b"0123456789abcdef"),
+        ("partition_key", 5),
+        ("partition_key", "a\0"),
+        ("partition_key", "\ud800"),
+        ("depends_on", 5),
+        ("schedule_at", dt.datetime.max.replace(tzinfo=dt.timezone(dt.timedelta(hours=-14)))),
+        ("schedule_at", dt.datetime.min.replace(tzinfo=dt.timezone(dt.timedelta(hours=14)))),
+        ("schedule_at", dt.datetime(2030, 1, 1, tzinfo=NoOffset())),
     ],
 )
 def test_a_bad_option_is_refused_naming_worker_and_option(option: str, value: Any) -> None:
@@ -173,10 +188,30 @@ def test_what_is_not_json_is_refused_with_its_path() -> None:
         assert raised.value.field == path
 
 
+@pytest.mark.parametrize("args", [None, 5, "x", [1], {1: 2}])
+def test_arguments_are_a_dict_by_name(args: Any) -> None:
+    """Also where nobody has bound them to a worker."""
+    with pytest.raises(InvalidJob, match="args"):
+        build(NewJob("plain", args, plain.definition))
+
+
+def test_a_unique_job_is_the_same_with_and_without_options() -> None:
+    """Whatever of it counts; meta that is not given is an empty one."""
+
+    @worker(unique=Unique(keys=("worker", "meta")))
+    def once() -> None: ...
+
+    first, second = build(once.new()).extra, build(once.new().options(priority=1)).extra
+    assert first is not None and second is not None
+    assert first.unique_key == second.unique_key
+
+
 def test_every_insert_option_is_checked_by_name() -> None:
     """A misspelt option is refused at once, with the nearest one."""
     with pytest.raises(UnknownOption, match=r'no option "priorty".*Did you mean "priority"') as raised:
         plain.new().options(priorty=1)
+    with pytest.raises(UnknownOption, match='Did you mean "priority"'):
+        build(NewJob("plain", {}, plain.definition, {"priorty": 1}))
     assert raised.value.option == "priorty"
     assert raised.value.known == INSERT_OPTIONS
 

@@ -177,7 +177,7 @@ def test_what_is_too_much_is_left_out_and_told(
     @worker(tags=["x" * 20_000])
     def long() -> None: ...
 
-    @worker(tags=["x"], unique=Unique(keys=("args.\ud800",)))
+    @worker(tags=["x"], queue="\ud800")
     def odd() -> None: ...
 
     assert [one.name for one in declarations_of([long.definition, odd.definition, plain.definition], APP)] == ["plain"]

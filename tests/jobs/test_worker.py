@@ -216,6 +216,10 @@ def test_an_unknown_option_names_the_nearest() -> None:
         ("queue", 5),
         ("name", 5),
         ("name", "a\0b"),
+        ("name", 0),
+        ("name", ""),
+        ("name", []),
+        ("name", "x" * 256),
         ("backoff", 5),
     ],
 )

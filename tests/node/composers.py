@@ -44,6 +44,13 @@ def misinsert(job: Job) -> list[str]:
         lambda: job.insert(add.new(1), batch="01a00000-0000-7000-8000-000000000000"),
         lambda: job.insert("not a job"),
         lambda: job.insert(7),
+        lambda: job.insert(add.new(1), partition_key="\ud800"),
+        lambda: job.insert(add.new(1), priority=10**30),
+        lambda: job.insert(add.new(1), tags=5),
+        lambda: job.insert(add.new(1), depends_on=5),
+        lambda: job.insert("add", 5),  # type: ignore[arg-type]
+        lambda: job.insert(NewJob("add", {"a": 1}, None, {"quue": 1})),
+        lambda: job.insert(NewJob(5, {})),  # type: ignore[arg-type]
     ):
         try:
             wrong()

@@ -22,6 +22,7 @@ from kathikon_actors import (
     InvalidJob,
     InvalidState,
     JobNotFound,
+    NewJob,
     OwnedElsewhere,
     StoreUnavailable,
     SyncClient,
@@ -111,6 +112,31 @@ def test_a_client_inserts_and_looks_without_a_node(run: Callable[[Program], None
     run(program)
 
 
+async def refuses_strangers(client: Any) -> None:
+    """What no node could read or run, one by one and in a chunk with others."""
+    strangers: list[tuple[NewJob, type[Exception], str]] = [
+        (NewJob("zz", 5, None, {"queue": "q"}), InvalidJob, "args is 5"),  # type: ignore[arg-type]
+        (NewJob("zz", {}, None, {"queue": "a b"}), InvalidJob, "queue is 'a b'; a name is"),
+        (NewJob("zz", {}, None, {"queue": 5}), InvalidJob, "queue is 5; a name is"),
+        (NewJob("zz", {}, None, {"queue": "\ud800"}), InvalidJob, "queue is"),
+        (NewJob("zz", {}, None, {"queue": "q", "quue": 1}), UnknownOption, 'Did you mean "queue"'),
+        (NewJob("z\0", {}, None, {"queue": "q"}), InvalidJob, "worker is none"),
+        (NewJob("\ud800", {}, None, {"queue": "q"}), InvalidJob, "worker is none"),
+        (NewJob("z" * 256, {}, None, {"queue": "q"}), InvalidJob, "worker is none"),
+        (NewJob([], {}, None, {"queue": "q"}), InvalidJob, "worker is none"),  # type: ignore[arg-type]
+        (NewJob("add", None), InvalidJob, "args is None"),  # type: ignore[arg-type]
+    ]
+    for new, kind, told in strangers:
+        with pytest.raises(kind, match=told):
+            await client.insert(new)
+    good = workers.add.new(1).options(tags=["good"])
+    many = await client.insert_many([good, *(new for new, _, _ in strangers), good])
+    assert many.inserted == 2 and len(await client.list(tags=["good"])) == 2
+    assert [(place, type(error)) for place, error in many.errors] == [
+        (place + 1, kind) for place, (_, kind, _) in enumerate(strangers)
+    ]
+
+
 def test_a_client_refuses_what_does_not_fit(run: Callable[[Program], None]) -> None:
     """Nothing is stored; the queue of a worker that is only a name must be given; an id is taken once."""
 
@@ -129,6 +155,7 @@ def test_a_client_refuses_what_does_not_fit(run: Callable[[Program], None]) -> N
         await client.cancel(first)
         with pytest.raises(AlreadyExists):
             await client.insert(workers.add.new(2), id=first)
+        await refuses_strangers(client)
         given = [workers.add.new(i).options(id=job_id) for i, job_id in enumerate([first, other, other])]
         many = await client.insert_many([*given, "no job", workers.add.new(3)])
         assert many.ids[0] == other and many.inserted == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,17 @@ async def test_a_batch_inserts_one_callback_when_its_children_have_ended(node: N
     with pytest.raises(BatchClosed):
         await node.insert(add.new(1), batch=enough.id)
     assert len(await node.children(enough.id)) == 51
+
+
+async def test_a_callback_of_a_worker_without_a_timeout_runs(node: Node) -> None:
+    """What never ends has no number in JSON; the batch ends all the same."""
+    spec = Batch(on_success=add.new(1).options(tags=["endless"], timeout=math.inf))
+    async with node.open_batch(spec) as batch:
+        await batch.insert(add.new(2))
+    assert (await node.wait_batch(batch.id, timeout=30)).state == "succeeded"
+    (callback,) = await node.list(tags=["endless"])
+    done = await node.wait(callback.id, timeout=20)
+    assert (done.state, done.timeout) == ("completed", math.inf)
 
 
 async def test_a_block_that_is_cancelled_closes_its_batch(node: Node) -> None:

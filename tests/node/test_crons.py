@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ from kathikon_actors import (
     CronNotFound,
     InvalidJob,
     Job,
+    NewJob,
     Node,
     Queue,
     SyncClient,
@@ -74,6 +76,16 @@ async def test_a_declared_entry_makes_its_job_at_each_tick(store_url: str) -> No
         assert 0 <= event.late < 1
 
 
+async def test_an_entry_whose_worker_has_no_timeout_fires(store_url: str) -> None:
+    """What never ends has no number in JSON."""
+    endless = Cron("endless", "* * * * * *", workers.add.new(1).options(timeout=math.inf))
+    async with open_node(app_with(endless), store=store_url, name="n1") as node:
+        assert (await node.crons.get("endless")).problem is None
+        await eventually(lambda: has_made(node, "endless", 1), "one was made")
+        done = await node.wait((await made_by(node, "endless"))[0].id, timeout=WAIT)
+        assert (done.result, done.timeout) == (1, math.inf)
+
+
 async def test_entries_are_added_changed_paused_run_and_removed_at_run_time(node: Node) -> None:
     """Each is committed when the call returns, and seen by the leader soon."""
     crons = node.crons
@@ -107,6 +119,11 @@ async def test_what_does_not_fit_is_refused_and_nothing_is_stored(node: Node) ->
     crons = node.crons
     with pytest.raises(BadConfiguration, match="cron entry \"x\": .*hour is '99'"):
         Cron("x", "* 99 * * *", workers.add.new(1))
+    with pytest.raises(BadConfiguration, match='cron entry "x": .*worker is none'):
+        Cron("x", "@daily", NewJob([], {}))  # type: ignore[arg-type]
+    with pytest.raises(BadConfiguration, match='cron entry "x": .*partition_key is'):
+        async with open_node(app_with(Cron("x", "@daily", workers.add.new(1).options(partition_key="\ud800")))):
+            pass
     with pytest.raises(BadConfiguration, match='"x": catch_up'):
         Cron("x", "@daily", workers.add.new(1), catch_up="some")  # type: ignore[arg-type]
     with pytest.raises(BadConfiguration, match='"x": its job has the option schedule_in'):

@@ -190,7 +190,7 @@ def test_what_does_not_fit_is_refused_as_on_the_node(run: Callable[[Program], No
             await client.insert("zzz", {}, queue=None)
         with pytest.raises(InvalidJob, match='durability is "memory"'):
             await client.insert("light", {})
-        with pytest.raises(InvalidJob, match="worker is empty"):
+        with pytest.raises(InvalidJob, match="worker is none: a worker's name is"):
             await client.insert("", {})
         first = await client.insert_many(
             [NewJob("plain", {"n": 1}), NewJob("zzz", {}), NewJob("plain", {"n": 3})], on_error="abort"

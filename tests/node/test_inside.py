@@ -79,6 +79,13 @@ async def test_what_does_not_fit_raises_inside_the_job(node: Node) -> None:
         "BatchNotFound",
         "UnknownWorker",
         "InvalidJob",
+        "InvalidJob",
+        "InvalidJob",
+        "InvalidJob",
+        "InvalidJob",
+        "InvalidJob",
+        "UnknownOption",
+        "InvalidJob",
         "1 UnknownQueue",
     ]
 
