@@ -15,7 +15,7 @@ from kathikon_actors.jobs.batch_status import BatchStatus
 from kathikon_actors.jobs.errors import InvalidJob
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.inserted import InsertedMany, OnError, check_on_error
-from kathikon_actors.jobs.new_job import NewJob, named_args
+from kathikon_actors.jobs.new_job import NewJob, check_jobs, named_args
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.jobs.wire import WireInserted, WireMany, batch_to_wire, error_from_wire, to_wire
 
@@ -110,6 +110,7 @@ def insert_many(
 ) -> Any:
     """See `Job.insert_many`; with `batch`, as children of it."""
     check_on_error(on_error)
+    check_jobs(jobs)
     what: What = "insert_or_abort" if on_error == "abort" else "insert_many"
     if door.is_async:
         return _insert_many_async(door, jobs, batch, what)

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from kathikon_actors.jobs import json
-from kathikon_actors.jobs.errors import BadConfiguration, InvalidJob
+from kathikon_actors.jobs.errors import BadConfiguration, InvalidJob, shown
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.new_job import NewJob, check_new
 from kathikon_actors.jobs.record import Record
@@ -90,9 +90,9 @@ class Batch:
             if value is not None:
                 _check_callback(field, value)
         if self.policy not in ("all", "any") and not isinstance(self.policy, AtLeast):
-            raise BadConfiguration(f'Batch: policy is {self.policy!r}; give "all", "any" or at_least(n)')
+            raise BadConfiguration(f'Batch: policy is {shown(self.policy)}; give "all", "any" or at_least(n)')
         if self.name is not None and not json.is_text(self.name):
-            raise BadConfiguration(f"Batch: name is {self.name!r}; give a string that UTF-8 and Postgres can hold")
+            raise BadConfiguration(f"Batch: name is {shown(self.name)}; give a string that UTF-8 and Postgres can hold")
 
     @property
     def needed(self) -> int | None:
@@ -104,7 +104,7 @@ class Batch:
 
 def _check_callback(field: str, job: object) -> None:
     if not isinstance(job, NewJob):
-        raise BadConfiguration(f"Batch: {field} is {job!r}; give a job that is not inserted: worker.new(...)")
+        raise BadConfiguration(f"Batch: {field} is {shown(job)}; give a job that is not inserted: worker.new(...)")
     for option in _REFUSED:
         if job.given.get(option) is not None:
             raise BadConfiguration(

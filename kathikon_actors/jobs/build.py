@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from kathikon_actors.jobs import json, machine
 from kathikon_actors.jobs.composing import COMPOSING_OPTIONS, compose, is_composed
 from kathikon_actors.jobs.durability import Durability, explain_durability
-from kathikon_actors.jobs.errors import InvalidJob, KathikonError, UnknownQueue
+from kathikon_actors.jobs.errors import InvalidJob, KathikonError, UnknownQueue, shown
 from kathikon_actors.jobs.ids import IdSource
 from kathikon_actors.jobs.new_job import NewJob, check_options
 from kathikon_actors.jobs.queue import NAME_RULE
@@ -143,7 +143,7 @@ def build_record(new: NewJob, definition: WorkerDefaults, defaults: Defaults, id
     record: Record = template.__copy__()  # type: ignore[attr-defined]
     record.inserted_at = record.scheduled_at = now
     if type(new.args) is not dict:
-        raise InvalidJob(record.worker, "args", f"is {new.args!r}; give arguments by name, as a dict")
+        raise InvalidJob(record.worker, "args", f"is {shown(new.args)}; give arguments by name, as a dict")
     try:
         record.args = json.encode_strict(new.args, "args") if new.args else b"{}"
         if new.given:
@@ -230,8 +230,8 @@ def _apply(record: Record, given: dict[str, Any], timezone: ZoneInfo) -> None:
 def _no_queue(record: Record, known: Collection[str]) -> KathikonError:
     """Give the error of a queue that there is not; a client knows of none by name, and only of what a name is."""
     if known:
-        return UnknownQueue(str(record.queue), known)
-    return InvalidJob(record.worker, "queue", f"is {record.queue!r}; {NAME_RULE}")
+        return UnknownQueue(record.queue if isinstance(record.queue, str) else shown(record.queue), known)
+    return InvalidJob(record.worker, "queue", f"is {shown(record.queue)}; {NAME_RULE}")
 
 
 def _must_be_stored(record: Record) -> None:
@@ -250,7 +250,7 @@ def _durability(worker: str, value: Any) -> Durability:
 
 def _whole(worker: str, field: str, value: object, smallest: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= LARGEST:
-        raise InvalidJob(worker, field, f"is {value!r}; give a whole number from {smallest} to {LARGEST}")
+        raise InvalidJob(worker, field, f"is {shown(value)}; give a whole number from {smallest} to {LARGEST}")
     return value
 
 
@@ -260,19 +260,19 @@ def _seconds(worker: str, field: str, value: object) -> float:
             return float(value)
     except OverflowError:
         pass
-    raise InvalidJob(worker, field, f"is {value!r}; give seconds above 0")
+    raise InvalidJob(worker, field, f"is {shown(value)}; give seconds above 0")
 
 
 def _tags(worker: str, value: Any) -> tuple[str, ...]:
     tags = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else None
     if tags is None or not all(is_tag(tag) for tag in tags):
-        raise InvalidJob(worker, "tags", f"is {value!r}; give a list of non-empty strings")
+        raise InvalidJob(worker, "tags", f"is {shown(value)}; give a list of non-empty strings")
     return tags
 
 
 def _keep_result(worker: str, value: object) -> bool:
     if value not in ("store", "discard"):
-        raise InvalidJob(worker, "result", f'is {value!r}; give "store" or "discard"')
+        raise InvalidJob(worker, "result", f'is {shown(value)}; give "store" or "discard"')
     return value == "store"
 
 
@@ -284,7 +284,7 @@ def _given_id(worker: str, value: object) -> bytes:
             return UUID(value).bytes
         except ValueError:
             pass
-    raise InvalidJob(worker, "id", f"is {value!r}; give a UUID")
+    raise InvalidJob(worker, "id", f"is {shown(value)}; give a UUID")
 
 
 def _due(worker: str, given: dict[str, Any], timezone: ZoneInfo, now: int) -> int:
@@ -295,7 +295,7 @@ def _due(worker: str, given: dict[str, Any], timezone: ZoneInfo, now: int) -> in
         if isinstance(seconds, dt.timedelta):
             seconds = seconds.total_seconds()
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not abs(seconds) <= _MAX_AHEAD:
-            raise InvalidJob(worker, "schedule_in", f"is {seconds!r}; give seconds, at most 100 years")
+            raise InvalidJob(worker, "schedule_in", f"is {shown(seconds)}; give seconds, at most 100 years")
         return now + int(seconds * 1e6)
     if "schedule_at" in given:
         return _at(worker, given["schedule_at"], timezone)
@@ -304,7 +304,7 @@ def _due(worker: str, given: dict[str, Any], timezone: ZoneInfo, now: int) -> in
 
 def _at(worker: str, at: object, timezone: ZoneInfo) -> int:
     if not isinstance(at, dt.datetime):
-        raise InvalidJob(worker, "schedule_at", f"is {at!r}; give a datetime")
+        raise InvalidJob(worker, "schedule_at", f"is {shown(at)}; give a datetime")
     if at.tzinfo is None:
         # The first occurrence in the autumn's double hour; a time that the spring's gap leaves out is an error.
         local = at.replace(tzinfo=timezone, fold=0)
@@ -316,7 +316,7 @@ def _at(worker: str, at: object, timezone: ZoneInfo) -> int:
             raise InvalidJob(worker, "schedule_at", f"is {at}, a time that the clocks in {timezone} skip")
         return to_us(local)
     if at.utcoffset() is None:
-        raise InvalidJob(worker, "schedule_at", f"is {at!r}, whose zone has no offset; give a zone that has one")
+        raise InvalidJob(worker, "schedule_at", f"is {shown(at)}, whose zone has no offset; give a zone that has one")
     try:
         return to_us(at.astimezone(dt.UTC))
     except OverflowError:

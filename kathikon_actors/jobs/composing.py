@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from kathikon_actors.jobs import json
-from kathikon_actors.jobs.errors import InvalidJob, KathikonError
+from kathikon_actors.jobs.errors import InvalidJob, KathikonError, shown
 from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.json import is_text
@@ -115,10 +115,12 @@ def compose(record: Record, args: object, given: dict[str, Any], default: Unique
     policy = _policy(worker, given["unique"], default) if "unique" in given else default
     failure = given.get("on_dependency_failure", "discard")
     if failure not in ("discard", "run"):
-        raise InvalidJob(worker, "on_dependency_failure", f'is {failure!r}; give "discard" or "run"')
+        raise InvalidJob(worker, "on_dependency_failure", f'is {shown(failure)}; give "discard" or "run"')
     partition = given.get("partition_key")
     if partition is not None and not is_text(partition):
-        raise InvalidJob(worker, "partition_key", f"is {partition!r}; give a string that UTF-8 and Postgres can hold")
+        raise InvalidJob(
+            worker, "partition_key", f"is {shown(partition)}; give a string that UTF-8 and Postgres can hold"
+        )
     extra = Extra(
         unique_key=None if policy is None else unique_key(policy, worker, record.queue, args, given.get("meta", {})),
         unique=None if policy is None or policy.is_simple else policy,
@@ -148,7 +150,7 @@ def _policy(worker: str, value: object, default: Unique | None) -> Unique | None
     if value is True:
         return default or Unique()
     if not isinstance(value, Unique):
-        raise InvalidJob(worker, "unique", f"is {value!r}; give Unique(...), True or None")
+        raise InvalidJob(worker, "unique", f"is {shown(value)}; give Unique(...), True or None")
     return value
 
 
@@ -156,7 +158,7 @@ def _ids(worker: str, value: Any) -> tuple[bytes, ...]:
     if isinstance(value, Job | UUID | str):
         value = (value,)
     if not isinstance(value, Iterable):
-        raise InvalidJob(worker, "depends_on", f"is {value!r}; give a list of jobs or their ids")
+        raise InvalidJob(worker, "depends_on", f"is {shown(value)}; give a list of jobs or their ids")
     return tuple(dict.fromkeys(_id(worker, f"depends_on[{place}]", item) for place, item in enumerate(value)))
 
 
@@ -167,4 +169,4 @@ def _id(worker: str, field: str, value: Any) -> bytes:
     try:
         return UUID(value).bytes
     except (ValueError, AttributeError, TypeError):
-        raise InvalidJob(worker, field, f"is {value!r}; give a job, a batch or an id") from None
+        raise InvalidJob(worker, field, f"is {shown(value)}; give a job, a batch or an id") from None

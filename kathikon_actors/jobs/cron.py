@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 
 from kathikon_actors.jobs import json, machine
-from kathikon_actors.jobs.errors import BadConfiguration, InvalidJob, KathikonError, did_you_mean
+from kathikon_actors.jobs.errors import BadConfiguration, InvalidJob, KathikonError, did_you_mean, shown
 from kathikon_actors.jobs.new_job import NewJob, check_new
 from kathikon_actors.jobs.record import Record, from_us
 from kathikon_actors.jobs.sealed_record import is_sealed, open_record, rebind
@@ -100,10 +100,10 @@ class Cron:
             raise BadConfiguration(f'cron entry "{self.name}": {error}') from None
         if self.catch_up not in get_args(CatchUp):
             raise BadConfiguration(
-                f'cron entry "{self.name}": catch_up is {self.catch_up!r}; give "last", "all" or "none"'
+                f'cron entry "{self.name}": catch_up is {shown(self.catch_up)}; give "last", "all" or "none"'
             )
         if not isinstance(self.job, NewJob):
-            raise BadConfiguration(f'cron entry "{self.name}": job is {self.job!r}; give worker.new(...)')
+            raise BadConfiguration(f'cron entry "{self.name}": job is {shown(self.job)}; give worker.new(...)')
         try:
             check_new(self.job)
         except InvalidJob as error:
@@ -166,7 +166,7 @@ class StoredCron:
             BadConfiguration: it cannot be used.
         """
         if self.catch_up not in get_args(CatchUp):
-            raise BadConfiguration(f'catch_up is {self.catch_up!r}; it can be "last", "all" or "none"')
+            raise BadConfiguration(f'catch_up is {shown(self.catch_up)}; it can be "last", "all" or "none"')
         return parse_ticks(self.expression, self.timezone)
 
 
@@ -224,7 +224,7 @@ def check_name(name: object) -> str:
         BadConfiguration: it is none.
     """
     if not isinstance(name, str) or not 1 <= len(name) <= 200 or not name.isprintable():
-        raise BadConfiguration(f"cron entry {name!r}: a name is 1 to 200 printable characters")
+        raise BadConfiguration(f"cron entry {shown(name)}: a name is 1 to 200 printable characters")
     return name
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, get_type_hints
 from kathikon_actors.jobs.backoff import BackoffFunction
 from kathikon_actors.jobs.breaker import Breaker
 from kathikon_actors.jobs.durability import Durability, check_durability
-from kathikon_actors.jobs.errors import BadConfiguration, InvalidJob
+from kathikon_actors.jobs.errors import BadConfiguration, InvalidJob, shown
 from kathikon_actors.jobs.failures import FailureRules, check_discard_on, check_retry_on
 from kathikon_actors.jobs.json import is_text
 from kathikon_actors.jobs.limits import Limit, Rate, check_limit
@@ -54,7 +54,7 @@ def _check_chain(worker: str, value: object) -> tuple[Middleware, ...]:
 
 def _check_on_discard(worker: str, value: object) -> Callable[[Job], object] | None:
     if value is not None and not callable(value):
-        raise BadConfiguration(f"worker {worker}: on_discard is {value!r}; give a function of the job")
+        raise BadConfiguration(f"worker {worker}: on_discard is {shown(value)}; give a function of the job")
     return value
 
 
@@ -64,7 +64,7 @@ def _check_durability(worker: str, value: object) -> Durability | None:
 
 def _check_unique(worker: str, value: object) -> Unique | None:
     if value is not None and not isinstance(value, Unique):
-        raise BadConfiguration(f"worker {worker}: unique is {value!r}; give Unique(...)")
+        raise BadConfiguration(f"worker {worker}: unique is {shown(value)}; give Unique(...)")
     return value
 
 
@@ -217,20 +217,18 @@ class WorkerDefinition:
         if not is_worker_name(self.name):
             raise BadConfiguration(f"worker {self.name!r}: a name is 1 to {LONGEST_NAME} printable characters")
         if self.queue is not None and not isinstance(self.queue, str):
-            raise BadConfiguration(f"worker {self.name}: queue is {self.queue!r}; give a queue's name")
+            raise BadConfiguration(f"worker {self.name}: queue is {shown(self.queue)}; give a queue's name")
         if self.max_attempts is not None and not is_whole(self.max_attempts, 1):
-            raise BadConfiguration(
-                f"worker {self.name}: max_attempts is {self.max_attempts!r}; give a whole number from 1 to {LARGEST}"
-            )
+            problem = f"max_attempts is {shown(self.max_attempts)}; give a whole number from 1 to {LARGEST}"
+            raise BadConfiguration(f"worker {self.name}: {problem}")
         if self.timeout is not None and not is_seconds(self.timeout):
-            raise BadConfiguration(f"worker {self.name}: timeout is {self.timeout!r}; give seconds above 0")
+            raise BadConfiguration(f"worker {self.name}: timeout is {shown(self.timeout)}; give seconds above 0")
         if not is_whole(self.priority, SMALLEST):
-            raise BadConfiguration(
-                f"worker {self.name}: priority is {self.priority!r}; give a whole number from {SMALLEST} to {LARGEST}"
-            )
+            problem = f"priority is {shown(self.priority)}; give a whole number from {SMALLEST} to {LARGEST}"
+            raise BadConfiguration(f"worker {self.name}: {problem}")
         if self.backoff is not None and not callable(self.backoff):
             raise BadConfiguration(
-                f"worker {self.name}: backoff is {self.backoff!r}; give a function of (attempt, error)"
+                f"worker {self.name}: backoff is {shown(self.backoff)}; give a function of (attempt, error)"
             )
 
     def __repr__(self) -> str:
@@ -245,7 +243,7 @@ def is_tag(value: object) -> bool:
 def _tags(worker: str, value: Any) -> tuple[str, ...]:
     tags = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else None
     if tags is None or not all(is_tag(tag) for tag in tags):
-        raise BadConfiguration(f"worker {worker}: tags is {value!r}; give a list of non-empty strings")
+        raise BadConfiguration(f"worker {worker}: tags is {shown(value)}; give a list of non-empty strings")
     return tags
 
 

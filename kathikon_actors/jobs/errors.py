@@ -37,6 +37,7 @@ __all__ = [
     "WaitTimeout",
     "WorkflowCycle",
     "did_you_mean",
+    "shown",
 ]
 
 
@@ -45,6 +46,17 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)
     return f' Did you mean "{near[0]}"?' if near else ""
 
+
+def shown(value: object) -> str:
+    """Give the `repr` of what somebody gave, for a sentence: cut when it is long, the type's name when it has none."""
+    try:
+        text = repr(value)
+    except Exception:  # a whole number of over 4300 digits, a `__repr__` of the user's own
+        return f"a value of type {type(value).__name__} that cannot be shown"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+_LONGEST_SHOWN: Final = 300
 
 _NOT_IMPORTED: Final = " Is its module imported, or named in App(workers=[...])?"
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from kathikon_actors.jobs.errors import InvalidJob, UnknownOption
+from kathikon_actors.jobs.errors import InvalidJob, UnknownOption, shown
 
 if TYPE_CHECKING:
     from kathikon_actors.jobs.worker import WorkerDefinition
 
-__all__ = ["INSERT_OPTIONS", "LONGEST_NAME", "NewJob", "check_new", "check_options", "is_worker_name", "named_args"]
+__all__ = [
+    "INSERT_OPTIONS",
+    "LONGEST_NAME",
+    "NewJob",
+    "check_jobs",
+    "check_new",
+    "check_options",
+    "is_worker_name",
+    "named_args",
+]
 
 LONGEST_NAME: Final = 255
 """Characters of a worker's name."""
@@ -50,7 +59,7 @@ def named_args(worker: str, args: object) -> dict[str, Any]:
     if args is None:
         return {}
     if not isinstance(args, Mapping):
-        raise InvalidJob(worker, "args", f"is {args!r}; give arguments by name, as a dict")
+        raise InvalidJob(worker, "args", f"is {shown(args)}; give arguments by name, as a dict")
     bad = [key for key in args if not isinstance(key, str)]
     if bad:
         raise InvalidJob(worker, f"args[{bad[0]!r}]", "has a key that is not a string")
@@ -69,8 +78,14 @@ def check_new(new: object) -> NewJob:
         problem = f"is none: a worker's name is 1 to {LONGEST_NAME} printable characters"
         raise InvalidJob(repr(new.worker)[:80], "worker", problem)
     if type(new.args) is not dict:
-        raise InvalidJob(new.worker, "args", f"is {new.args!r}; give arguments by name, as a dict")
+        raise InvalidJob(new.worker, "args", f"is {shown(new.args)}; give arguments by name, as a dict")
     return new
+
+
+def check_jobs(jobs: object) -> None:
+    """Raise `InvalidJob` unless `jobs` can be gone through, with `for` or with `async for`."""
+    if not isinstance(jobs, Iterable | AsyncIterable):
+        raise InvalidJob(shown(jobs)[:80], "jobs", "are not several; give a list or a generator of worker.new(...)")
 
 
 def check_options(worker: str, options: dict[str, Any]) -> None:

@@ -6,7 +6,8 @@ import re
 from dataclasses import KW_ONLY, dataclass
 from typing import Final, Literal, get_args
 
-from kathikon_actors.jobs.errors import BadConfiguration, did_you_mean
+from kathikon_actors.jobs.definition import LARGEST, is_whole
+from kathikon_actors.jobs.errors import BadConfiguration, did_you_mean, shown
 from kathikon_actors.jobs.limits import Rate, check_queue_rate
 from kathikon_actors.jobs.sizes import parse_size
 
@@ -96,10 +97,12 @@ class Queue:
         for field in ("concurrency", "processes"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1024:
-                raise BadConfiguration(f'queue "{self.name}": {field} is {value!r}; give a whole number from 1 to 1024')
+                raise BadConfiguration(
+                    f'queue "{self.name}": {field} is {shown(value)}; give a whole number from 1 to 1024'
+                )
         held = self.max_in_memory
-        if isinstance(held, bool) or not isinstance(held, int) or held < 10:
-            raise BadConfiguration(f'queue "{self.name}": max_in_memory is {held!r}; give a whole number from 10')
+        if not is_whole(held, 10):
+            raise self._problem("max_in_memory", f"a whole number from 10 to {LARGEST}")
         for field in ("fair", "paused"):
             if not isinstance(getattr(self, field), bool):
                 raise self._problem(field, "True or False")
@@ -115,7 +118,7 @@ class Queue:
                 "isolation", f"{', '.join(map(repr, legal))}.{did_you_mean(str(self.isolation), legal)}".rstrip(".")
             )
         jobs = self.max_jobs_per_process
-        if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
+        if jobs is not None and not is_whole(jobs, 1):
             raise self._problem("max_jobs_per_process", "a whole number from 1, or None")
         if self.max_memory is not None and (parse_size(self.max_memory) or 0) < SMALLEST_MEMORY:
             raise self._problem(
@@ -145,11 +148,11 @@ class Queue:
             near = did_you_mean(str(self.on_full), legal)
             raise self._problem("on_full", f"{', '.join(map(repr, legal))}.{near}".rstrip("."))
         depth, least = self.max_depth, 10 if self.on_full == "hold" else 1
-        if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < least):
+        if depth is not None and not is_whole(depth, least):
             raise self._problem("max_depth", f'a whole number from {least} with on_full="{self.on_full}", or None')
 
     def _problem(self, field: str, legal: str) -> BadConfiguration:
-        return BadConfiguration(f'queue "{self.name}": {field} is {getattr(self, field)!r}; give {legal}')
+        return BadConfiguration(f'queue "{self.name}": {field} is {shown(getattr(self, field))}; give {legal}')
 
     @property
     def memory_bound(self) -> int:

@@ -339,12 +339,10 @@ class Job(Inside):
         """Tell the node how far the work is: 0 to 100. Only inside a running worker.
 
         Raises:
-            ValueError: `percent` is not in 0..100.
+            ValueError: `percent` is no whole number from 0 to 100.
             RuntimeError: this is not the job that runs here.
         """
-        if not 0 <= percent <= 100:
-            raise ValueError(f"progress is {percent}; give a whole number from 0 to 100")
-        runtime.of(self._record.id).report_progress(int(percent))
+        runtime.of(self._record.id).report_progress(runtime.check_percent(percent))
 
     @property
     def is_cancelled(self) -> bool:

@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
+from kathikon_actors.jobs.errors import shown
+
 if TYPE_CHECKING:
     from kathikon_actors.jobs.record import Record
 
-__all__ = ["CURRENT", "JobRuntime", "SideChannel", "What", "of"]
+__all__ = ["CURRENT", "JobRuntime", "SideChannel", "What", "check_percent", "of"]
 
 What = Literal["insert", "insert_many", "insert_or_abort", "open_batch", "close_batch"]
 """What a job may ask of its node."""
@@ -83,3 +85,14 @@ def of(job_id: bytes) -> JobRuntime:
     if current is None or current.job_id != job_id:
         raise RuntimeError("this works only inside the worker that runs the job; elsewhere a Job is a frozen record")
     return current
+
+
+def check_percent(percent: object) -> int:
+    """Give how far a job is.
+
+    Raises:
+        ValueError: it is no whole number from 0 to 100.
+    """
+    if isinstance(percent, bool) or not isinstance(percent, int) or not 0 <= percent <= 100:
+        raise ValueError(f"progress is {shown(percent)}; give a whole number from 0 to 100")
+    return percent

@@ -35,6 +35,7 @@ __all__ = [
     "Keyring",
     "generate_key",
     "hidden",
+    "keyring_of",
     "known_keyrings",
     "unseal",
 ]
@@ -177,6 +178,21 @@ class Keyring:
 
     def __reduce__(self) -> str:
         raise TypeError("a keyring is not pickled: keys go nowhere unasked")
+
+
+def keyring_of(keys: object) -> Keyring | None:
+    """Give the keyring of `encryption_keys` as a user gives them; `None` when there are none, as `()` and `None` say.
+
+    Raises:
+        BadConfiguration: they are none. An empty text is a variable that was not set, and no wish to go without.
+    """
+    if keys is None:
+        return None
+    if isinstance(keys, bytes | str) or not isinstance(keys, Iterable):
+        given = "one key" if isinstance(keys, bytes | str) else f"of type {type(keys).__name__}"
+        raise BadConfiguration(f"encryption_keys is {given}; give a list of keys, newest first")
+    found = tuple(keys)
+    return Keyring(found) if found else None
 
 
 def bound_id(record: Record) -> bytes:

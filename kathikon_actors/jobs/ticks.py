@@ -136,14 +136,22 @@ class Ticks:
         return f"<Ticks {self.expression!r} {self.timezone}>"
 
 
-@lru_cache(maxsize=20_000)
 def parse_ticks(expression: str, timezone: str = "UTC") -> Ticks:
     """Read a cron expression.
 
     Raises:
         BadConfiguration: naming the field that does not fit and what is legal there, or the time zone.
     """
-    if not isinstance(expression, str) or not expression.strip():
+    if not isinstance(expression, str):
+        raise BadConfiguration(f"cron expression {expression!r}: give five or six fields, such as '0 3 * * *'")
+    if not isinstance(timezone, str):
+        raise BadConfiguration(f"time zone {timezone!r}: give an IANA name such as Europe/Athens")
+    return _parse(expression, timezone)
+
+
+@lru_cache(maxsize=20_000)
+def _parse(expression: str, timezone: str) -> Ticks:
+    if not expression.strip():
         raise BadConfiguration(f"cron expression {expression!r}: give five or six fields, such as '0 3 * * *'")
     try:
         zone = ZoneInfo(timezone)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kathikon_actors.jobs.errors import BadConfiguration, did_you_mean
+from kathikon_actors.jobs.errors import BadConfiguration, did_you_mean, shown
 from kathikon_actors.jobs.json import is_text
 from kathikon_actors.jobs.states import STATES, TERMINAL_STATES, State
 
@@ -64,7 +64,7 @@ class Unique(msgspec.Struct, frozen=True, kw_only=True):
             value: Any = getattr(self, field)
             names = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else None
             if names is None or not all(map(is_text, names)):
-                raise BadConfiguration(f"Unique: {field} is {value!r}; give a tuple of names")
+                raise BadConfiguration(f"Unique: {field} is {shown(value)}; give a tuple of names")
             # A list, as people write it, would make the policy unhashable and shared.
             msgspec.structs.force_setattr(self, field, names)
         for key in self.keys:
@@ -86,7 +86,7 @@ class Unique(msgspec.Struct, frozen=True, kw_only=True):
             if seconds is not None and (
                 isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 3_153_600_000
             ):
-                raise BadConfiguration(f"Unique: {field} is {seconds!r}; give seconds above 0, at most 100 years")
+                raise BadConfiguration(f"Unique: {field} is {shown(seconds)}; give seconds above 0, at most 100 years")
 
     @property
     def is_guarded(self) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 
 from kathikon_actors.jobs import errors, json
 from kathikon_actors.jobs.batch import AtLeast, Batch
-from kathikon_actors.jobs.errors import InvalidJob, KathikonError
+from kathikon_actors.jobs.errors import InvalidJob, KathikonError, shown
 from kathikon_actors.jobs.new_job import NewJob, check_new
 from kathikon_actors.jobs.unique import Unique
 
@@ -91,7 +91,7 @@ def _option(worker: str, name: str, value: Any) -> Any:
     except json.NotJson as error:
         raise InvalidJob(worker, error.path or name, error.problem) from None
     except TypeError:
-        raise InvalidJob(worker, name, f"is {value!r}, which cannot travel to the node") from None
+        raise InvalidJob(worker, name, f"is {shown(value)}, which cannot travel to the node") from None
 
 
 def from_wire(job: WireJob) -> NewJob:
@@ -150,7 +150,7 @@ def _as_it_is(value: Any) -> Any:
         return value
     if isinstance(value, UUID):
         return str(value)
-    raise json.NotJson("", f"is {value!r}, which cannot travel to the node")
+    raise json.NotJson("", f"is {shown(value)}, which cannot travel to the node")
 
 
 def _id_of(value: Any) -> Any:
@@ -171,7 +171,7 @@ def _time(value: Any) -> Any:
     if not isinstance(value, dt.datetime):
         return _as_it_is(value)
     if value.tzinfo is not None and value.utcoffset() is None:  # it would arrive as a time of the app's zone
-        raise json.NotJson("", f"is {value!r}, whose zone has no offset; give a zone that has one")
+        raise json.NotJson("", f"is {shown(value)}, whose zone has no offset; give a zone that has one")
     return {"at": value.isoformat()}
 
 

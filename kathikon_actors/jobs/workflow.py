@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from kathikon_actors.jobs.errors import BadConfiguration, InvalidJob, WorkflowCycle, did_you_mean
+from kathikon_actors.jobs.errors import BadConfiguration, InvalidJob, WorkflowCycle, did_you_mean, shown
 from kathikon_actors.jobs.new_job import NewJob
 
 if TYPE_CHECKING:
@@ -52,14 +52,17 @@ class Workflow:
             InvalidJob: `job` is none.
         """
         if not isinstance(name, str) or not name:
-            raise BadConfiguration(f"workflow: a step's name is {name!r}; give a non-empty string")
+            raise BadConfiguration(f"workflow: a step's name is {shown(name)}; give a non-empty string")
         if name in self._steps:
             raise BadConfiguration(f'workflow: there is a step "{name}" already; give each its own name')
         if not isinstance(job, NewJob):
             raise InvalidJob(repr(job)[:80], "job", "is not a job; give worker.new(...)")
         if on_dependency_failure is not None:
             job = job.options(on_dependency_failure=on_dependency_failure)
-        self._steps[name] = job, (after,) if isinstance(after, str) else tuple(after)
+        names = (after,) if isinstance(after, str) else tuple(after) if isinstance(after, Iterable) else None
+        if names is None or not all(isinstance(parent, str) for parent in names):
+            raise BadConfiguration(f'workflow: step "{name}" is after {shown(after)}; give names of steps')
+        self._steps[name] = job, names
         return self
 
     def __len__(self) -> int:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import TYPE_CHECKING, TypeVar
 
 from kathikon_actors.jobs.build import Defaults
 from kathikon_actors.jobs.cron import Cron
+from kathikon_actors.jobs.definition import is_seconds, is_whole
 from kathikon_actors.jobs.durability import Durability, check_durability
-from kathikon_actors.jobs.errors import BadConfiguration, UnknownQueue
+from kathikon_actors.jobs.errors import BadConfiguration, UnknownQueue, shown
 from kathikon_actors.jobs.middleware import Middleware, check_middleware
 from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.jobs.retention import Retention
-from kathikon_actors.jobs.sealing import Keyring
-from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, WorkerDefinition, definition_of, registered
+from kathikon_actors.jobs.sealing import keyring_of
+from kathikon_actors.jobs.worker import DEFAULT_TIMEOUT, LARGEST, WorkerDefinition, definition_of, registered
+from kathikon_actors.node.options import check_zone
 from kathikon_actors.telemetry.handler import check_handler
 from kathikon_actors.telemetry.tracing import check_tracing, trace_job, trace_without_words
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from supervisors import ChildSpec
 
 __all__ = ["App", "Queue"]
+
+T = TypeVar("T")
 
 
 class App:
@@ -61,8 +64,8 @@ class App:
         self,
         queues: Iterable[Queue],
         workers: Iterable[object] = (),
-        *,
         crons: Iterable[Cron] = (),
+        *,
         middleware: Iterable[Middleware] = (),
         children: Sequence[ChildSpec] = (),
         telemetry: Sequence[Handler] = (),
@@ -76,9 +79,9 @@ class App:
         retention: Retention = Retention(),
     ) -> None:
         self.queues: dict[str, Queue] = {}
-        for queue in queues:
+        for queue in _listed("queues", queues, "Queue(...) objects"):
             if not isinstance(queue, Queue):
-                raise BadConfiguration(f"queues holds {queue!r}; give Queue(...) objects")
+                raise BadConfiguration(f"queues holds {shown(queue)}; give Queue(...) objects")
             if queue.name in self.queues:
                 raise BadConfiguration(f'two queues are named "{queue.name}"; rename one of them')
             self.queues[queue.name] = queue
@@ -86,39 +89,39 @@ class App:
             raise BadConfiguration("an app needs at least one queue: App(queues=[Queue('default')])")
         if default_queue is None:
             default_queue = "default" if "default" in self.queues else next(iter(self.queues))
-        elif default_queue not in self.queues:
-            raise UnknownQueue(default_queue, self.queues)
-        if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 1:
-            raise BadConfiguration(f"App: max_attempts is {max_attempts!r}; give a whole number from 1")
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
-            raise BadConfiguration(f"App: timeout is {timeout!r}; give seconds above 0")
+        elif not isinstance(default_queue, str) or default_queue not in self.queues:
+            raise UnknownQueue(default_queue if isinstance(default_queue, str) else shown(default_queue), self.queues)
+        if not is_whole(max_attempts, 1):
+            problem = f"max_attempts is {shown(max_attempts)}; give a whole number from 1 to {LARGEST}"
+            raise BadConfiguration(f"App: {problem}")
+        if not is_seconds(timeout):
+            raise BadConfiguration(f"App: timeout is {shown(timeout)}; give seconds above 0")
         self.crons: dict[str, Cron] = {}
-        for cron in crons:
+        for cron in _listed("crons", crons, "Cron(...) objects"):
             if not isinstance(cron, Cron):
-                raise BadConfiguration(f"crons holds {cron!r}; give Cron(...) objects")
+                raise BadConfiguration(f"crons holds {shown(cron)}; give Cron(...) objects")
             if cron.name in self.crons:
                 raise BadConfiguration(f'two cron entries are named "{cron.name}"; rename one of them')
             self.crons[cron.name] = cron
-        keys = tuple(encryption_keys) if not isinstance(encryption_keys, bytes | str) else encryption_keys
-        self.keyring = Keyring(keys) if keys else None
+        self.keyring = keyring_of(encryption_keys)
         self.middleware = check_middleware("App", middleware)
         self.tracing = check_tracing("App", tracing)
         if self.tracing:
             self.middleware = (trace_job if self.keyring is None else trace_without_words, *self.middleware)
         if not isinstance(retention, Retention):
-            raise BadConfiguration(f"App: retention is {retention!r}; give Retention(archive_after=..., ...)")
+            raise BadConfiguration(f"App: retention is {shown(retention)}; give Retention(archive_after=..., ...)")
         self.retention = retention
-        self.children = tuple(children)
-        self.telemetry = tuple(telemetry)
+        self.children = _children(children)
+        self.telemetry = _listed("telemetry", telemetry, "functions of one event")
         for handler in self.telemetry:
             check_handler("App: telemetry", handler)
-        self._workers = tuple(definition_of(worker) for worker in workers)
+        self._workers = tuple(definition_of(worker) for worker in _listed("workers", workers, "workers"))
         self.defaults = Defaults(
             queues=self.queues,
             queue=default_queue,
             max_attempts=max_attempts,
             timeout=float(timeout),
-            timezone=_zone(timezone),
+            timezone=check_zone("App", timezone),
             keyring=self.keyring,
             durability=check_durability("App", durability) or "commit",
         )
@@ -153,8 +156,18 @@ class App:
         return chosen
 
 
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
-        raise BadConfiguration(f"App: timezone is {name!r}; give an IANA name such as Europe/Athens") from None
+def _listed(option: str, given: Iterable[T], what: str) -> tuple[T, ...]:
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes):
+        raise BadConfiguration(f"App: {option} is {shown(given)}; give a list of {what}")
+    return tuple(given)
+
+
+def _children(given: Sequence[ChildSpec]) -> tuple[ChildSpec, ...]:
+    children = _listed("children", given, "ChildSpec(...) objects")
+    if children:
+        from supervisors import ChildSpec  # whoever gives one has loaded it; a worker process need not
+
+        for child in children:
+            if not isinstance(child, ChildSpec):
+                raise BadConfiguration(f"App: children holds {shown(child)}; give ChildSpec(...) objects")
+    return children

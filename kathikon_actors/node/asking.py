@@ -10,6 +10,7 @@ from kathikon_actors.jobs.actions import Change
 from kathikon_actors.jobs.errors import InvalidState, JobNotFound, KathikonError, OwnedElsewhere, StoreUnavailable
 from kathikon_actors.jobs.ids import as_uuid, raw_id
 from kathikon_actors.jobs.record import Job
+from kathikon_actors.jobs.runtime import check_percent
 from kathikon_actors.store.commands import DONE, NOT_FOUND, NOT_MEANT, error_of
 
 if TYPE_CHECKING:
@@ -143,17 +144,6 @@ class AskingProgress(Asking, Protocol):
     async def ask_progress(self, job_id: bytes, percent: int) -> int:
         """See `CommandStore.ask_progress`."""
         ...
-
-
-def check_percent(percent: object) -> int:
-    """Give how far a job is.
-
-    Raises:
-        ValueError: it is no whole number from 0 to 100.
-    """
-    if isinstance(percent, bool) or not isinstance(percent, int) or not 0 <= percent <= 100:
-        raise ValueError(f"progress is {percent!r}; give a whole number from 0 to 100")
-    return percent
 
 
 async def report_progress(

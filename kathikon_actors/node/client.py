@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import sniffio
 
@@ -21,10 +20,12 @@ from kathikon_actors.jobs.errors import (
     OwnedElsewhere,
     StoreUnavailable,
     WaitTimeout,
+    shown,
 )
 from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
+from kathikon_actors.jobs.queue import NAME_RULE, is_queue_name
 from kathikon_actors.jobs.record import Job
-from kathikon_actors.jobs.sealing import Keyring, known_keyrings
+from kathikon_actors.jobs.sealing import Keyring, keyring_of, known_keyrings
 from kathikon_actors.jobs.states import TERMINAL_STATES, Action
 from kathikon_actors.node.asking import ask_owner, check_percent, report_progress
 from kathikon_actors.node.composition import Composition
@@ -32,6 +33,7 @@ from kathikon_actors.node.crons import Crons, Schedules
 from kathikon_actors.node.declared import DeclaredWorkers
 from kathikon_actors.node.external import ExternalRuns
 from kathikon_actors.node.operations import Operations
+from kathikon_actors.node.options import check_seconds, check_zone
 from kathikon_actors.node.outside import AnyQueue, ClientInserts
 from kathikon_actors.node.remote import RemoteStore
 from kathikon_actors.node.remote_events import RemoteEvents
@@ -82,7 +84,7 @@ class Client(ClientInserts, Operations, RemoteTrees, RemoteEvents, Composition, 
         tracing: make OpenTelemetry spans of inserts.
 
     Raises:
-        BadConfiguration: `dsn` is none of these.
+        BadConfiguration: `dsn` is none of these, or an option does not fit.
 
     Example:
         ```python
@@ -104,13 +106,15 @@ class Client(ClientInserts, Operations, RemoteTrees, RemoteEvents, Composition, 
         tracing: bool = False,
     ) -> None:
         self._url = parse_store_url(dsn)
+        self._timeout = check_seconds("Client", "timeout", timeout, 0.001)
+        if not is_queue_name(default_queue):
+            raise BadConfiguration(f"Client: default_queue is {shown(default_queue)}; {NAME_RULE}")
         if self._url.kind == "memory":
             raise BadConfiguration('a client needs a store that other processes reach; give "postgresql://..."')
-        self._timeout = timeout
-        keys = encryption_keys if isinstance(encryption_keys, bytes | str) else tuple(encryption_keys)
-        self._keyring = Keyring(keys) if keys else None
+        self._keyring = keyring_of(encryption_keys)
         self._tracing = check_tracing("Client", tracing)
-        self._defaults = Defaults(AnyQueue(), default_queue, timezone=ZoneInfo(timezone), keyring=self._keyring)
+        zone = check_zone("Client", timezone)
+        self._defaults = Defaults(AnyQueue(), default_queue, timezone=zone, keyring=self._keyring)
         self._ids = IdSource()
         self._declared = DeclaredWorkers(self._run)
         self._remote = RemoteStore(self._run)

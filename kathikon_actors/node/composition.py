@@ -14,7 +14,7 @@ from kathikon_actors.jobs.batch import Batch, BatchRecord, Callback
 from kathikon_actors.jobs.batch_status import BatchStatus
 from kathikon_actors.jobs.errors import BatchNotFound, InvalidJob, WaitTimeout
 from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
-from kathikon_actors.jobs.new_job import NewJob
+from kathikon_actors.jobs.new_job import NewJob, check_jobs
 from kathikon_actors.jobs.record import Job
 from kathikon_actors.jobs.sealed_record import is_sealed
 from kathikon_actors.jobs.workflow import Workflow
@@ -374,6 +374,7 @@ class Composition(ABC):
 
 
 async def _children(jobs: Iterable[NewJob] | AsyncIterable[NewJob], batch: UUID) -> AsyncIterator[NewJob]:
+    check_jobs(jobs)
     if isinstance(jobs, AsyncIterable):
         async for job in jobs:
             yield _child(job, batch)

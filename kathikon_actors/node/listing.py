@@ -10,7 +10,7 @@ from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.ids import raw_id
 from kathikon_actors.jobs.inserted import InsertedMany
-from kathikon_actors.jobs.new_job import NewJob
+from kathikon_actors.jobs.new_job import NewJob, check_jobs
 from kathikon_actors.jobs.record import Job, Record
 from kathikon_actors.store.protocol import MAX_PAGE, Page
 
@@ -44,6 +44,7 @@ def page_of(wanted: Filter, after: UUID | str | None, newest_first: bool, limit:
 
 async def new_jobs(jobs: Iterable[NewJob] | AsyncIterable[NewJob]) -> AsyncGenerator[NewJob, None]:
     """Give the jobs of an iterable or an async iterable one by one."""
+    check_jobs(jobs)
     if isinstance(jobs, AsyncIterable):
         async for job in jobs:
             yield job

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -12,13 +13,14 @@ import trio
 
 from kathikon_actors.actors.systems import inside
 from kathikon_actors.jobs.build import build_record
-from kathikon_actors.jobs.errors import BadConfiguration
+from kathikon_actors.jobs.errors import BadConfiguration, shown
 from kathikon_actors.jobs.sealing import known_keyrings
 from kathikon_actors.node.app import App
 from kathikon_actors.node.children import launch_zygote, node_children
 from kathikon_actors.node.control import ControlSocket
 from kathikon_actors.node.crons import declared_rows
 from kathikon_actors.node.node import Node
+from kathikon_actors.node.options import check_seconds
 from kathikon_actors.node.state import NodeState
 from kathikon_actors.node.telemetry import report_supervisors, telemetry_of
 from kathikon_actors.store.connection import open_loop
@@ -65,13 +67,14 @@ async def open_node(
         store: `"memory:"`, `"embedded:PATH"` (a private Postgres in that directory) or `"postgresql://..."`.
         name: the node's name on the store; a node that starts again under its name goes on with its jobs. Default:
             the host's name.
-        lease: seconds after which others may take the jobs of a node that is silent.
-        shutdown_timeout: seconds that running jobs have to finish.
-        insert_timeout: seconds that an insert waits for its commit.
+        lease: seconds after which others may take the jobs of a node that is silent; at most 100 days, as all of
+            these times.
+        shutdown_timeout: seconds that running jobs have to finish, from 0.
+        insert_timeout: seconds that an insert waits for its commit; may be infinite.
         snapshot_interval: seconds after which the changes of jobs with `durability="snapshot"` are written.
 
     Raises:
-        BadConfiguration: the app, the name or the store URL does not fit.
+        BadConfiguration: the app, the name, the store URL or one of the times does not fit.
         NodeNameTaken: a live node has this name on this store.
         StoreUnavailable: the store cannot be reached.
         RestartLimitReached: the tree gave up, after its ordered stop.
@@ -85,8 +88,10 @@ async def open_node(
     """
     if not isinstance(app, App):
         raise BadConfiguration(f"open_node takes an App, not {app!r}")
-    if not snapshot_interval > 0:
-        raise BadConfiguration(f"open_node: snapshot_interval is {snapshot_interval!r}; give seconds above 0")
+    lease = check_seconds("open_node", "lease", lease, 0.01)
+    shutdown_timeout = check_seconds("open_node", "shutdown_timeout", shutdown_timeout, 0)
+    insert_timeout = check_seconds("open_node", "insert_timeout", insert_timeout, 0.001, most=math.inf)
+    snapshot_interval = check_seconds("open_node", "snapshot_interval", snapshot_interval, 0.001)
     name = _node_name(name)
     definitions = app.definitions()
     url = parse_store_url(store)
@@ -177,6 +182,6 @@ def _root_cause(error: BaseException) -> BaseException:
 def _node_name(name: str | None) -> str:
     if name is None:
         name = socket.gethostname() or f"node-{os.getpid()}"
-    if not name or len(name) > 200 or not name.isprintable():
-        raise BadConfiguration(f"node name {name!r}: give 1 to 200 printable characters")
+    if not isinstance(name, str) or not name or len(name) > 200 or not name.isprintable():
+        raise BadConfiguration(f"node name {shown(name)}: give 1 to 200 printable characters")
     return name

@@ -18,6 +18,7 @@ from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.jobs.record import ErrorEntry, HistoryEntry, Job
 from kathikon_actors.jobs.retention import Retention
 from kathikon_actors.jobs.rotation import Rotated
+from kathikon_actors.jobs.sealing import keyring_of
 from kathikon_actors.jobs.states import State
 from kathikon_actors.node.client import Client
 from kathikon_actors.node.crons import SyncCrons
@@ -74,7 +75,8 @@ class SyncClient(SyncComposition):
         encryption_keys: Iterable[bytes | str] = (),
         tracing: bool = False,
     ) -> None:
-        keys = encryption_keys if isinstance(encryption_keys, bytes | str) else tuple(encryption_keys)
+        keyring = keyring_of(encryption_keys)  # an iterator gives them once
+        keys = () if keyring is None else keyring.raw
         self._make: Callable[[], Client] = lambda: Client(
             dsn, timeout=timeout, default_queue=default_queue, timezone=timezone, encryption_keys=keys, tracing=tracing
         )

@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
-from kathikon_actors.jobs.errors import KathikonError
+from kathikon_actors.jobs.errors import BadConfiguration, KathikonError
 from kathikon_actors.store.server_process import ServerUser
 
 __all__ = ["DATABASE", "PORT", "USER", "Directory", "DirectoryInUse", "ServerFailed", "socket_dsn"]
@@ -101,16 +101,23 @@ class Directory:
 
         Raises:
             DirectoryInUse: another process, or another server of this process, owns it.
+            BadConfiguration: it cannot be made or written to.
         """
         # Root's own stays passable: the server's user must reach what lies below.
-        self.path.mkdir(mode=0o755 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(mode=0o755 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from None
         if self._lock is not None:
             return
         status = self.path.stat()
         identity = (status.st_dev, status.st_ino)
         if identity in _held:  # looked at first: closing any descriptor of the file ends this process' lock
             raise DirectoryInUse(self.path, os.getpid(), "this process has a server in it")
-        lock = self._open("lock", os.O_RDWR)
+        try:
+            lock = self._open("lock", os.O_RDWR)
+        except OSError as error:
+            raise self._unusable(error) from None
         try:
             # Not flock: a child forked by the owner would keep that one after the owner's death.
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -123,6 +130,9 @@ class Directory:
             raise DirectoryInUse(self.path, pid, "which owns the server in it") from None
         _held.add(identity)
         self._lock, self._identity = lock, identity
+
+    def _unusable(self, error: OSError) -> BadConfiguration:
+        return BadConfiguration(f"the embedded store cannot use {self.path}: {error.strerror}; give another directory")
 
     @property
     def held(self) -> bool:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from kathikon_actors.jobs.errors import BadConfiguration, did_you_mean
+from kathikon_actors.jobs.errors import BadConfiguration, did_you_mean, shown
+from kathikon_actors.jobs.json import is_text
 
 __all__ = ["StoreKind", "StoreUrl", "parse_store_url"]
 
@@ -59,6 +60,8 @@ def parse_store_url(text: str) -> StoreUrl:
         assert parse_store_url("postgresql://ann:secret@db/shop").safe == "postgresql://ann@db/shop"
         ```
     """
+    if not is_text(text) or "\0" in unquote(text):
+        raise BadConfiguration(f"the store is {_shown(text)}; {_KNOWN}")
     scheme, colon, rest = text.partition(":")
     kind = _SCHEMES.get(scheme)
     if not colon or kind is None:
@@ -71,8 +74,25 @@ def parse_store_url(text: str) -> StoreUrl:
     if kind == "embedded":
         if not rest:
             raise BadConfiguration('the embedded store needs a directory; give "embedded:PATH"')
-        return StoreUrl("embedded", text, text, Path(rest).expanduser())
+        try:
+            return StoreUrl("embedded", text, text, Path(rest).expanduser())
+        except RuntimeError:  # "~somebody" who is not known here
+            raise BadConfiguration(
+                f'the embedded store\'s directory "{rest}" is in no home; give "embedded:PATH"'
+            ) from None
     return _postgresql(text)
+
+
+def _shown(text: object) -> str:
+    """Show what is no URL; text may hold a password."""
+    return "text that holds a character which no URL has" if isinstance(text, str) else shown(text)
+
+
+def _check_ports(hosts: str, given: str) -> None:
+    ports = [host.rpartition("]")[2].partition(":")[2] for host in hosts.split(",")] + given.split(",")
+    for port in filter(None, ports):
+        if not port.isascii() or not port.isdigit() or not 0 < int(port[:6]) < 65_536:
+            raise BadConfiguration(f'the store\'s URL has the port "{port[:20]}"; give 1 to 65535')
 
 
 def _postgresql(text: str) -> StoreUrl:
@@ -90,6 +110,7 @@ def _postgresql(text: str) -> StoreUrl:
     options_shown = "?" + urlencode(shown, safe="/") if shown else ""
     safe = f"{parts.scheme}://{user.partition(':')[0]}{at}{hosts}{parts.path}{options_shown}"
     options = dict(query)
+    _check_ports(hosts, options.get("port", ""))
     host = hosts or options.get("host", "")
     database = unquote(parts.path.lstrip("/")) or options.get("dbname") or options.get("database") or ""
     named = f'database "{database}"' if database else "the user's own database"

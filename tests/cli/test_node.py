@@ -36,6 +36,14 @@ def test_the_first_signal_lets_running_jobs_finish(place: Directory, postgres_ds
     assert place.call("job", "show", job, "--json", store=postgres_dsn).data["state"] == "completed"
 
 
+@pytest.mark.parametrize("option", ["--lease", "--shutdown-timeout"])
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "1e300"])
+def test_a_time_that_is_none_is_refused_before_anything_starts(place: Directory, option: str, seconds: str) -> None:
+    """As every wrong option: the exit code is 2."""
+    called = place.call("node", "shop:app", option, seconds)
+    assert called.code == 2 and option in called.err
+
+
 def test_what_does_not_finish_in_time_is_given_back_and_runs_again(place: Directory, postgres_dsn: str) -> None:
     """The stop is still graceful: exit code 0, and the attempt is not counted as failed."""
     (job,) = trio.run(store_jobs, postgres_dsn, "n1", a_job("nap", "async", {"seconds": LONG}))

@@ -79,6 +79,9 @@ def test_bad_steps_are_refused() -> None:
         flow.add("", step())
     with pytest.raises(InvalidJob, match=r"give worker\.new"):
         flow.add("x", "job")  # type: ignore[arg-type]
+    for after in (5, None, [5]):
+        with pytest.raises(BadConfiguration, match='step "x" is after .*give names of steps'):
+            flow.add("x", step(), after=after)  # type: ignore[arg-type]
     flow.add("report", step(), after="fetsch", on_dependency_failure="run")
     with pytest.raises(BadConfiguration, match='"report" waits for "fetsch".*Did you mean "fetch"'):
         flow.in_order()

@@ -33,6 +33,23 @@ async def spread_async(job: Job, number: int) -> list[str]:
 
 
 @worker(max_attempts=1)
+def misreport(job: Job) -> list[str]:
+    """Progress is as strict here as on the node; a list of jobs has to be one."""
+    raised = []
+    for percent in (None, "x", 1.5, True, -1, 101, 10**5000):
+        try:
+            job.report_progress(percent)  # type: ignore[arg-type]
+        except ValueError as error:
+            raised.append(str(error)[:12])
+    try:
+        job.insert_many(5)  # type: ignore[arg-type]
+    except Exception as error:
+        raised.append(type(error).__name__)
+    job.report_progress(50)
+    return raised
+
+
+@worker(max_attempts=1)
 def misinsert(job: Job) -> list[str]:
     """What does not fit raises here as it does on the node."""
     raised = []
@@ -121,6 +138,7 @@ app = App(
         spread,
         spread_async,
         misinsert,
+        misreport,
         give_up,
         give_up_async,
         fan_out,

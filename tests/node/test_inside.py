@@ -15,6 +15,7 @@ from tests.node.composers import (
     give_up,
     give_up_async,
     misinsert,
+    misreport,
     spread,
     spread_again,
     spread_async,
@@ -88,6 +89,13 @@ async def test_what_does_not_fit_raises_inside_the_job(node: Node) -> None:
         "InvalidJob",
         "1 UnknownQueue",
     ]
+
+
+async def test_what_is_no_progress_raises_inside_the_job(node: Node) -> None:
+    """The same error as on the node."""
+    job = await node.insert(misreport.new())
+    done = await node.wait(job.id, timeout=30)
+    assert done.result == ["progress is "] * 7 + ["InvalidJob"]
 
 
 @pytest.mark.parametrize("worker", [give_up, give_up_async])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,9 +60,19 @@ def test_a_postgres_url_is_shown_without_its_secrets(text: str, safe: str, where
         ("embedded:", "needs a directory"),
         ("postgresql:shop", "two slashes"),
         ("postgresql://u:s3c#ret@h/d", "%23"),
+        ("embedded:a\0b", "a character which no URL has"),
+        ("embedded:~nobody-of-this-name/x", "in no home"),
+        ("postgresql://u:s3cret\ud800@h/d", "a character which no URL has"),
+        ("postgresql://u:s3cret@h%00/d", "a character which no URL has"),
+        ("postgresql://u:s3cret@h:99999/d", 'the port "99999"; give 1 to 65535'),
+        ("postgresql://u:s3cret@a:1,b:x/d", 'the port "x"'),
+        ("postgresql://u:s3cret@[::1]:0/d", 'the port "0"'),
+        ("postgresql:///d?port=70000", 'the port "70000"'),
+        (None, "the store is None; give"),
+        (5, "the store is 5; give"),
     ],
 )
-def test_what_is_not_understood_is_refused_with_the_next_step(text: str, message: str) -> None:
+def test_what_is_not_understood_is_refused_with_the_next_step(text: Any, message: str) -> None:
     """The error says what is legal, guesses what was meant, and shows no password."""
     with pytest.raises(BadConfiguration) as caught:
         parse_store_url(text)

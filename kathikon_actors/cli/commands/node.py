@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import signal
 import time
@@ -18,6 +19,7 @@ from kathikon_actors.cli.logs import log_to_stderr, set_level
 from kathikon_actors.cli.session import Session, common_options
 from kathikon_actors.cli.stop_signals import StopSignals
 from kathikon_actors.cli.store_session import run_async
+from kathikon_actors.node.options import LONGEST
 
 if TYPE_CHECKING:
     from kathikon_actors.node.app import App
@@ -27,6 +29,16 @@ if TYPE_CHECKING:
 __all__ = ["node"]
 
 _LEVELS = ("debug", "info", "warning", "error")
+
+
+class _Seconds(click.FloatRange):
+    """A range that "nan" is not in: it compares with nothing."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value} is no number of seconds.", param, ctx)
+        return seconds
 
 
 @dataclass(frozen=True)
@@ -41,9 +53,10 @@ class _Options:
 @click.argument("app")
 @click.option("--name", help="The node's name on its store; a node started again under its name goes on with its jobs. "
               "Default: the host's name.")  # fmt: skip
-@click.option("--lease", type=click.FloatRange(min=1), default=30.0, show_default=True, metavar="SECONDS",
+@click.option("--lease", type=_Seconds(min=1, max=LONGEST), default=30.0, show_default=True, metavar="SECONDS",
               help="After so long a silence others may take the node's jobs.")  # fmt: skip
-@click.option("--shutdown-timeout", type=click.FloatRange(min=0), default=25.0, show_default=True, metavar="SECONDS",
+@click.option("--shutdown-timeout", type=_Seconds(min=0, max=LONGEST), default=25.0, show_default=True,
+              metavar="SECONDS",
               help="What running jobs have to finish when the node stops.")  # fmt: skip
 @click.option("-v", "--verbose", count=True, help="Log more: -v info, -vv debug.")
 @click.option("--log-level", type=click.Choice(_LEVELS), help="What to log on standard error; default warning.")
