@@ -16,7 +16,20 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.unique import UNIQUE_STATES, Unique
 from kathikon_actors.store import lanes
 from tests.store.conftest import Backend
-from tests.store.test_graph import Desk, a_desk, callback, child, counted, ended, member, new_batch, started, unique
+from tests.store.test_graph import (
+    DEBOUNCED,
+    Desk,
+    a_desk,
+    begun,
+    callback,
+    child,
+    counted,
+    ended,
+    member,
+    new_batch,
+    started,
+    unique,
+)
 from tests.support.records import new_record, now_us
 from tests.support.rounds import rounds
 
@@ -302,3 +315,28 @@ async def test_a_replace_and_a_start_at_once_do_not_both_win(backend: Backend) -
             await a.write(ended(first))
         else:
             await end_all(b)
+
+
+async def test_a_replace_and_the_failure_of_a_run_at_once_do_not_wait_in_a_circle(backend: Backend) -> None:
+    """The job is replaced and put off, or its like runs behind it; what is wanted is never lost."""
+    a, b = await two(backend)
+    for number in range(ROUNDS // 4):
+        first = unique(DEBOUNCED, key=number.to_bytes(16, "big"), args=b'{"n":1}')
+        await a.insert(first)
+        run = await begun(a, first)
+        run.fence = 0
+        machine.fail(run, now_us(), machine.quote_error(now_us(), 1, "error", "boom"), 60.0)
+        late = unique(DEBOUNCED, key=number.to_bytes(16, "big"), args=b'{"n":2}')
+        with trio.fail_after(20):
+            await at_once(lambda: a.write(run), lambda: b.insert(late))  # noqa: B023
+        stored = await a.row(first)
+        assert stored.state == "retryable"
+        replaced = stored.args == b'{"n":2}'
+        assert (stored.node is None) == replaced
+        await a.store.release(a.membership, [first.id])
+        await a.store.change(first.id, Change("cancel", now_us()))
+        again = [record for record in await a.all() if record.state == "scheduled"]
+        assert [record.args for record in again] == ([] if replaced else [b'{"n":2}'])
+        for record in again:
+            await a.store.release(a.membership, [record.id])
+            await a.store.change(record.id, Change("discard", now_us()))
