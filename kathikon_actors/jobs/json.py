@@ -71,8 +71,15 @@ def encode(value: object) -> bytes:
 
 
 def decode(raw: bytes | str) -> Any:
-    """Decode JSON that the project wrote."""
-    return _decoder.decode(raw)
+    """Decode JSON as it stands in a store.
+
+    Raises:
+        ValueError: it is not what `encode_strict` lets in: SQL can store deeper nesting and larger numbers.
+    """
+    try:
+        return _decoder.decode(raw)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def _check(value: object, path: str, depth: int) -> None:

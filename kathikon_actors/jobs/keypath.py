@@ -57,24 +57,27 @@ class KeyPath:
     def read(self, record: Record) -> str:
         """Give the key of a job: the value's JSON text, so that 1 and "1" differ; an empty text when there is none.
 
-        Objects with the same entries have the same key, whatever their order. Of what is encrypted the key is a keyed
-        hash: keys of limits are stored and told.
+        Objects with the same entries have the same key, whatever their order. What cannot be read has no key. Of what is
+        encrypted the key is a keyed hash: keys of limits are stored and told.
         """
         hide: Callable[[bytes], str] | None = None
         if self._root == "partition_key":
             value: Any = partition_of(record)
         else:
-            value = json.decode(record.args if self._root == "args" else record.meta)
-            if SEALED_KEY in value:
-                try:
+            try:
+                value = json.decode(record.args if self._root == "args" else record.meta)
+                if SEALED_KEY in value:
                     value, hide = hidden(value, bound_id(record), self._root)
-                except CannotOpen:
-                    return ""  # it will not run either
+            except (CannotOpen, ValueError):
+                return ""  # it will not run either
             for name in self._names:
                 value = value.get(name) if isinstance(value, dict) else None
         if value is None:
             return ""
-        raw = _encoder.encode(value)
+        try:
+            raw = _encoder.encode(value)
+        except RecursionError:
+            return ""
         if hide is not None:
             return hide(raw)
         key = raw.decode()

@@ -363,7 +363,11 @@ class Job(Inside):
         return logging.LoggerAdapter(logging.getLogger(f"kathikon_actors.job.{record.worker}"), context)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give every field by name, times as ISO 8601: what `--json` prints."""
+        """Give every field by name, times as ISO 8601: what `--json` prints.
+
+        What is encrypted and cannot be opened is `{"encrypted": true}`; what cannot be read, since SQL stored deeper
+        nesting or larger numbers than Python can hold, is its raw text.
+        """
         names = (
             "id", "queue", "worker", "args", "meta", "tags", "priority", "state", "attempt", "max_attempts", "timeout",
             "inserted_at", "scheduled_at", "attempted_at", "completed_at", "cancelled_at", "discarded_at", "errors",
@@ -378,9 +382,20 @@ class Job(Inside):
             return _plain(getattr(self, name))
         except CannotOpen:
             return {"encrypted": True}
+        except (ValueError, RecursionError):  # SQL stores what Python cannot hold
+            return self._raw(name)
+
+    def _raw(self, name: str) -> str:
+        raw = getattr(self._record, name, None)
+        if raw is None and self._record.extra is not None:
+            raw = getattr(self._record.extra, name, None)
+        return raw.decode() if isinstance(raw, bytes) else ""
 
     def _opened(self, field: str, raw: bytes) -> Any:
-        value = json.decode(raw)
+        try:
+            value = json.decode(raw)
+        except ValueError as error:
+            raise ValueError(f"{field} of job {self.id} cannot be read: {error}; to_dict() has the raw text") from None
         if type(value) is dict and SEALED_KEY in value:
             return unseal(value, bound_id(self._record), field)
         return value

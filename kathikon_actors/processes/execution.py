@@ -120,9 +120,20 @@ def bind(record: Record) -> dict[str, Any] | None:
     return args if type(args) is dict else None
 
 
-def report_bad_args(seq: int, record: Record, problem: str = "the arguments are not a JSON object") -> Report:
-    """Report arguments that do not fit the worker's signature (any more)."""
+def report_bad_args(seq: int, record: Record, problem: str | None = None) -> Report:
+    """Report arguments that cannot be read, or do not fit the worker's signature (any more)."""
+    if problem is None:
+        problem = _unreadable(record)
     return Report(seq, "failed", 0.0, kind="arguments", message=_cut(f"{record.worker}: {problem}"))
+
+
+def _unreadable(record: Record) -> str:
+    """Say why `bind` gave nothing."""
+    try:
+        json.decode(record.args)
+    except ValueError as error:
+        return f"the arguments cannot be read: {error}"
+    return "the arguments are not a JSON object"
 
 
 def report_interrupted(seq: int, seconds: float, why: Why) -> Report:

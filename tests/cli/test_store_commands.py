@@ -103,3 +103,31 @@ async def _execute(dsn: str, script: str) -> None:
         await connection.execute(script)
     finally:
         await connection.close()
+
+
+def test_the_command_line_shows_jobs_that_cannot_be_read(place: Directory, postgres_dsn: str) -> None:
+    """Each with its raw text, among the others; a filter that looks into arguments passes them by."""
+
+    async def insert() -> list[str]:
+        connection = await asyncpg.connect(postgres_dsn)
+        try:
+            query = "SELECT kathikon.insert_job('add', $1, 'q')"
+            return [str(await connection.fetchval(query, args)) for args in (*unreadable, '{"a": [1]}')]
+        finally:
+            await connection.close()
+
+    unreadable = ('{"a": ' + "[" * 5_000 + "]" * 5_000 + "}", '{"a": ' + "9" * 5_000 + "}", '{"a": 1e400}')
+    assert place.call("schema", "install", store=postgres_dsn).code == 0
+    *bad, good = asyncio.run(insert())
+    listed = place.call("jobs", "--json", store=postgres_dsn)
+    assert listed.code == 0, listed.err
+    assert {job["id"]: job["args"] for job in listed.data} == {
+        good: {"a": [1]},
+        **dict(zip(bad, unreadable, strict=True)),
+    }
+    assert len(place.call("jobs", store=postgres_dsn).out.splitlines()) == 5
+    for job_id, args in zip(bad, unreadable, strict=True):
+        shown = place.call("job", "show", job_id, store=postgres_dsn)
+        assert (shown.code, args in shown.out) == (0, True), shown.err
+    found = place.call("jobs", "args.a.0:1", "--json", store=postgres_dsn)
+    assert (found.code, [job["id"] for job in found.data]) == (0, [good]), found.err

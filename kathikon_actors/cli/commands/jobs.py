@@ -102,17 +102,28 @@ async def _matching(store: PostgresStore, wanted: FilterWords, page: int) -> Asy
         records = await store.find(Page(meant, after, limit=page))
         for record in records:
             job = Job(record)
-            if not wanted.args or wanted.takes_args(job.args):
+            if not wanted.args or _takes(wanted, job):
                 yield job
         if not records:
             return
         after = records[-1].id
 
 
+def _takes(wanted: FilterWords, job: Job) -> bool:
+    """Whether the arguments fit; those that cannot be read fit nothing."""
+    from kathikon_actors.jobs.sealing import CannotOpen
+
+    try:
+        return wanted.takes_args(job.args)
+    except (CannotOpen, ValueError, RecursionError):
+        return False
+
+
 def _row(job: Job) -> tuple[object, ...]:
     import json
 
-    args = json.dumps(job.args)
+    found = job.to_dict()["args"]
+    args = found if isinstance(found, str) else json.dumps(found)  # what cannot be read is its raw text
     if len(args) > _WIDEST_ARGS:
         args = args[: _WIDEST_ARGS - 3] + "..."
     inserted = job.inserted_at.isoformat(timespec="seconds")
