@@ -74,7 +74,26 @@ def test_a_file_of_jobs_is_inserted_and_bad_lines_are_named(ask, place: Director
     partly = ask("insert", "add", "--args-file", "some.jsonl", "--queue", "q", "--json")
     assert partly.code == 5 and partly.data["inserted"] == 2
     assert [error["line"] for error in partly.data["errors"]] == [2, 4]
+    assert "line 2: not JSON: Expecting value in column 1" in partly.err.splitlines()
+    assert 'line 4: not a JSON object; give arguments by name, as in {"a": 1}' in partly.err.splitlines()
     assert ask("insert", "add", "--args-file", "nowhere.jsonl", "--queue", "q").code == 2
+
+
+def test_a_line_that_cannot_be_decoded_is_refused_alone(ask, place: Directory) -> None:  # type: ignore[no-untyped-def]
+    """Wrong bytes, nesting too deep and too many digits, behind more lines than one transaction takes."""
+    good = [b'{"a": %d}' % number for number in range(1_200)]
+    deep = b'{"a": ' + b"[" * 5_000 + b"]" * 5_000 + b"}"
+    bad = [b'{"a": "\xff"}', deep, b'{"a": ' + b"9" * 5_000 + b"}"]
+    (place.path / "jobs.jsonl").write_bytes(b"\n".join([*good, *bad, b'{"a": -1}']))
+    ended = ask("insert", "add", "--args-file", "jobs.jsonl", "--queue", "q", "--json")
+    assert ended.code == 5 and ended.data["inserted"] == len(ended.data["ids"]) == 1_201
+    assert [error["line"] for error in ended.data["errors"]] == [1_201, 1_202, 1_203]
+    for words in ("line 1201: not UTF-8", "line 1202: not usable: it is nested too deep", "1201 inserted, 3 refused"):
+        assert words in ended.err
+    (place.path / "bad.jsonl").write_bytes(b"\xff")
+    assert ask("insert", "add", "--args-file", "bad.jsonl", "--queue", "q").code == 2
+    deepest = ask("insert", "add", "--args", '{"a": ' + "[" * 5_000 + "]" * 5_000 + "}", "--queue", "q")
+    assert deepest.code == 2 and "--args: not usable: it is nested too deep" in deepest.err
 
 
 def test_queues_are_paused_scaled_and_resumed(ask) -> None:  # type: ignore[no-untyped-def]

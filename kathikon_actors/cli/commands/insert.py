@@ -48,8 +48,9 @@ def insert(
     keys = _keys_of(keys_of)
     output = session.output
     if args_file is not None:
-        many, numbers = run_async(_insert_many, session, worker, args_file, given, keys)
-        errors = [{"line": numbers[index], "error": str(error)} for index, error in many.errors]
+        many, numbers, bad = run_async(_insert_many, session, worker, args_file, given, keys)
+        refused = sorted([*bad, *((numbers[index], error) for index, error in many.errors)], key=lambda entry: entry[0])
+        errors = [{"line": number, "error": str(error)} for number, error in refused]
         if output.json:
             ids = [str(job_id) for job_id in many.ids]
             there = [{"line": numbers[index], "id": str(job_id)} for index, job_id in many.conflicts]
@@ -65,10 +66,14 @@ def insert(
             return ExitCode.OK
         if many.inserted:
             return ExitCode.PARTLY_FAILED
-        first = many.errors[0][1]
-        return ExitCode.USAGE if isinstance(first, TypeError) else exit_code_of(first)
+        first = refused[0][1]
+        return ExitCode.USAGE if isinstance(first, TypeError | _NoObject) else exit_code_of(first)
     try:
-        job = run_async(_insert_one, session, worker, _object(args_text or "{}", "--args"), given, keys)
+        args = _object(args_text or "{}")
+    except _NoObject as error:
+        raise click.UsageError(f"--args: {error}") from None
+    try:
+        job = run_async(_insert_one, session, worker, args, given, keys)
     except TypeError as error:
         raise click.UsageError(str(error)) from None
     if output.json:
@@ -80,13 +85,23 @@ def insert(
     return ExitCode.OK
 
 
-def _object(text: str, where: str) -> dict[str, Any]:
+class _NoObject(ValueError):
+    """A text is not the arguments of a job."""
+
+
+def _object(text: str | bytes) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise click.UsageError(f"{where} is not JSON: {error}") from None
+        value = json.loads(text if isinstance(text, str) else text.decode())
+    except UnicodeDecodeError as error:
+        raise _NoObject(f"not UTF-8: {error.reason} in byte {error.start + 1}") from None
+    except json.JSONDecodeError as error:
+        raise _NoObject(f"not JSON: {error.msg} in column {error.colno}") from None
+    except ValueError as error:  # a number with more digits than Python reads
+        raise _NoObject(f"not usable: {error}") from None
+    except RecursionError:
+        raise _NoObject("not usable: it is nested too deep") from None
     if not isinstance(value, dict):
-        raise click.UsageError(f'{where} is no JSON object; give arguments by name, as in {{"a": 1}}')
+        raise _NoObject('not a JSON object; give arguments by name, as in {"a": 1}')
     return value
 
 
@@ -108,40 +123,34 @@ async def _insert_one(
 
 async def _insert_many(
     session: Session, worker: str, file: str, given: dict[str, Any], keys: tuple[bytes, ...]
-) -> tuple[InsertedMany, list[int]]:
-    """Insert what the file holds; give also the line number of each job."""
+) -> tuple[InsertedMany, list[int], list[tuple[int, Exception]]]:
+    """Insert what the file holds; give the line numbers of the jobs, and what is wrong with other lines."""
     from kathikon_actors.jobs.new_job import NewJob
 
     async with open_client(session.url, keys) as client:
         numbers: list[int] = []
+        bad: list[tuple[int, Exception]] = []
 
         def jobs() -> Iterator[Any]:
             for number, line in _lines(file):
-                numbers.append(number)
                 try:
-                    yield NewJob(worker, _object(line, "the line"), None, given)
-                except click.UsageError as error:
-                    yield _Bad(str(error))
+                    args = _object(line)
+                except _NoObject as error:
+                    bad.append((number, error))
+                else:
+                    numbers.append(number)
+                    yield NewJob(worker, args, None, given)
 
-        # A line that is no job is refused by its repr: what is wrong with it.
-        return await client.insert_many(jobs()), numbers
-
-
-class _Bad:
-    def __init__(self, problem: str) -> None:
-        self._problem = problem
-
-    def __repr__(self) -> str:
-        return self._problem
+        return await client.insert_many(jobs()), numbers, bad
 
 
-def _lines(file: str) -> Iterator[tuple[int, str]]:
+def _lines(file: str) -> Iterator[tuple[int, bytes]]:
     try:
-        stream = sys.stdin if file == "-" else Path(file).open(encoding="utf-8")  # noqa: SIM115 closed below
+        stream = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115 closed below
     except OSError as error:
         raise click.UsageError(f"{file}: {error.strerror}") from None
     try:
         yield from ((number, line) for number, line in enumerate(stream, 1) if line.strip())
     finally:
-        if stream is not sys.stdin:
+        if file != "-":
             stream.close()
