@@ -45,6 +45,26 @@ def test_two_workers_of_one_name_are_a_problem(place: Directory) -> None:
     assert "twice:a" in ended.data["problems"][0] and "twice:b" in ended.data["problems"][0]
 
 
+def test_what_a_node_would_refuse_is_a_problem(place: Directory) -> None:
+    """Each cron entry whose job does not fit, and children that are no child specs or share an id."""
+    (place.path / "refused.py").write_text(
+        HEAD.replace("App,", "App, Cron,")
+        + "from supervisors import ChildSpec\n@worker\ndef a(x): ...\nasync def run(): ...\n"
+        "crons = [Cron('fine', '@daily', a.new(1)), Cron('gone', '@daily', a.new(1).__class__('zz', {})),"
+        " Cron('bad', '@daily', a.new(object()))]\n"
+        "app = App([Queue('q')], [a], crons=crons)\n"
+        "twice = App([Queue('q')], [a], children=[ChildSpec('c', run), ChildSpec('c', run)])\n"
+        "none = App([Queue('q')], [a], children=[None])\n"
+    )
+    ended = place.run("check", "refused:app", "--json")
+    assert ended.code == 78 and ended.data["ok"] is False
+    gone, bad = ended.data["problems"]
+    assert gone.startswith('cron entry "gone": no worker "zz"') and bad.startswith('cron entry "bad": ')
+    for app in ("twice", "none"):
+        ended = place.run("check", f"refused:{app}", "--json")
+        assert ended.code == 78 and ended.data["problems"][0].startswith("children of the app: ")
+
+
 def test_a_worker_whose_queue_is_misspelt_is_warned_of(place: Directory) -> None:
     """An app that lists no workers leaves it out silently when it runs."""
     (place.path / "typo.py").write_text(

@@ -26,6 +26,7 @@ def check(session: Session, app: str) -> int:
     loaded = load_app(app)
     session.url  # noqa: B018 raises when the URL is wrong
     workers, problems = _workers(loaded)
+    problems += [*_crons(loaded, workers), *_children(loaded)]
     warnings = _warnings(loaded, workers)
     output = session.output
     if output.json:
@@ -70,6 +71,41 @@ def _workers(app: App) -> tuple[list[WorkerDefinition], list[str]]:
         except BadConfiguration as error:
             problems.append(str(error))
     return workers, problems
+
+
+def _crons(app: App, workers: list[WorkerDefinition]) -> list[str]:
+    """Build the job of each cron entry, as a node does when it starts."""
+    from kathikon_actors.jobs.build import build_record
+    from kathikon_actors.jobs.errors import BadConfiguration
+    from kathikon_actors.jobs.ids import IdSource
+    from kathikon_actors.node.crons import declared_rows
+
+    if not workers:
+        return []  # why there are none is a problem already
+    definitions = {definition.name: definition for definition in workers}
+    ids = IdSource()
+    problems = []
+    for cron in app.crons.values():
+        try:
+            declared_rows(
+                [cron],
+                definitions,
+                lambda new: build_record(new, definitions[new.worker], app.defaults, ids, 0),
+                app.keyring,
+            )
+        except BadConfiguration as error:
+            problems.append(str(error))
+    return problems
+
+
+def _children(app: App) -> list[str]:
+    from supervisors import SupervisionError, supervisor_spec
+
+    try:
+        supervisor_spec("children", list(app.children))
+    except SupervisionError as error:
+        return [f"children of the app: {error}"]
+    return []
 
 
 def _warnings(app: App, workers: list[WorkerDefinition]) -> list[str]:
