@@ -19,6 +19,8 @@ __all__ = ["FilterWords", "parse_filter"]
 
 _KEYS = ("state", "queue", "worker", "tag", "args.PATH")
 _ABSENT = object()
+_MOST_DIGITS = 19
+"""A longer number is no place in a list, and Python does not read every one."""
 
 
 @dataclass
@@ -72,8 +74,14 @@ def parse_filter(words: Sequence[str]) -> FilterWords:
     Raises:
         click.UsageError: naming the word and what is legal.
     """
+    from kathikon_actors.jobs.json import NotJson, check_text
+
     found = FilterWords()
-    for word in words:
+    for number, word in enumerate(words, 1):
+        try:
+            check_text(word, f"filter {number}")
+        except NotJson as error:
+            raise click.UsageError(str(error)) from None
         key, colon, value = word.partition(":")
         if not colon or not value:
             raise click.UsageError(f'"{word}" is no filter; give KEY:VALUE with a key of {", ".join(_KEYS)}')
@@ -91,6 +99,12 @@ def parse_filter(words: Sequence[str]) -> FilterWords:
             found.args.append((tuple(path[1:]), value))
         else:
             raise click.UsageError(f'no filter key "{key}" (known: {", ".join(_KEYS)}).{did_you_mean(key, _KEYS)}')
+    try:
+        found.to_filter()
+    except ValueError as error:
+        raise click.UsageError(f"the filter cannot be used: {error}") from None
+    except RecursionError:
+        raise click.UsageError("a filter's value is nested too deep") from None
     return found
 
 
@@ -98,9 +112,12 @@ def _meanings(text: str) -> list[Any]:
     """Give what a text may stand for: itself, and the JSON value that it spells."""
     import json
 
+    from kathikon_actors.jobs.json import encode_strict
+
     try:
         value = json.loads(text)
-    except ValueError:
+        encode_strict(value, "")
+    except ValueError:  # also NaN and what is larger than any number
         return [text]
     return [text, value] if value != text else [text]
 
@@ -116,7 +133,7 @@ def _at(value: Any, path: tuple[str, ...]) -> Any:
     for name in path:
         if isinstance(value, dict) and name in value:
             value = value[name]
-        elif isinstance(value, list) and name.isdecimal() and int(name) < len(value):
+        elif isinstance(value, list) and name.isdecimal() and len(name) < _MOST_DIGITS and int(name) < len(value):
             value = value[int(name)]
         else:
             return _ABSENT

@@ -53,21 +53,26 @@ class Filter:
 
     def __post_init__(self) -> None:
         put = object.__setattr__
-        states = (self.state,) if isinstance(self.state, str) else tuple(self.state or ())
+        given = () if self.state is None else self.state
+        states = (given,) if isinstance(given, str) else _listed("state", given, "a state, or several")
         for state in states:
             if state not in STATES:
                 near = did_you_mean(str(state), STATES)
                 raise ValueError(f'no state is called "{state}" (known: {", ".join(STATES)}).{near}')
         put(self, "state", states)
-        tags = self.tags
-        put(self, "tags", (tags,) if isinstance(tags, str) else tuple(tags))
+        tags = (self.tags,) if isinstance(self.tags, str) else _listed("tags", self.tags, "strings")
+        if not all(isinstance(tag, str) for tag in tags):
+            raise ValueError(f"tags is {self.tags!r}; give strings")
+        json.check_text(tags, "tags")
+        put(self, "tags", tags)
         for name in ("worker", "queue"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise ValueError(f"{name} is {value!r}; give its name")
+            json.check_text(value, name)
         for name in ("inserted_before", "inserted_after"):
             at = getattr(self, name)
-            if at is not None and (not isinstance(at, dt.datetime) or at.tzinfo is None):
+            if at is not None and not _is_aware(at):
                 raise ValueError(f"{name} is {at!r}; give an aware datetime")
         for name in ("args", "meta"):
             value = getattr(self, name)
@@ -75,6 +80,7 @@ class Filter:
                 if not isinstance(value, Mapping):
                     raise ValueError(f"{name} is {value!r}; give a dict that is to be contained")
                 put(self, name, json.decode(json.encode_strict(dict(value), name)))
+        put(self, "one_of", _alternatives(self.one_of))
 
     @property
     def states(self) -> tuple[State, ...]:
@@ -153,6 +159,30 @@ class Filter:
             if not all(any(contains(args, value) for value in entry) for entry in self.args_needs):
                 return False
         return not self.meta or contains(json.decode(record.meta), self.meta)
+
+
+def _listed(name: str, value: Iterable[Any], what: str) -> tuple[Any, ...]:
+    try:
+        return tuple(value)
+    except TypeError:
+        raise ValueError(f"{name} is {value!r}; give {what}") from None
+
+
+def _is_aware(at: object) -> bool:
+    """Whether it is a datetime that has an offset; a time zone may know none, or fail."""
+    try:
+        return isinstance(at, dt.datetime) and at.utcoffset() is not None
+    except Exception:
+        return False
+
+
+def _alternatives(given: Sequence[Sequence[Mapping[str, Any]]]) -> Sequence[Sequence[Mapping[str, Any]]]:
+    try:
+        plain = [[dict(value) for value in entry] for entry in given]
+    except (TypeError, ValueError):
+        raise ValueError(f"one_of is {given!r}; give lists of dicts, one of each list to be contained") from None
+    found: Sequence[Sequence[Mapping[str, Any]]] = json.decode(json.encode_strict(plain, "one_of")) if plain else ()
+    return found
 
 
 def contains(value: Any, part: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["NotJson", "decode", "encode", "encode_strict", "is_text"]
+__all__ = ["NotJson", "check_text", "decode", "encode", "encode_strict", "is_text"]
 
 _PLAIN = (str, int, float, dict, list, tuple)
 _SCALARS = frozenset({str, int, bool, type(None)})
@@ -56,12 +56,12 @@ def encode_strict(value: object, path: str) -> bytes:
     try:
         raw = _encoder.encode(value)
     except UnicodeEncodeError:
-        _find_bad_text(value, path)
+        check_text(value, path)
         raise
     except (OverflowError, ValueError) as error:
         raise NotJson(path, f"cannot be written as JSON: {error}") from None
     if b"\\u0000" in raw:
-        _find_bad_text(value, path)
+        check_text(value, path)
     return raw
 
 
@@ -108,7 +108,12 @@ def _check(value: object, path: str, depth: int) -> None:
         raise NotJson(path, f"is of type {kind.__name__}, which is not JSON; give a str, number, bool, list or dict")
 
 
-def _find_bad_text(value: object, path: str) -> None:
+def check_text(value: object, path: str) -> None:
+    """Refuse characters that no store can hold, wherever they stand in a value.
+
+    Raises:
+        NotJson: naming the path and the character.
+    """
     if isinstance(value, str):
         if "\0" in value:
             raise NotJson(path, "contains the character U+0000, which Postgres cannot store")
@@ -116,8 +121,8 @@ def _find_bad_text(value: object, path: str) -> None:
             raise NotJson(path, "contains a lone surrogate, which UTF-8 cannot hold")
     elif isinstance(value, dict):
         for key, item in value.items():
-            _find_bad_text(key, f"{path}[{key!r}]")
-            _find_bad_text(item, f"{path}.{key}")
+            check_text(key, f"{path}[{key!r}]")
+            check_text(item, f"{path}.{key}")
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            _find_bad_text(item, f"{path}[{index}]")
+            check_text(item, f"{path}[{index}]")

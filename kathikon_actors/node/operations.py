@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from kathikon_actors.jobs.actions import Change, check_delay
-from kathikon_actors.jobs.errors import KathikonError
+from kathikon_actors.jobs.errors import KathikonError, UnknownOption
 from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.ids import IdSource, as_uuid
 from kathikon_actors.jobs.record import Job
@@ -111,7 +111,7 @@ class Operations(Inspection):
             limit: jobs a page, 1 to 10,000.
 
         Raises:
-            ValueError: a state that does not exist, or a limit out of range.
+            ValueError: a condition does not fit, or a limit is out of range.
             StoreUnavailable: the store did not answer.
 
         Example:
@@ -119,18 +119,18 @@ class Operations(Inspection):
             dead = await node.list(state="discarded", queue="billing", args={"user": {"id": 7}})
             ```
         """
-        if wanted is None:
-            wanted = Filter(
-                worker,
-                queue,
-                state,
-                tags=tags,
-                args=args,
-                meta=meta,
-                inserted_before=inserted_before,
-                inserted_after=inserted_after,
-            )
-        page = page_of(self._checked(wanted), after, newest_first, limit)
+        given = {
+            "worker": worker,
+            "queue": queue,
+            "state": state,
+            "tags": tags,
+            "args": args,
+            "meta": meta,
+            "inserted_before": inserted_before,
+            "inserted_after": inserted_after,
+        }
+        conditions = {name: value for name, value in given.items() if value is not None and value != ()}
+        page = page_of(self._checked(_meant("list", wanted, True, conditions)), after, newest_first, limit)
         return [Job(record) for record in await self._operator().find(page)]
 
     async def count_by(self, wanted: Filter | None = None, *, all: bool = False, **conditions: Any) -> int:  # noqa: A002
@@ -328,11 +328,16 @@ class Operations(Inspection):
         return await self._operator().promote()
 
 
+_CONDITIONS = tuple(field.name for field in fields(Filter) if field.init)
+
+
 def _meant(call: str, wanted: Filter | None, all: bool, conditions: dict[str, Any]) -> Filter:  # noqa: A002
     if wanted is not None and conditions:
         raise ValueError(f"{call} takes a Filter or its conditions by name, not both")
     if wanted is not None and not isinstance(wanted, Filter):
         raise ValueError(f"{call} takes a Filter, not {wanted!r}; give conditions by name, as in queue=...")
+    if unknown := next((name for name in conditions if name not in _CONDITIONS), None):
+        raise UnknownOption(call, unknown, _CONDITIONS)
     meant = wanted if wanted is not None else Filter(**conditions)
     meant.check_not_empty(call, all=all)
     return meant

@@ -50,3 +50,26 @@ def test_what_is_no_filter_is_refused(words: list[str]) -> None:
     with pytest.raises(click.UsageError) as caught:
         parse_filter(words)
     assert words[-1].partition(":")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["queue:\udcff", "tag:\udcff", "args.x.0:\udcff", "args.\udcff.0:1", "args.x:" + "[" * 100_000,
+     "args." + "a." * 300 + "a:1"],
+)  # fmt: skip
+def test_a_word_that_no_job_can_meet_is_a_usage_error(word: str) -> None:
+    """Bytes that are no text, and values or paths nested too deep."""
+    with pytest.raises(click.UsageError):
+        parse_filter([word])
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "1e400", "9" * 5_000])
+def test_what_is_no_json_number_is_meant_as_text(text: str) -> None:
+    """It is never a value that no job can hold."""
+    found = parse_filter([f"args.x:{text}"])
+    assert found.to_filter().one_of == [[{"x": text}]] and found.takes_args({"x": text})
+
+
+def test_a_place_in_a_list_may_have_any_number_of_digits() -> None:
+    """There is nothing there."""
+    assert not parse_filter([f"args.items.{'9' * 5_000}:1"]).takes_args(ARGS)

@@ -13,6 +13,20 @@ from kathikon_actors.jobs.record import from_us
 from tests.support.records import new_record
 
 
+class NoOffset(dt.tzinfo):
+    """A time zone that knows no offset."""
+
+    def utcoffset(self, _at: dt.datetime | None) -> None:
+        return None
+
+
+class Failing(dt.tzinfo):
+    """A time zone that fails."""
+
+    def utcoffset(self, _at: dt.datetime | None) -> dt.timedelta:
+        raise RuntimeError("no such zone")
+
+
 def test_conditions_are_anded() -> None:
     """Each alone, and several."""
     record = new_record(worker="w", queue="q", tags=("a", "b"), args=b'{"user":{"id":7,"x":[1,2]}}', meta=b'{"m":1}')
@@ -56,7 +70,11 @@ def test_only_a_filter_without_conditions_is_empty() -> None:
 @pytest.mark.parametrize(
     "conditions",
     [{"state": "complete"}, {"worker": 7}, {"args": [1]}, {"args": {1: 2}}, {"meta": {"x": {1, 2}}},
-     {"inserted_before": dt.datetime(2026, 1, 1)}, {"inserted_after": "today"}],
+     {"inserted_before": dt.datetime(2026, 1, 1)}, {"inserted_after": "today"}, {"state": 5}, {"tags": 5},
+     {"tags": [5]}, {"tags": None}, {"worker": "a\0"}, {"queue": "\ud800"}, {"tags": ["a", "\0"]},
+     {"one_of": 5}, {"one_of": [[5]]}, {"one_of": [[{"a": "\0"}]]}, {"one_of": [[{"a": float("nan")}]]},
+     {"inserted_before": dt.datetime(2026, 1, 1, tzinfo=NoOffset())},
+     {"inserted_after": dt.datetime(2026, 1, 1, tzinfo=Failing())}],
 )  # fmt: skip
 def test_a_condition_that_does_not_fit_is_named(conditions: dict[str, Any]) -> None:
     """At once."""

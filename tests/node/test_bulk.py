@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -19,6 +20,7 @@ from kathikon_actors import (
     Queue,
     Unique,
     UniqueConflict,
+    UnknownOption,
     open_node,
 )
 from tests.node import workers
@@ -222,3 +224,24 @@ async def test_a_retry_or_rerun_takes_the_unique_key_again_or_is_refused(node: N
     assert (await node.wait(old.id, timeout=20)).state == "completed"
     assert (await node.wait((await node.rerun(new.id)).id, timeout=20)).state == "completed"
     assert not (await node.insert(workers.add.new(5), unique=Unique())).conflict
+
+
+async def test_conditions_that_no_store_can_look_for_are_refused_alike(node: Node) -> None:
+    """In memory as on Postgres, by every call that takes a filter; so are names that are no conditions."""
+    bad: list[dict[str, Any]] = [
+        {"worker": "a\0"}, {"queue": "\ud800"}, {"tags": ["\0"]}, {"tags": 5}, {"state": 5},
+        {"one_of": [[{"a": "\0"}]]}, {"args": {"a": "\ud800"}},
+    ]  # fmt: skip
+    calls: list[Any] = [node.count_by, node.cancel_by, node.discard_by, node.retry_by, node.purge_by]
+    for conditions in bad:
+        (name,) = conditions
+        for call in (*calls, *([node.list] if name != "one_of" else [])):
+            with pytest.raises(ValueError, match=f"^{name}"):
+                await call(**conditions)
+    for call in calls:
+        with pytest.raises(UnknownOption, match='no option "colour"'):
+            await call(colour="red")
+    with pytest.raises(ValueError, match="list takes a Filter, not 5"):
+        await node.list(5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="not both"):
+        await node.list(Filter(queue="q"), worker="w")
