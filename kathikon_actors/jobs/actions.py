@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from kathikon_actors.jobs import machine
@@ -11,10 +12,12 @@ from kathikon_actors.jobs.ids import as_uuid
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import Action, State, actions_for
 
-__all__ = ["MAX_DELAY", "Change", "NotMeant", "check_delay"]
+__all__ = ["MAX_DELAY", "Change", "NotMeant", "check_delay", "check_seconds", "check_timeout"]
 
 MAX_DELAY: Final = 100 * 365 * 86_400.0
 """Seconds: no retry is put off further."""
+
+_LONGEST_SHOWN: Final = 80
 
 _EVENTS: Final[dict[Action, bytes]] = {"cancel": b"cancelled", "discard": b"discarded", "retry": b"retried"}
 
@@ -105,5 +108,42 @@ def check_delay(delay: object) -> float:
         ValueError: it is no number from 0 to 100 years.
     """
     if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay <= MAX_DELAY:
-        raise ValueError(f"delay is {delay!r}; give seconds from 0, at most 100 years")
+        raise ValueError(f"delay is {_shown(delay)}; give seconds from 0, at most 100 years")
     return float(delay)
+
+
+def check_seconds(name: str, value: object, most: float = MAX_DELAY, at_most: str = "100 years") -> float:
+    """Give a length of time in seconds.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        most: seconds.
+        at_most: the same in words.
+
+    Raises:
+        ValueError: it is no number above 0, or above `most`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+        raise ValueError(f"{name} is {_shown(value)}; give seconds above 0, at most {at_most}")
+    return float(value)
+
+
+def check_timeout(timeout: object) -> float:
+    """Give how long to wait in seconds; `inf` is for ever.
+
+    Raises:
+        ValueError: it is no number from 0.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
+        raise ValueError(f"timeout is {_shown(timeout)}; give seconds from 0")
+    return float(timeout) if timeout <= MAX_DELAY else inf
+
+
+def _shown(value: object) -> str:
+    """Give what was given for a sentence; Python does not print every whole number."""
+    try:
+        text = repr(value)
+    except Exception:
+        return f"a {type(value).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

@@ -17,7 +17,7 @@ class Snooze(Outcome):
     """Run the job again in `seconds`; the attempt is given back and no error is recorded.
 
     Args:
-        seconds: how long to wait, more than 0. Anything but a positive number is a failure `invalid_snooze`.
+        seconds: how long to wait, more than 0, at most 100 years. Anything else is a failure `invalid_snooze`.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -38,7 +38,7 @@ class Retry(Outcome):
 
     Args:
         reason: recorded as the error's message.
-        delay: seconds until the next attempt; `None` takes the worker's backoff.
+        delay: seconds until the next attempt, at most 100 years; `None` takes the worker's backoff.
     """
 
     def __init__(self, reason: object, delay: float | None = None) -> None:

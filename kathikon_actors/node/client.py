@@ -12,7 +12,7 @@ from uuid import UUID
 
 import sniffio
 
-from kathikon_actors.jobs.actions import Change, check_delay
+from kathikon_actors.jobs.actions import Change, check_delay, check_timeout
 from kathikon_actors.jobs.build import Defaults
 from kathikon_actors.jobs.errors import (
     BadConfiguration,
@@ -218,13 +218,14 @@ class Client(ClientInserts, Operations, RemoteTrees, RemoteEvents, Composition, 
         Raises:
             JobNotFound: there is none with this id.
             WaitTimeout: it did not end in time; it goes on.
+            ValueError: `timeout` is no number from 0.
 
         Example:
             ```python
             done = await client.wait(job.id, timeout=90)
             ```
         """
-        raw = raw_id(job_id)
+        raw, timeout = raw_id(job_id), check_timeout(timeout)
         end = time.monotonic() + timeout
         pause, longest = POLL
         seen = "unknown"

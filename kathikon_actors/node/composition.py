@@ -10,6 +10,7 @@ from uuid import UUID
 
 import sniffio
 
+from kathikon_actors.jobs.actions import check_timeout
 from kathikon_actors.jobs.batch import Batch, BatchRecord, Callback
 from kathikon_actors.jobs.batch_status import BatchStatus
 from kathikon_actors.jobs.errors import BatchNotFound, InvalidJob, WaitTimeout
@@ -275,13 +276,14 @@ class Composition(ABC):
         Raises:
             BatchNotFound: there is none with this id.
             WaitTimeout: it was not resolved in time; it goes on.
+            ValueError: `timeout` is no number from 0.
 
         Example:
             ```python
             done = await node.wait_batch(batch.id, timeout=600)
             ```
         """
-        left = timeout
+        left = timeout = check_timeout(timeout)
         pause, longest = POLL
         while True:
             status = await self.batch(batch_id)

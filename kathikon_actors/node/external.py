@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from kathikon_actors.jobs import json, machine
+from kathikon_actors.jobs.actions import check_delay, check_seconds
 from kathikon_actors.jobs.backoff import default_backoff
 from kathikon_actors.jobs.errors import ClaimLost, InvalidJob
 from kathikon_actors.jobs.record import Job, Record
@@ -51,7 +52,7 @@ class ExternalRuns(ABC):
             lease: seconds, up to a day.
 
         Raises:
-            ValueError: `limit` or `lease` is out of range.
+            ValueError: `limit` or `lease` is out of range, or `queue` is no name.
             StoreUnavailable: the store did not answer; what may have been claimed is given back when its lease ends.
 
         Example:
@@ -62,6 +63,9 @@ class ExternalRuns(ABC):
         """
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= 1_000:
             raise ValueError(f"limit is {limit!r}; give 1 to 1,000")
+        if not queue or not isinstance(queue, str):
+            raise ValueError(f"queue is {queue!r}; give its name")
+        json.check_text(queue, "queue")
         token = uuid4()
         runner = f"{socket.gethostname()}:{os.getpid()}"
         records = await self._run(claim_external, queue, limit, _lease(lease), token, runner, _now())
@@ -127,22 +131,21 @@ class ExternalRuns(ABC):
 
         Raises:
             ClaimLost, StoreUnavailable: see `complete`.
-            ValueError: `delay` is below 0.
+            ValueError: `delay` is below 0, or above 100 years.
 
         Example:
             ```python
             await client.fail(job, "the renderer has no licence", delay=600)
             ```
         """
-        if delay is not None and not delay >= 0:
-            raise ValueError(f"delay is {delay!r}; give seconds from 0")
+        pause = None if delay is None else check_delay(delay)
         now = _now()
 
         def end(record: Record, runner: str) -> None:
-            message = self._sealed(record, None, str(reason))[1] or ""
+            message = self._sealed(record, None, _words(reason))[1] or ""
             error = machine.quote_error(now, record.attempt, "failed", message, None, runner)
-            pause = default_backoff(record.attempt, random.random()) if delay is None else delay  # noqa: S311
-            machine.fail(record, now, error, pause)
+            usual = default_backoff(record.attempt, random.random())  # noqa: S311
+            machine.fail(record, now, error, usual if pause is None else pause)
 
         return await self._finish(job, end)
 
@@ -151,23 +154,21 @@ class ExternalRuns(ABC):
 
         Raises:
             ClaimLost, StoreUnavailable: see `complete`.
-            ValueError: `seconds` is not above 0.
+            ValueError: `seconds` is not above 0, or above 100 years.
 
         Example:
             ```python
             await client.snooze(job, 30)
             ```
         """
-        if isinstance(seconds, bool) or not seconds > 0:
-            raise ValueError(f"seconds is {seconds!r}; give a number above 0")
-        now = _now()
-        return await self._finish(job, lambda record, _: machine.snooze(record, now, seconds))
+        pause, now = check_seconds("seconds", seconds), _now()
+        return await self._finish(job, lambda record, _: machine.snooze(record, now, pause))
 
     async def _discard_claimed(self, job: Job, reason: object) -> Job:
         now = _now()
 
         def end(record: Record, runner: str) -> None:
-            message = self._sealed(record, None, str(reason))[1] or ""
+            message = self._sealed(record, None, _words(reason))[1] or ""
             error = machine.quote_error(now, record.attempt, "discarded", message, None, runner)
             machine.discard(record, now, message, error=error)
 
@@ -205,9 +206,12 @@ class ExternalRuns(ABC):
 
 
 def _lease(lease: float) -> float:
-    if isinstance(lease, bool) or not isinstance(lease, int | float) or not 0 < lease <= LONGEST_LEASE:
-        raise ValueError(f"lease is {lease!r}; give seconds above 0, at most a day")
-    return float(lease)
+    return check_seconds("lease", lease, LONGEST_LEASE, "a day")
+
+
+def _words(reason: object) -> str:
+    """Give a reason as text that UTF-8 and Postgres can hold."""
+    return str(reason).encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _now() -> int:

@@ -11,6 +11,7 @@ from uuid import UUID
 import trio
 
 from kathikon_actors.actors.system import ActorSystem
+from kathikon_actors.jobs.actions import check_timeout
 from kathikon_actors.jobs.batch import Batch
 from kathikon_actors.jobs.errors import (
     JobNotFound,
@@ -185,8 +186,9 @@ class Node(NodeInserts, JobActions, Operations, NodeReports, Composition, Teleme
         Raises:
             JobNotFound: there is none with this id.
             WaitTimeout: it did not end in time; it goes on.
+            ValueError: `timeout` is no number from 0.
         """
-        raw = raw_id(job_id)
+        raw, timeout = raw_id(job_id), check_timeout(timeout)
         with trio.move_on_after(timeout):
             return await self._wait(raw)
         try:

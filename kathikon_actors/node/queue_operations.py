@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
+from kathikon_actors.jobs.actions import check_timeout
 from kathikon_actors.jobs.errors import BadConfiguration, NoNode, QueuePaused, QueueTimeout, UnknownQueue
 from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.store.queue_store import QueueChange, QueueSettings, RunningQueue
@@ -218,12 +219,14 @@ class QueueOperations(ABC):
         Raises:
             UnknownQueue, StoreUnavailable: see `pause`.
             QueueTimeout: something of it still runs; it is removed when that has ended.
+            ValueError: `timeout` is no number from 0; nothing was changed.
 
         Example:
             ```python
             await node.remove_queue("imports")
             ```
         """
+        timeout = check_timeout(timeout)
         await self._change_queue(QueueChange(queue, removed=True))
         end = time.monotonic() + timeout
         pause, longest = POLL
@@ -252,12 +255,14 @@ class QueueOperations(ABC):
             QueuePaused: it is paused, so nothing of it would run.
             NoNode: no live node runs it.
             QueueTimeout: something is still due; it goes on.
+            ValueError: `timeout` is no number from 0.
 
         Example:
             ```python
             await node.drain("billing", timeout=60)
             ```
         """
+        timeout = check_timeout(timeout)
         store = self._queue_store()
         names = await self._drainable(queue)
         end = time.monotonic() + timeout

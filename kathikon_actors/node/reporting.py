@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
+from kathikon_actors.jobs.actions import check_seconds
 from kathikon_actors.node.figures import WINDOW
 from kathikon_actors.node.queue_operations import QueueOperations, QueueStatus
 from kathikon_actors.node.report import Health, Report, health_of, make_report, queue_problems, store_health
@@ -25,6 +26,9 @@ CHUNK: Final = 5_000
 
 FULL: Final = 0.5
 """The share of a buffer from which on it is called full."""
+
+LONGEST_WINDOW = 3_600.0
+"""Seconds; figures are kept for little longer."""
 
 OVERDUE: Final = 30.0
 """Seconds beyond its timeout after which a run is called stale: its process should be gone by then."""
@@ -80,6 +84,7 @@ class StoreReports(QueueOperations):
             window: seconds that throughput and durations are of, at most an hour; nodes tell theirs every 10 s.
 
         Raises:
+            ValueError: `window` is not above 0, or above an hour.
             StoreUnavailable: the store did not answer.
 
         Example:
@@ -88,6 +93,7 @@ class StoreReports(QueueOperations):
             print(report.dead_letters, [(queue.name, queue.throughput) for queue in report.queues])
             ```
         """
+        window = check_seconds("window", window, LONGEST_WINDOW, "an hour")
         store = self._figure_store()
         return make_report(
             scope=None,
@@ -130,7 +136,10 @@ class NodeReports(QueueOperations):
         The store is not asked. For all nodes together there is `Client.report`.
 
         Args:
-            window: seconds that throughput and durations are of, at most 300.
+            window: seconds that throughput and durations are of; of a longer time than 300 it does not know.
+
+        Raises:
+            ValueError: `window` is not above 0, or above an hour.
 
         Example:
             ```python
@@ -138,6 +147,7 @@ class NodeReports(QueueOperations):
             print([(queue.name, queue.by_state, queue.wait.p99) for queue in report.queues])
             ```
         """
+        window = check_seconds("window", window, LONGEST_WINDOW, "an hour")
         state = self._state
         now = state.clock()
         queues = {

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
+from kathikon_actors.jobs.actions import check_timeout
 from kathikon_actors.jobs.cron import CronEntry
 from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.filters import Filter
@@ -220,7 +221,7 @@ class SyncClient(SyncComposition):
                     print(event.node, event.worker, event.old, "->", event.new)
             ```
         """
-        return SyncEventStream(self._open().events(*kinds, buffer=buffer), self._call, timeout)
+        return SyncEventStream(self._open().events(*kinds, buffer=buffer), self._call, check_timeout(timeout))
 
     def report(self, window: float = WINDOW) -> Report:
         """See `Client.report`."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from kathikon_actors.jobs.actions import check_seconds
 from kathikon_actors.jobs.errors import KathikonError, NodeSilent, NodeUnclear, NoNode, StoreUnavailable, UnknownNode
 from kathikon_actors.node.reporting import StoreReports
 from supervisors import Crash, Killed, Normal, Shutdown, TreeNode
@@ -49,7 +50,7 @@ class RemoteTrees(StoreReports):
             NodeUnclear: several do, and none was named.
             UnknownNode: none that lives has this name.
             NodeSilent: it did not answer in time.
-            ValueError: `timeout` is not above 0.
+            ValueError: `timeout` is not above 0, or above a day.
             StoreUnavailable: the store did not answer.
 
         Example:
@@ -58,8 +59,7 @@ class RemoteTrees(StoreReports):
             print(tree.state, [child.id for child in tree.children])
             ```
         """
-        if not 0 < timeout < float("inf"):
-            raise ValueError(f"timeout is {timeout!r}; give seconds above 0")
+        timeout = check_seconds("timeout", timeout, 86_400.0, "a day")
         name = _chosen(node, await self.nodes())
         answer = await self._ask_node(name, "tree", timeout)
         try:

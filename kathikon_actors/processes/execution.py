@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import math
 import traceback
 from collections.abc import Callable
 from types import TracebackType
@@ -26,7 +25,8 @@ log = logging.getLogger("kathikon_actors.worker")
 MAX_MESSAGE = 4_000
 MAX_TRACEBACK = 16_000
 MAX_RESULT = 32 * 1024 * 1024
-LONGEST_SNOOZE = 100 * 365.25 * 86_400.0
+LONGEST_DELAY = 100 * 365.25 * 86_400.0
+"""Seconds that a job can ask for itself, in `Snooze` and in `Retry`."""
 
 _OUR_FILES = frozenset({__file__, inspect.getfile(Chain)})
 
@@ -197,14 +197,14 @@ def _report_error(seq: int, seconds: float, record: Record, executable: Executab
 def _report_outcome(seq: int, seconds: float, record: Record, executable: Executable, outcome: Outcome) -> Report:
     match outcome:
         case Snooze():
-            delay = _snooze_seconds(outcome.seconds)
-            if delay is not None:
+            delay = _seconds(outcome.seconds)
+            if delay:
                 return Report(seq, "snoozed", seconds, delay=delay)
-            message = f"Snooze({_repr(outcome.seconds)}): give a number of seconds above 0"
+            message = f"Snooze({_repr(outcome.seconds)}): give a number of seconds above 0, at most 100 years"
             delay = _own_backoff(record, executable, outcome)
             return Report(seq, "failed", seconds, kind="invalid_snooze", message=_cut(message), delay=delay)
         case Retry():
-            delay = None if outcome.delay is None else usable_delay(outcome.delay)
+            delay = None if outcome.delay is None else _seconds(outcome.delay)
             if delay is None:
                 if outcome.delay is not None:
                     log.warning(
@@ -273,14 +273,15 @@ def _quoted(executable: Executable, value: object) -> str:
     return _repr(value) if executable.keyring is None else f"a {type(value).__name__}"
 
 
-def _snooze_seconds(value: object) -> float | None:
+def _seconds(value: object) -> float | None:
+    """Give a delay that the job itself asks for, from 0; `None` when it is of no use."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
         seconds = float(value)
     except OverflowError:
         return None
-    return seconds if math.isfinite(seconds) and 0.0 < seconds <= LONGEST_SNOOZE else None
+    return seconds if 0.0 <= seconds <= LONGEST_DELAY else None
 
 
 def _reason(reason: object) -> str:

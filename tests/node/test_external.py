@@ -30,6 +30,7 @@ from tests.support.rounds import rounds
 from tests.support.waiting import eventually
 
 WAIT = 20.0
+NO_DELAYS: list[Any] = [None, -1, True, "x", float("nan"), float("inf"), 1e300, 10**400, 3.2e9]
 Program = Callable[[Any], Awaitable[None]]
 
 
@@ -97,12 +98,22 @@ def test_what_does_not_fit_is_refused(run: Callable[[Program], None]) -> None:
         (job,) = await client.claim("q")
         with pytest.raises(InvalidJob, match="result is of type set"):
             await client.complete(job, {1, 2})
-        with pytest.raises(ValueError, match="seconds"):
-            await client.snooze(job, 0)
-        with pytest.raises(ValueError, match="delay"):
-            await client.fail(job, "x", delay=-1)
+        for seconds in (0, *NO_DELAYS):
+            with pytest.raises(ValueError, match="seconds is .*at most 100 years"):
+                await client.snooze(job, seconds)
+        for delay in NO_DELAYS[1:]:
+            with pytest.raises(ValueError, match="delay is .*at most 100 years"):
+                await client.fail(job, "x", delay=delay)
+        for queue in ("a\0", "\ud800", 5, None):
+            with pytest.raises(ValueError, match="^queue "):
+                await client.claim(queue)
         await client.extend(job, 60)
         assert (await client.complete(job)).state == "completed"
+        for give_up in (client.discard, client.fail):
+            await client.insert("work", {}, queue="q")
+            (job,) = await client.claim("q")
+            ended = await give_up(job, "\ud800 and \0")
+            assert ended.errors[0]["message"] == "\\ud800 and \\x00"
         await client.insert("work", {}, queue="q")
         await client.pause("q")
         assert await client.claim("q") == []

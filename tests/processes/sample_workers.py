@@ -303,6 +303,8 @@ def outcome_of(what: str) -> Any:
             raise Snooze(2.5)
         case "bad_snooze":
             return Snooze(-1)
+        case "far_snooze":
+            return Snooze(3e11)
         case "text_snooze":
             return Snooze("soon")  # type: ignore[arg-type]
         case "fail":
@@ -311,6 +313,12 @@ def outcome_of(what: str) -> Any:
             raise Fail("no money")
         case "retry":
             return Retry("busy", 7)
+        case "retry_far":
+            raise Retry("busy", 40 * 86_400)
+        case "retry_at_once":
+            return Retry("busy", 0)
+        case "retry_too_far":
+            return Retry("busy", 3e11)
         case "retry_default":
             raise Retry("busy")
         case "discard":
