@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -31,16 +32,12 @@ class Output:
         sys.stdout.write(text)
 
     def data(self, value: object) -> None:
-        """Print JSON data, indented."""
-        import json
-
-        print(json.dumps(value, indent=2))
+        """Print JSON data, indented; a number that JSON has not, such as a timeout without end, is `null`."""
+        print(_json(value, indent=2))
 
     def event(self, value: object) -> None:
         """Print JSON data on one line, at once: one of many to come."""
-        import json
-
-        print(json.dumps(value), flush=True)
+        print(_json(value), flush=True)
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table: with rich where that is installed and a terminal shows it, else as plain columns."""
@@ -50,6 +47,25 @@ class Output:
         widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
         for line in (headers, *cells):
             print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    import json
+
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), indent=indent)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
 
 
 def printable(text: str) -> str:

@@ -20,7 +20,6 @@ _SCHEMES: Final[dict[str, StoreKind]] = {
     "postgresql": "postgresql",
     "postgres": "postgresql",
 }
-_SECRETS: Final = frozenset({"password", "sslpassword", "passfile"})
 _KNOWN: Final = 'give "memory:", "embedded:PATH" or "postgresql://USER@HOST/DATABASE"'
 
 

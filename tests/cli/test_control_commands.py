@@ -108,6 +108,12 @@ def test_queues_are_paused_scaled_and_resumed(ask) -> None:  # type: ignore[no-u
     wrong = ask("queues", "pause", "mial")
     assert wrong.code == 3 and 'Did you mean "mail"' in wrong.err
     assert ask("queues", "scale", "mail", "2000").code == 2
+    partly = ask("queues", "pause", "mial", "mail", "--json")
+    assert partly.code == 5 and "mail: paused" in partly.err
+    changed, refused = partly.data
+    assert changed == {"queue": "mail", "paused": True, "concurrency": 7}
+    assert refused["queue"] == "mial" and 'Did you mean "mail"' in refused["error"]
+    assert ask("queues", "resume", "mail").code == 0
     idle = ask("queues", "drain", "mail")
     assert idle.code == 69 and "start one" in idle.err
     assert ask("queues", "drain").code == 69
@@ -124,7 +130,9 @@ def test_top_and_nodes_without_a_node(ask) -> None:  # type: ignore[no-untyped-d
     assert ask("nodes", "--json").data == []
     tree = ask("tree")
     assert tree.code == 69 and "no node lives on this store" in tree.err
-    assert ask("top", "--node", "n1").code == 69
+    for command in ("top", "tree"):
+        nobody = ask(command, "--node", "n1")
+        assert nobody.code == 3 and 'no node "n1" is known on this store' in nobody.err
 
 
 def test_crons_and_batches_are_listed_and_changed(ask, postgres_dsn: str) -> None:  # type: ignore[no-untyped-def]

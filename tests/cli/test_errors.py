@@ -35,6 +35,22 @@ BAD = [
     pytest.param(
         ("node", "shop:app", "--store", NOBODY), 69, ["127.0.0.1", "nobody listens"], id="node without database"
     ),
+    *(
+        pytest.param((*words, wrong), 2, [words[-1]], id=f"{words[-1]} {wrong}")
+        for words in (
+            ("job", "retry", "x", "--delay"),
+            ("top", "--interval"),
+            ("demo", "--seconds"),
+            ("node", "shop:app", "--lease"),
+        )
+        for wrong in ("nan", "inf", "1e300")
+    ),
+    pytest.param(("queues", "drain", "--timeout", "nan"), 2, ["--timeout"], id="drain timeout"),
+    pytest.param(("jobs", "queue:\udcff"), 2, ["surrogate"], id="filter that is no text"),
+    pytest.param(("insert", "add", "--queue", "\udcff"), 2, ["--queue"], id="queue that is no text"),
+    pytest.param(("insert", "\udcff", "--queue", "q"), 2, ["WORKER"], id="worker that is no text"),
+    pytest.param(("demo", "--record", "/nonexist/x.svg"), 2, ["--record", "/nonexist"], id="no place for a picture"),
+    pytest.param(("jobs", "--store", "postgresql://h:99999/x"), 78, ["port 99999"], id="port out of range"),
     pytest.param(("queues", "--store", "memory:"), 78, ["memory store"], id="memory store from outside"),
     pytest.param(("queues",), 69, ["no embedded store", ".kathikon"], id="no embedded store"),
     pytest.param(("schema", "check"), 69, ["no embedded store"], id="no embedded store to check"),

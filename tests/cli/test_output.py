@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 
@@ -59,3 +60,14 @@ def test_a_reader_that_goes_away_is_no_error(place: Directory) -> None:
     err = process.stderr.read()
     process.stderr.close()
     assert (process.wait(30), err) == (0, b"")
+
+
+def test_a_number_without_end_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON has no word for it."""
+    output = Output()
+    value = {"timeout": float("inf"), "args": {"x": [1.5, float("nan")]}}
+    output.data(value)
+    output.event(value)
+    indented, line = capsys.readouterr().out.rsplit("\n}\n", 1)
+    for text in (indented + "\n}", line):
+        assert json.loads(text, parse_constant=pytest.fail) == {"timeout": None, "args": {"x": [1.5, None]}}

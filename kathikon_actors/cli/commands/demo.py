@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kathikon_actors.cli.exit_codes import ExitCode
+from kathikon_actors.cli.seconds import Seconds
 from kathikon_actors.cli.session import Session, json_option
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ __all__ = ["demo"]
 
 
 @click.command()
-@click.option("--seconds", type=click.FloatRange(min=1), default=20.0, show_default=True, metavar="SECONDS",
+@click.option("--seconds", type=Seconds(1), default=20.0, show_default=True, metavar="SECONDS",
               help="How long things die.")  # fmt: skip
 @click.option("--seed", type=int, help="Of who dies when; default: another one each time, told at the end.")
 @click.option("--record", type=click.Path(path_type=Path, dir_okay=False, writable=True), metavar="FILE.svg",
@@ -38,6 +40,8 @@ def demo(session: Session, seconds: float, seed: int | None, record: Path | None
 
     if seed is None:
         seed = secrets.randbits(32)
+    if record is not None and not os.access(record.parent, os.W_OK | os.X_OK):
+        raise click.UsageError(f"--record: nothing can be written to the directory {record.parent}; does it exist?")
     output = session.output
     if output.json:
         score, verdict = trio.run(run_show, seconds, seed, lambda _node, _score: None)

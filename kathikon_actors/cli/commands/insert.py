@@ -42,8 +42,15 @@ def insert(
     WORKER is the name that the app gives it. Its arguments are checked, and its defaults hold, when a node has ever
     declared it on this store. Exit code 5: some lines of the file were refused, the others are stored.
     """
+    from kathikon_actors.jobs.json import NotJson, check_text
+
     if args_text is not None and args_file is not None:
         raise click.UsageError("--args and --args-file exclude each other; give one of them")
+    for name, text in {"WORKER": worker, "--queue": options["queue"], "--tag": [*options["tags"]]}.items():
+        try:
+            check_text(text, name)
+        except NotJson as problem:
+            raise click.UsageError(str(problem)) from None
     given = {name: value for name, value in options.items() if value not in (None, ())}
     keys = _keys_of(keys_of)
     output = session.output

@@ -9,6 +9,7 @@ from uuid import UUID
 import click
 
 from kathikon_actors.cli.exit_codes import ExitCode, exit_code_of
+from kathikon_actors.cli.seconds import Seconds
 from kathikon_actors.cli.session import Session, common_options
 from kathikon_actors.cli.store_session import open_client, open_store, run_async
 
@@ -72,7 +73,7 @@ def discard(session: Session, job_ids: tuple[str, ...]) -> int:
 
 @job.command()
 @click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
-@click.option("--delay", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Until they are due.")
+@click.option("--delay", type=Seconds(0), default=0.0, metavar="SECONDS", help="Until they are due.")
 @common_options
 @click.pass_obj
 def retry(session: Session, job_ids: tuple[str, ...], delay: float) -> int:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import math
 import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from kathikon_actors.cli.app_loading import load_app
 from kathikon_actors.cli.logs import log_to_stderr, set_level
+from kathikon_actors.cli.seconds import Seconds
 from kathikon_actors.cli.session import Session, common_options
 from kathikon_actors.cli.stop_signals import StopSignals
 from kathikon_actors.cli.store_session import run_async
@@ -31,16 +31,6 @@ __all__ = ["node"]
 _LEVELS = ("debug", "info", "warning", "error")
 
 
-class _Seconds(click.FloatRange):
-    """A range that "nan" is not in: it compares with nothing."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        seconds = super().convert(value, param, ctx)
-        if math.isnan(seconds):
-            self.fail(f"{value} is no number of seconds.", param, ctx)
-        return seconds
-
-
 @dataclass(frozen=True)
 class _Options:
     name: str | None
@@ -53,10 +43,9 @@ class _Options:
 @click.argument("app")
 @click.option("--name", help="The node's name on its store; a node started again under its name goes on with its jobs. "
               "Default: the host's name.")  # fmt: skip
-@click.option("--lease", type=_Seconds(min=1, max=LONGEST), default=30.0, show_default=True, metavar="SECONDS",
+@click.option("--lease", type=Seconds(1, LONGEST), default=30.0, show_default=True, metavar="SECONDS",
               help="After so long a silence others may take the node's jobs.")  # fmt: skip
-@click.option("--shutdown-timeout", type=_Seconds(min=0, max=LONGEST), default=25.0, show_default=True,
-              metavar="SECONDS",
+@click.option("--shutdown-timeout", type=Seconds(0, LONGEST), default=25.0, show_default=True, metavar="SECONDS",
               help="What running jobs have to finish when the node stops.")  # fmt: skip
 @click.option("-v", "--verbose", count=True, help="Log more: -v info, -vv debug.")
 @click.option("--log-level", type=click.Choice(_LEVELS), help="What to log on standard error; default warning.")

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kathikon_actors.cli.exit_codes import ExitCode, exit_code_of
+from kathikon_actors.cli.failures import sentence_of
+from kathikon_actors.cli.seconds import Seconds
 from kathikon_actors.cli.session import Session, common_options
 from kathikon_actors.cli.store_session import open_client, run_async
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kathikon_actors.jobs.errors import KathikonError
     from kathikon_actors.node.queue_operations import QueueStatus
 
 __all__ = ["queues"]
@@ -67,18 +71,18 @@ def _runs(queue: QueueStatus) -> str:
 @click.argument("names", metavar="QUEUE...", nargs=-1, required=True)
 @common_options
 @click.pass_obj
-def pause(session: Session, names: tuple[str, ...]) -> None:
+def pause(session: Session, names: tuple[str, ...]) -> int:
     """Start nothing more of these queues, on any node, until they are resumed; what runs goes on."""
-    _change(session, "pause", names)
+    return _change(session, "pause", names)
 
 
 @queues.command()
 @click.argument("names", metavar="QUEUE...", nargs=-1, required=True)
 @common_options
 @click.pass_obj
-def resume(session: Session, names: tuple[str, ...]) -> None:
+def resume(session: Session, names: tuple[str, ...]) -> int:
     """Run these queues again, on every node."""
-    _change(session, "resume", names)
+    return _change(session, "resume", names)
 
 
 @queues.command()
@@ -86,14 +90,14 @@ def resume(session: Session, names: tuple[str, ...]) -> None:
 @click.argument("concurrency", type=click.IntRange(min=0, max=1024))
 @common_options
 @click.pass_obj
-def scale(session: Session, name: str, concurrency: int) -> None:
+def scale(session: Session, name: str, concurrency: int) -> int:
     """Run so many jobs of a queue at once, on each node; 0 goes back to what the app declares."""
-    _change(session, "scale", (name,), concurrency or None)
+    return _change(session, "scale", (name,), concurrency or None)
 
 
 @queues.command()
 @click.argument("name", metavar="[QUEUE]", required=False)
-@click.option("--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, metavar="SECONDS")
+@click.option("--timeout", type=Seconds(0, None), default=300.0, show_default=True, metavar="SECONDS")
 @common_options
 @click.pass_obj
 def drain(session: Session, name: str | None, timeout: float) -> None:
@@ -104,21 +108,43 @@ def drain(session: Session, name: str | None, timeout: float) -> None:
     session.output.say(f"{'every queue' if name is None else name}: drained")
 
 
-def _change(session: Session, action: str, names: tuple[str, ...], *more: Any) -> None:
-    for name in names:
-        run_async(_call, session, action, (name, *more))
-    found = {queue.name: queue for queue in run_async(_list, session)}
+def _change(session: Session, action: str, names: tuple[str, ...], *more: Any) -> int:
+    """Do it to each queue; one that cannot be changed does not stop the others."""
+    done, failed, found = run_async(_change_all, session, action, names, more)
     output = session.output
     if output.json:
-        output.data(
-            [
-                {"queue": name, "paused": found[name].paused, "concurrency": found[name].concurrency}
-                for name in names
-                if name in found
-            ]
-        )
-    for name in names:
+        changed = [
+            {"queue": name, "paused": found[name].paused, "concurrency": found[name].concurrency}
+            for name in done
+            if name in found
+        ]
+        output.data([*changed, *({"queue": name, "error": str(error)} for name, error in failed)])
+    for name in done:
         output.say(f"{name}: {action}{'d' if action.endswith('e') else 'ed'}")
+    for _, error in failed:
+        output.say(f"error: {sentence_of(error)}")
+    if not failed:
+        return ExitCode.OK
+    return ExitCode.PARTLY_FAILED if done else exit_code_of(failed[0][1])
+
+
+async def _change_all(
+    session: Session, action: str, names: tuple[str, ...], more: tuple[Any, ...]
+) -> tuple[list[str], list[tuple[str, KathikonError]], dict[str, QueueStatus]]:
+    from kathikon_actors.jobs.errors import KathikonError
+
+    done: list[str] = []
+    failed: list[tuple[str, KathikonError]] = []
+    async with open_client(session.url) as client:
+        for name in names:
+            try:
+                await getattr(client, action)(name, *more)
+            except KathikonError as error:
+                failed.append((name, error))
+            else:
+                done.append(name)
+        found = {queue.name: queue for queue in await client.queues()} if done and session.output.json else {}
+    return done, failed, found
 
 
 async def _call(session: Session, action: str, arguments: tuple[Any, ...]) -> None:

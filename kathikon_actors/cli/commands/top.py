@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kathikon_actors.cli.commands.tree import is_reachable
+from kathikon_actors.cli.seconds import Seconds
 from kathikon_actors.cli.session import Session, common_options
 from kathikon_actors.cli.store_session import open_client, run_async
 
@@ -25,7 +27,7 @@ _WIDEST_ERROR = 50
 
 
 @click.command()
-@click.option("--interval", type=click.FloatRange(min=0.1), default=1.0, show_default=True, metavar="SECONDS")
+@click.option("--interval", type=Seconds(0.1), default=1.0, show_default=True, metavar="SECONDS")
 @click.option("--times", type=click.IntRange(min=1), help="Looks; default: until Ctrl-C on a terminal, else one.")
 @click.option("--node", metavar="NAME", help="What this node of this machine says from its memory.")
 @common_options
@@ -65,11 +67,27 @@ def _looks(session: Session, interval: float, times: int | None, node: str | Non
 def _look(session: Session, node: str | None) -> dict[str, Any]:
     if node is not None:
         from kathikon_actors.cli.node_socket import ask_all
+        from kathikon_actors.jobs.errors import NoNode
 
-        live: dict[str, Any] = ask_all(session.url, "report", node)[0]
+        try:
+            live: dict[str, Any] = ask_all(session.url, "report", node)[0]
+        except NoNode:
+            if is_reachable(session.url):
+                run_async(_check_lives, session, node)
+            raise
         return live
     report: dict[str, Any] = run_async(_report, session)
     return report
+
+
+async def _check_lives(session: Session, name: str) -> None:
+    """Raise `UnknownNode` unless a node of this name lives on the store, on whatever machine."""
+    from kathikon_actors.jobs.errors import UnknownNode
+
+    async with open_client(session.url) as client:
+        living = [node.name for node in await client.nodes() if node.alive]
+    if name not in living:
+        raise UnknownNode(name, living)
 
 
 async def _report(session: Session) -> dict[str, Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kathikon_actors.jobs.errors import KathikonError
     from kathikon_actors.store.urls import StoreUrl
 
-__all__ = ["tree"]
+__all__ = ["is_reachable", "tree"]
 
 
 @click.command()
@@ -39,7 +39,7 @@ def tree(session: Session, node: str | None) -> ExitCode:
         trees += [(here["node"], here["tree"], here["text"]) for here in ask_all(session.url, "tree", node)]
     except NoNode as error:
         nowhere = error
-    if not (node is not None and trees) and _is_reachable(session.url):
+    if not (node is not None and trees) and is_reachable(session.url):
         from kathikon_actors.cli.store_session import run_async
 
         try:
@@ -70,7 +70,7 @@ def printed(text: str) -> str:
     return "\n".join(map(printable, text.splitlines()))
 
 
-def _is_reachable(url: StoreUrl) -> bool:
+def is_reachable(url: StoreUrl) -> bool:
     """Whether nodes may be asked through the store; none lives on an embedded one whose server does not run."""
     if url.path is None:
         return url.kind == "postgresql"
