@@ -216,12 +216,22 @@ class InvalidState(KathikonError):
     """
 
     def __init__(
-        self, job_id: object, old: str, new: str, *, legal: Sequence[str] = (), action: str | None = None
+        self,
+        job_id: object,
+        old: str,
+        new: str,
+        *,
+        legal: Sequence[str] = (),
+        action: str | None = None,
+        problem: str | None = None,
     ) -> None:
         self.job_id = job_id
         self.old = old
         self.new = new
         self.action = action
+        if problem is not None:
+            super().__init__(f"job {job_id} is {old}: {problem}")
+            return
         if action is not None:
             possible = f"possible: {', '.join(legal)}" if legal else "wait until it has ended"
             super().__init__(f"job {job_id} is {old}, {action} is not possible ({possible})")

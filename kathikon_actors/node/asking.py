@@ -170,4 +170,5 @@ async def report_progress(
     if answer == NOT_FOUND:
         raise JobNotFound(as_uuid(job_id))
     if answer != DONE:
-        raise InvalidState(as_uuid(job_id), answer, "executing", legal=())
+        problem = "it has ended, and its progress stays as it is"
+        raise InvalidState(as_uuid(job_id), answer, "executing", problem=problem)

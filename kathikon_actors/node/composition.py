@@ -13,7 +13,7 @@ import sniffio
 from kathikon_actors.jobs.actions import check_timeout
 from kathikon_actors.jobs.batch import Batch, BatchRecord, Callback
 from kathikon_actors.jobs.batch_status import BatchStatus
-from kathikon_actors.jobs.errors import BatchNotFound, InvalidJob, WaitTimeout
+from kathikon_actors.jobs.errors import BadConfiguration, BatchNotFound, InvalidJob, WaitTimeout
 from kathikon_actors.jobs.ids import IdSource, as_uuid, raw_id
 from kathikon_actors.jobs.new_job import NewJob, check_jobs
 from kathikon_actors.jobs.record import Job
@@ -139,6 +139,7 @@ class Composition(ABC):
 
         Raises:
             BatchNotFound, BatchClosed: of `within`.
+            BadConfiguration: this is no batch.
             InvalidJob, UnknownQueue, UnknownWorker: a callback does not fit; nothing was stored.
             StoreUnavailable: the store did not answer.
 
@@ -168,6 +169,8 @@ class Composition(ABC):
             ```
         """
         batch = Batch() if batch is None else batch
+        if not isinstance(batch, Batch):
+            raise BadConfiguration(f"a batch is opened with Batch(...), not {batch!r}")
         await self._learn(batch.on_complete, batch.on_success, batch.on_failure)
         record = self._new_batch(batch, outer=_raw(within))
         await self._batch_store().open(record)
@@ -185,7 +188,7 @@ class Composition(ABC):
             print(status.state, status.progress)
             ```
         """
-        record = await self._batch_store().get(_raw(batch_id) or b"")
+        record = await self._batch_store().get(_id(batch_id))
         if record is None:
             raise BatchNotFound(batch_id)
         return BatchStatus.of(record)
@@ -243,7 +246,7 @@ class Composition(ABC):
             await node.close_batch(batch.id)
             ```
         """
-        record = await self._batch_store().seal(_raw(batch_id) or b"")
+        record = await self._batch_store().seal(_id(batch_id))
         return BatchStatus.of(record)
 
     async def retry_failed(self, batch_id: UUID | str) -> ChangedMany:
@@ -263,7 +266,7 @@ class Composition(ABC):
             ```
         """
         _, now = self._ids_and_now()
-        found = await self._batch_store().retry_failed(_raw(batch_id) or b"", now)
+        found = await self._batch_store().retry_failed(_id(batch_id), now)
         return ChangedMany.of(found)
 
     async def wait_batch(self, batch_id: UUID | str, timeout: float = float("inf")) -> BatchStatus:
@@ -389,6 +392,13 @@ def _child(job: object, batch: UUID) -> NewJob:
     if not isinstance(job, NewJob):
         raise InvalidJob(repr(job)[:80], "job", "is not a job; give worker.new(...)")
     return job.options(batch=batch)
+
+
+def _id(value: OpenBatch | UUID | str) -> bytes:
+    raw = _raw(value)
+    if raw is None:
+        raise BatchNotFound(value)
+    return raw
 
 
 def _raw(value: OpenBatch | UUID | str | None) -> bytes | None:

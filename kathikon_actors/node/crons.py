@@ -15,6 +15,7 @@ from kathikon_actors.jobs.cron import (
     CronExists,
     CronNotFound,
     StoredCron,
+    check_name,
     job_of,
     marks_of,
     template_of,
@@ -63,6 +64,15 @@ def declared_rows(
     return rows
 
 
+def _is_name(name: object) -> bool:
+    """Whether an entry can have this name; a store is not asked for another one."""
+    try:
+        check_name(name)
+    except BadConfiguration:
+        return False
+    return True
+
+
 class Crons:
     """The cron entries of a store: `node.crons`, `client.crons`.
 
@@ -107,12 +117,15 @@ class Crons:
         Raises:
             CronExists: there is one of this name.
             UnknownWorker, UnknownQueue, InvalidJob: its job does not fit; nothing was stored.
+            BadConfiguration: this is no entry.
 
         Example:
             ```python
             await node.crons.add(Cron("hourly", "@hourly", sweep.new()))
             ```
         """
+        if not isinstance(cron, Cron):
+            raise BadConfiguration(f"crons.add takes Cron(...), not {cron!r}")
         row = cron.stored(template_of(await self._build(cron.job), self._keyring), declared=False)
         if not await self._store().add_cron(row, self._ids_and_now()[1]):
             raise CronExists(cron.name)
@@ -173,7 +186,7 @@ class Crons:
         Raises:
             CronNotFound: there is none of this name.
         """
-        if not await self._store().remove_cron(name):
+        if not _is_name(name) or not await self._store().remove_cron(name):
             raise await self._not_found(name)
 
     async def run_now(self, name: str) -> Job:
@@ -205,12 +218,14 @@ class Crons:
         raise await self._not_found(name)
 
     async def _change(self, name: str, change: CronChange) -> CronEntry:
-        if not await self._store().change_cron(name, change):
+        if not _is_name(name) or not await self._store().change_cron(name, change):
             raise await self._not_found(name)
         return await self.get(name)
 
     async def _not_found(self, name: str) -> CronNotFound:
-        return CronNotFound(name, [row.name for row in await self._store().load_crons()])
+        return CronNotFound(
+            name if isinstance(name, str) else repr(name), [row.name for row in await self._store().load_crons()]
+        )
 
 
 class SyncCrons:

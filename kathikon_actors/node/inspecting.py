@@ -135,7 +135,9 @@ class Inspection(ABC):
         """
         job = await self.get(job_id)
         if job.state != "completed":
-            raise InvalidState(job.id, job.state, "completed", legal=())
+            step = "look at its errors and history" if job.is_terminal else "wait for it"
+            problem = f"only a completed job has a result; {step}"
+            raise InvalidState(job.id, job.state, "completed", problem=problem)
         return job.result
 
     async def history(self, job_id: UUID | str) -> Sequence[HistoryEntry]:

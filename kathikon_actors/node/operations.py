@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from kathikon_actors.jobs.actions import Change, check_delay
-from kathikon_actors.jobs.errors import KathikonError, UnknownOption
+from kathikon_actors.jobs.errors import BadConfiguration, KathikonError, UnknownOption
 from kathikon_actors.jobs.filters import Filter
 from kathikon_actors.jobs.ids import IdSource, as_uuid
 from kathikon_actors.jobs.record import Job
@@ -303,6 +303,7 @@ class Operations(Inspection):
             retention: instead of the app's; a client knows no app and takes the default one.
 
         Raises:
+            BadConfiguration: this is no retention.
             StoreUnavailable: the store did not answer; some may have been put away.
 
         Example:
@@ -310,6 +311,8 @@ class Operations(Inspection):
             print((await node.prune_now()).archived)
             ```
         """
+        if retention is not None and not isinstance(retention, Retention):
+            raise BadConfiguration(f"prune_now takes Retention(...), not {retention!r}")
         return await self._operator().prune(self._retention() if retention is None else retention)
 
     async def promote_now(self) -> int:

@@ -123,6 +123,8 @@ class QueueOperations(ABC):
             ```
         """
         known = {status.name: status for status in await self.queues()}
+        if not isinstance(queue, str):
+            raise UnknownQueue(repr(queue), {*known, *self._own_queues()})
         if queue not in known:
             if queue in self._own_queues():
                 return QueueStatus(queue)
@@ -296,5 +298,5 @@ class QueueOperations(ABC):
         await self._queues_changed()
 
     async def _check(self, queue: str) -> None:
-        if queue not in self._own_queues():
+        if not isinstance(queue, str) or queue not in self._own_queues():
             await self.queue_status(queue)
