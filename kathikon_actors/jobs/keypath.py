@@ -57,7 +57,7 @@ class KeyPath:
     def read(self, record: Record) -> str:
         """Give the key of a job: the value's JSON text, so that 1 and "1" differ; an empty text when there is none.
 
-        Objects with the same entries have the same key, whatever their order. What cannot be read has no key. Of what is
+        Objects with the same entries have the same key, whatever their order. What cannot be read has none. Of what is
         encrypted the key is a keyed hash: keys of limits are stored and told.
         """
         hide: Callable[[bytes], str] | None = None

@@ -21,6 +21,7 @@ _SCHEMES: Final[dict[str, StoreKind]] = {
     "postgres": "postgresql",
 }
 _KNOWN: Final = 'give "memory:", "embedded:PATH" or "postgresql://USER@HOST/DATABASE"'
+_SECRETS: Final = frozenset({"password", "sslpassword", "passfile"})
 
 
 @dataclass(frozen=True)
