@@ -14,7 +14,7 @@ import trio
 from kathikon_actors.jobs.composing import Answer
 from kathikon_actors.jobs.record import Record
 
-__all__ = ["Batch", "Insert", "LaneQueue", "stays"]
+__all__ = ["Batch", "Insert", "LaneQueue", "stays", "without_repeats"]
 
 E = TypeVar("E")
 
@@ -81,6 +81,23 @@ class Insert(msgspec.Struct, eq=False):
         return trio.lowlevel.Abort.SUCCEEDED
 
 
+def without_repeats(inserts: list[Insert]) -> int:
+    """Give how many of these, from the first one on, may be of one batch: no id is given by two of them.
+
+    A store is told of ids only, so of two rows of one id in one batch nobody could say which was stored.
+    """
+    if sum([insert.may_conflict for insert in inserts]) < 2:
+        return len(inserts)
+    seen: set[bytes] = set()
+    for number, insert in enumerate(inserts):
+        if insert.may_conflict:
+            ids = [record.id for record in insert.records]
+            if not seen.isdisjoint(ids):
+                return number
+            seen.update(ids)
+    return len(inserts)
+
+
 class Batch(Generic[E]):
     """What one commit holds. It stays here while it is in doubt, also when the journal dies.
 
@@ -108,13 +125,18 @@ class LaneQueue(Generic[E]):
     Args:
         rows_of: gives the rows of an entry.
         bytes_of: gives about how long it is.
+        together: gives how many of these entries, from the first one on, may be of one batch; all if not said.
     """
 
     def __init__(
-        self, rows_of: Callable[[E], int] = lambda _entry: 1, bytes_of: Callable[[E], int] = lambda _entry: 0
+        self,
+        rows_of: Callable[[E], int] = lambda _entry: 1,
+        bytes_of: Callable[[E], int] = lambda _entry: 0,
+        together: Callable[[list[E]], int] | None = None,
     ) -> None:
         self._rows_of = rows_of
         self._bytes_of = bytes_of
+        self._together = together
         self.pending: list[E] = []
         self.pending_rows = 0
         self.batch: Batch[E] | None = None
@@ -139,6 +161,9 @@ class LaneQueue(Generic[E]):
             entries, rows = self._first(most)
         if sum(map(self._bytes_of, entries)) > MOST_BYTES:
             entries = self._short(entries)
+            rows = sum(map(self._rows_of, entries))
+        if self._together is not None and (number := self._together(entries)) < len(entries):
+            entries = entries[:number]
             rows = sum(map(self._rows_of, entries))
         self.pending = self.pending[len(entries) :]
         self.pending_rows -= rows

@@ -22,7 +22,7 @@ from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.states import TERMINAL_STATES
 from kathikon_actors.processes.messages import Ask, Reply
 from kathikon_actors.store.border import Border
-from kathikon_actors.store.lane_queue import Insert, LaneQueue
+from kathikon_actors.store.lane_queue import Insert, LaneQueue, without_repeats
 from kathikon_actors.store.mourners import Mourners
 from kathikon_actors.store.remembered import Remembered
 from kathikon_actors.store.routing import Routing
@@ -73,7 +73,9 @@ class Table(Waiting, Routing):
         self.mourners: Mourners | None = None
         self.on_ask: Callable[[Record, Ask, Callable[[Reply], None]], None] | None = None
         self.closed = False
-        self.inserts: LaneQueue[Insert] = LaneQueue(lambda insert: len(insert.records), _insert_bytes)
+        self.inserts: LaneQueue[Insert] = LaneQueue(
+            lambda insert: len(insert.records), _insert_bytes, without_repeats
+        )
         self.outcomes: LaneQueue[Record] = LaneQueue(bytes_of=_outcome_bytes)
         self.unwritten = Unwritten(self.outcomes)
         self._producers: dict[str, Callable[[list[Record]], None]] = {}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import trio
 
 from kathikon_actors import (
     AlreadyExists,
@@ -187,6 +189,30 @@ async def test_a_given_id_is_kept_and_a_second_one_is_refused(node: Node) -> Non
     many = await node.insert_many(workers.add.new(i).options(id=i_d) for i, i_d in enumerate([job_id, other, other]))
     assert many.ids == [other]
     assert [(i, type(e)) for i, e in many.errors] == [(0, AlreadyExists), (2, AlreadyExists)]
+
+
+async def test_of_inserts_of_one_id_at_once_exactly_one_is_told_that_it_is_stored(node: Node) -> None:
+    """They come into the same batch; the others are refused, alone or within insert_many."""
+    for _ in range(10):
+        job_id, stored, refused = uuid4(), list[int](), list[int]()
+
+        async def insert(n: int, job_id: UUID = job_id, stored: Any = stored, refused: Any = refused) -> None:
+            new = workers.add.new(n).options(id=job_id)
+            try:
+                if n % 2:
+                    await node.insert(new)
+                    stored.append(n)
+                else:
+                    many = await node.insert_many([new, workers.add.new(0)])
+                    (stored if many.inserted == 2 else refused).append(n)
+            except AlreadyExists:
+                refused.append(n)
+
+        async with trio.open_nursery() as nursery:
+            for n in range(4):
+                nursery.start_soon(insert, n)
+        assert (len(stored), len(refused)) == (1, 3)
+        assert (await node.wait(job_id, WAIT)).result == stored[0]
 
 
 @pytest.mark.one_node

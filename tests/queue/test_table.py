@@ -13,7 +13,7 @@ from kathikon_actors.jobs.errors import StoreUnavailable
 from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.store.border import Border
-from kathikon_actors.store.lane_queue import MOST_BYTES, Insert, LaneQueue
+from kathikon_actors.store.lane_queue import MOST_BYTES, Insert, LaneQueue, without_repeats
 from kathikon_actors.store.table import MAX_PENDING_INSERTS, Table
 from kathikon_actors.store.waiting import MEMORABLE
 from tests.jobs.make import NOW, record
@@ -33,6 +33,21 @@ def test_a_batch_holds_all_that_waits_and_has_the_next_number() -> None:
     lane.finished()
     second = lane.take()
     assert (second.number, second.entries, lane.rows) == (2, ["c"], 1)
+
+
+def test_of_inserts_that_give_one_id_each_is_of_another_batch() -> None:
+    """In their order; ids that nobody gave are not looked at."""
+    lane: LaneQueue[Insert] = LaneQueue(lambda insert: len(insert.records), together=without_repeats)
+    one, other, made = record(), record(id=bytes(16)), record(id=bytes([1] * 16))
+    inserts = [Insert([row], may_conflict=row is not made) for row in (one, made, other, one, made, one, other)]
+    for insert in inserts:
+        lane.add(insert, 1)
+    taken = []
+    while lane.pending:
+        batch = lane.take()
+        taken.append((batch.entries, batch.rows, lane.pending_rows))
+        lane.finished()
+    assert taken == [(inserts[:3], 3, 4), (inserts[3:5], 2, 2), (inserts[5:], 2, 0)]
 
 
 def test_a_batch_has_no_more_rows_than_wanted_but_one_entry_at_least() -> None:
