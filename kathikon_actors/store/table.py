@@ -73,9 +73,7 @@ class Table(Waiting, Routing):
         self.mourners: Mourners | None = None
         self.on_ask: Callable[[Record, Ask, Callable[[Reply], None]], None] | None = None
         self.closed = False
-        self.inserts: LaneQueue[Insert] = LaneQueue(
-            lambda insert: len(insert.records), _insert_bytes, without_repeats
-        )
+        self.inserts: LaneQueue[Insert] = LaneQueue(lambda insert: len(insert.records), _insert_bytes, without_repeats)
         self.outcomes: LaneQueue[Record] = LaneQueue(bytes_of=_outcome_bytes)
         self.unwritten = Unwritten(self.outcomes)
         self._producers: dict[str, Callable[[list[Record]], None]] = {}
