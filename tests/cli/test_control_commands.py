@@ -9,7 +9,7 @@ import uuid
 import pytest
 import trio
 
-from kathikon_actors import App, Batch, Client, Cron, Queue, Unique, open_node, worker
+from kathikon_actors import App, Batch, Client, Cron, Job, Queue, StoreUnavailable, Unique, open_node, worker
 from tests.cli.program import Directory, Ended
 from tests.node import workers
 from tests.support.nodes import far_node
@@ -119,6 +119,32 @@ def test_queues_are_paused_scaled_and_resumed(ask) -> None:  # type: ignore[no-u
     assert ask("queues", "drain").code == 69
 
 
+def test_what_was_done_before_the_store_went_away_is_told(ask, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """Exit code 5, and each of those that are left with the reason."""
+    ids = [ask("insert", "add", "--queue", "mail").out.strip() for _ in range(3)]
+    cancel, pause = Client.cancel, Client.pause
+
+    async def cancel_first(client: Client, job_id: uuid.UUID | str) -> Job:
+        if str(job_id) != ids[0]:
+            raise StoreUnavailable("gone")
+        return await cancel(client, job_id)
+
+    async def pause_mail(client: Client, queue: str) -> None:
+        if queue != "mail":
+            raise StoreUnavailable("gone")
+        await pause(client, queue)
+
+    monkeypatch.setattr(Client, "cancel", cancel_first)
+    monkeypatch.setattr(Client, "pause", pause_mail)
+    partly = ask("job", "cancel", *ids, "--json")
+    assert partly.code == 5 and [job["id"] for job in partly.data["changed"]] == ids[:1]
+    assert [error["id"] for error in partly.data["errors"]] == ids[1:]
+    assert ask("job", "cancel", *ids[1:]).code == 69
+    paused = ask("queues", "pause", "mail", "post", "--json")
+    assert paused.code == 5 and [entry["queue"] for entry in paused.data] == ["mail", "post"]
+    assert paused.data[1]["error"] == "gone"
+
+
 def test_top_and_nodes_without_a_node(ask) -> None:  # type: ignore[no-untyped-def]
     """Plain when piped, one look; JSON a line."""
     ask("insert", "add", "--queue", "mail")
@@ -155,6 +181,8 @@ def test_crons_and_batches_are_listed_and_changed(ask, postgres_dsn: str) -> Non
     assert made.code == 0 and ask("job", "show", made.out.strip(), "--json").data["worker"] == "add"
     wrong = ask("cron", "pause", "nigthly")
     assert wrong.code == 3 and 'Did you mean "nightly"' in wrong.err
+    no_text = ask("cron", "pause", "\udcff")
+    assert no_text.code == 3 and no_text.err.startswith("error: no cron entry")
     assert ask("cron", "remove", "nightly").code == 0 and ask("cron", "--json").data == []
     (batch,) = ask("batches", "--json").data
     assert (batch["name"], batch["total"], batch["state"]) == ("b", 1, "running")

@@ -114,11 +114,14 @@ async def _change_all(
     done: list[Job] = []
     failed: list[tuple[str, Exception]] = []
     async with open_client(session.url) as client:
-        for job_id in job_ids:
+        for number, job_id in enumerate(job_ids):
             try:
                 done.append(await getattr(client, action)(_id(job_id), *more))
-            except StoreUnavailable:
-                raise
+            except StoreUnavailable as error:
+                if not done:
+                    raise
+                failed += [(left, error) for left in job_ids[number:]]
+                break
             except KathikonError as error:
                 failed.append((job_id, error))
     return done, failed

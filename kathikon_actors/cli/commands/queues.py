@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -115,8 +116,9 @@ def _change(session: Session, action: str, names: tuple[str, ...], *more: Any) -
     if output.json:
         changed = [
             {"queue": name, "paused": found[name].paused, "concurrency": found[name].concurrency}
-            for name in done
             if name in found
+            else {"queue": name, "paused": None, "concurrency": None}
+            for name in done
         ]
         output.data([*changed, *({"queue": name, "error": str(error)} for name, error in failed)])
     for name in done:
@@ -131,7 +133,7 @@ def _change(session: Session, action: str, names: tuple[str, ...], *more: Any) -
 async def _change_all(
     session: Session, action: str, names: tuple[str, ...], more: tuple[Any, ...]
 ) -> tuple[list[str], list[tuple[str, KathikonError]], dict[str, QueueStatus]]:
-    from kathikon_actors.jobs.errors import KathikonError
+    from kathikon_actors.jobs.errors import KathikonError, StoreUnavailable
 
     done: list[str] = []
     failed: list[tuple[str, KathikonError]] = []
@@ -143,7 +145,10 @@ async def _change_all(
                 failed.append((name, error))
             else:
                 done.append(name)
-        found = {queue.name: queue for queue in await client.queues()} if done and session.output.json else {}
+        found: dict[str, QueueStatus] = {}
+        if done and session.output.json:
+            with suppress(StoreUnavailable):  # what was done is told all the same
+                found = {queue.name: queue for queue in await client.queues()}
     return done, failed, found
 
 
