@@ -17,7 +17,7 @@ from kathikon_actors.jobs.composing import COMPOSING_OPTIONS, compose, is_compos
 from kathikon_actors.jobs.durability import Durability, explain_durability
 from kathikon_actors.jobs.errors import InvalidJob, KathikonError, UnknownQueue, shown
 from kathikon_actors.jobs.ids import IdSource
-from kathikon_actors.jobs.new_job import NewJob, check_options
+from kathikon_actors.jobs.new_job import INSERT_OPTIONS, NewJob, check_options
 from kathikon_actors.jobs.queue import NAME_RULE
 from kathikon_actors.jobs.record import Record, to_us
 from kathikon_actors.jobs.sealed_record import Encrypt, check_encrypt, seal_new
@@ -29,6 +29,7 @@ __all__ = ["Defaults", "NamedWorker", "WorkerDefaults", "build_record"]
 
 _UTC = ZoneInfo("UTC")
 _COMPOSING = frozenset(COMPOSING_OPTIONS)
+_KNOWN = frozenset(INSERT_OPTIONS)
 _MAX_AHEAD = 100 * 365 * 86_400
 
 
@@ -201,7 +202,8 @@ def _template(definition: WorkerDefaults, defaults: Defaults) -> Record:
 
 def _apply(record: Record, given: dict[str, Any], timezone: ZoneInfo) -> None:
     """Set the options of the call, where they are not `None` but say something."""
-    check_options(record.worker, given)
+    if not _KNOWN.issuperset(given):
+        check_options(record.worker, given)
     name, now = record.worker, record.inserted_at
     if given.get("queue") is not None:
         record.queue = given["queue"]

@@ -19,7 +19,6 @@ from kathikon_actors.cli.seconds import Seconds
 from kathikon_actors.cli.session import Session, common_options
 from kathikon_actors.cli.stop_signals import StopSignals
 from kathikon_actors.cli.store_session import run_async
-from kathikon_actors.node.options import LONGEST
 
 if TYPE_CHECKING:
     from kathikon_actors.node.app import App
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
     from supervisors import Supervisor
 
 __all__ = ["node"]
+
+_LONGEST = 100 * 86_400.0
+"""Seconds: `open_node` takes no more."""
 
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -43,9 +45,9 @@ class _Options:
 @click.argument("app")
 @click.option("--name", help="The node's name on its store; a node started again under its name goes on with its jobs. "
               "Default: the host's name.")  # fmt: skip
-@click.option("--lease", type=Seconds(1, LONGEST), default=30.0, show_default=True, metavar="SECONDS",
+@click.option("--lease", type=Seconds(1, _LONGEST), default=30.0, show_default=True, metavar="SECONDS",
               help="After so long a silence others may take the node's jobs.")  # fmt: skip
-@click.option("--shutdown-timeout", type=Seconds(0, LONGEST), default=25.0, show_default=True, metavar="SECONDS",
+@click.option("--shutdown-timeout", type=Seconds(0, _LONGEST), default=25.0, show_default=True, metavar="SECONDS",
               help="What running jobs have to finish when the node stops.")  # fmt: skip
 @click.option("-v", "--verbose", count=True, help="Log more: -v info, -vv debug.")
 @click.option("--log-level", type=click.Choice(_LEVELS), help="What to log on standard error; default warning.")
