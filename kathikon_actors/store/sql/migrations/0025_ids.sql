@@ -131,6 +131,8 @@ BEGIN
             insert_job.worker
         );
     END IF;
+    -- What jsonb does not hold (the character U+0000, numbers without measure) would fail every filter that meets the row.
+    PERFORM insert_job.args::jsonb, insert_job.meta::jsonb;
     due := greatest(coalesce(insert_job.schedule_at, at + insert_job.schedule_in * interval '1 second'), at);
     problem := kathikon.misfit(said, insert_job.args);
     IF problem IS NOT NULL THEN
