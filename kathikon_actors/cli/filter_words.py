@@ -68,20 +68,24 @@ class FilterWords:
         return all(_is(_at(args, path), text) for path, text in self.args)
 
 
+def _check_texts(words: Sequence[str]) -> None:
+    from kathikon_actors.jobs.json import NotJson, check_text
+
+    for number, word in enumerate(words, 1):
+        try:
+            check_text(word, f"filter {number}")
+        except NotJson as error:
+            raise click.UsageError(str(error)) from None
+
+
 def parse_filter(words: Sequence[str]) -> FilterWords:
     """Understand filter words.
 
     Raises:
         click.UsageError: naming the word and what is legal.
     """
-    from kathikon_actors.jobs.json import NotJson, check_text
-
     found = FilterWords()
-    for number, word in enumerate(words, 1):
-        try:
-            check_text(word, f"filter {number}")
-        except NotJson as error:
-            raise click.UsageError(str(error)) from None
+    for word in words:
         key, colon, value = word.partition(":")
         if not colon or not value:
             raise click.UsageError(f'"{word}" is no filter; give KEY:VALUE with a key of {", ".join(_KEYS)}')
@@ -99,6 +103,7 @@ def parse_filter(words: Sequence[str]) -> FilterWords:
             found.args.append((tuple(path[1:]), value))
         else:
             raise click.UsageError(f'no filter key "{key}" (known: {", ".join(_KEYS)}).{did_you_mean(key, _KEYS)}')
+    _check_texts(words)
     try:
         found.to_filter()
     except ValueError as error:
