@@ -34,6 +34,12 @@ class _Asked(NamedTuple):
     body: bytes
 
 
+class _Far(NamedTuple):
+    """The function tells how far it is: the loop hears it from its own thread."""
+
+    percent: int
+
+
 class _Came(NamedTuple):
     """What came of a question, or of the function."""
 
@@ -50,7 +56,7 @@ class _Door:
         self._run = run
         self.job_id = run.job_id
         self.record: Record | None = run.record
-        self.said: SimpleQueue[_Asked | _Came] = SimpleQueue()
+        self.said: SimpleQueue[_Asked | _Far | _Came] = SimpleQueue()
         self.answers: SimpleQueue[_Came] = SimpleQueue()
 
     @property
@@ -67,8 +73,8 @@ class _Door:
         return decode(answer.value)
 
     def report_progress(self, percent: int) -> None:
-        """See `JobRuntime.report_progress`; the loop stands still meanwhile."""
-        self._run.report_progress(percent)
+        """See `JobRuntime.report_progress`."""
+        self.said.put(_Far(percent))
 
     def is_cancelled(self) -> bool:
         """See `JobRuntime.is_cancelled`."""
@@ -101,13 +107,17 @@ async def call_in_thread(run: AsyncRun, executable: Executable, record: Record, 
             if said.error is not None:
                 raise said.error
             return said.value
+        if isinstance(said, _Far):
+            run.report_progress(said.percent)
+            continue
         try:
             answer = _Came(await run.ask(said.what, said.body, bytes))
         except Exception as error:
             answer = _Came(None, error)
         except BaseException:  # cancelled
-            while isinstance(said, _Asked):
-                door.answers.put(_Came(None, Interrupted(run.why or "timeout")))
+            while not isinstance(said, _Came):
+                if isinstance(said, _Asked):
+                    door.answers.put(_Came(None, Interrupted(run.why or "timeout")))
                 said = door.said.get()
             raise
         door.answers.put(answer)
