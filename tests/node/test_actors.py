@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -163,11 +164,16 @@ async def test_killed_worker_processes_leave_nothing_behind_at_the_actors(node: 
 
 
 async def snapshots_in(dsn: str) -> list[dict[str, Any]]:
-    """The states in the database, the newest first."""
+    """The states in the database, the newest first, once nothing of a killed node is under way there any more."""
 
     async def read() -> list[bytes]:
         connection = await asyncpg.connect(dsn)
         try:
+            while await connection.fetchval(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE application_name = 'kathikon' AND datname = current_database()"
+            ):
+                await asyncio.sleep(0.01)
             rows = await connection.fetch(
                 "SELECT state FROM kathikon.snapshots WHERE actor = $1 ORDER BY version DESC", NAME
             )
@@ -176,7 +182,8 @@ async def snapshots_in(dsn: str) -> list[dict[str, Any]]:
             await connection.close()
 
     async with trio_asyncio.open_loop():
-        return [msgspec.msgpack.decode(state) for state in await trio_asyncio.aio_as_trio(read)()]
+        with trio.fail_after(30):
+            return [msgspec.msgpack.decode(state) for state in await trio_asyncio.aio_as_trio(read)()]
 
 
 async def test_after_kill_9_of_the_node_actors_come_back_with_their_last_snapshot(

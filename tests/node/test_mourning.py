@@ -87,14 +87,15 @@ def take(wake: Wake) -> None:
 async def test_a_call_that_breaks_is_not_made_again_and_breaks_nothing_else(
     autojump_clock: object, error: Exception, at: str
 ) -> None:
-    """The job ends without it, its process is killed, and the next one is called."""
+    """The job ends without it, its process is killed unless nothing was sent to it, and the next one is called."""
     place = Place(error, at)
     place.stopped.set()
 
     async def work(wake: Wake) -> None:
         take(wake)
         await trio.testing.wait_all_tasks_blocked()
-        assert (len(wake), place.calls, place.closed) == (0, 1, 1)
+        assert (len(wake), place.calls) == (0, 1)
+        assert place.closed == (0 if isinstance(error, FrameTooLarge) else 1)
         place.error = None
         take(wake)
         await trio.testing.wait_all_tasks_blocked()

@@ -81,7 +81,7 @@ async def test_an_embedded_store_whose_directory_cannot_be_one_is_refused(tmp_pa
         ({"children": 5}, "children is 5; give a list of"),
         ({"children": [None]}, "children holds None; give ChildSpec"),
         ({"telemetry": None}, "telemetry is None; give a list of"),
-        ({"telemetry": [5]}, "telemetry holds 5"),
+        ({"telemetry": [5]}, "telemetry: 5 is no handler"),
         ({"max_attempts": 10**12}, "max_attempts is 1000000000000; give a whole number from 1 to 2147483647"),
         ({"max_attempts": 0}, "give a whole number from 1"),
         ({"timeout": 10**5000}, "timeout is a value of type int that cannot be shown; give seconds above 0"),

@@ -220,7 +220,7 @@ async def test_g81_outer_cancellation_gives_the_ordered_timed_stop(autojump_cloc
     assert diary == ["+a", "-a"]
 
 
-async def test_g81_what_a_cancelled_block_does_on_its_way_out_still_has_its_children(
+async def test_what_a_cancelled_block_does_on_its_way_out_still_has_its_children(
     autojump_clock: MockClock,
 ) -> None:
     """They stop when it has left; until then they are served, and one that crashes comes back, after a delay too."""
@@ -242,7 +242,7 @@ async def test_g81_what_a_cancelled_block_does_on_its_way_out_still_has_its_chil
     assert diary.take()[-2:] == ["-b", "-a"]
 
 
-async def test_g81_a_generator_that_is_closed_inside_the_block_stops_the_children(autojump_clock: MockClock) -> None:
+async def test_a_generator_that_is_closed_inside_the_block_stops_the_children(autojump_clock: MockClock) -> None:
     """GeneratorExit is an end like any other; it comes out as it does of a plain nursery."""
     diary, (a, b) = puppets("ab")
 
