@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-__all__ = ["leaf_of", "place_of", "sentence_of"]
+from kathikon_actors.cli.exit_codes import ExitCode, exit_code_of
+from kathikon_actors.cli.output import Output
+
+__all__ = ["leaf_of", "place_of", "sentence_of", "tell_failures"]
 
 _HOUSE = tuple(str(Path(__file__).parents[2] / name) for name in ("kathikon_actors", "supervisors"))
 _LIBRARY = (sysconfig.get_path("stdlib"), "<frozen")
@@ -38,6 +41,15 @@ def sentence_of(error: BaseException) -> str:
     place = place_of(error)
     text = ": ".join([type(error).__name__, *lines[:1]])
     return f"{text}{f' ({place})' if place else ''}; run it again with --debug for the traceback"
+
+
+def tell_failures(output: Output, errors: Sequence[BaseException], *, any_done: bool) -> int:
+    """Say of each part of a command what kept it from being done; give the exit code of the whole."""
+    for error in errors:
+        output.say(f"error: {sentence_of(error)}")
+    if not errors:
+        return ExitCode.OK
+    return ExitCode.PARTLY_FAILED if any_done else exit_code_of(errors[0])
 
 
 def place_of(error: BaseException) -> str:

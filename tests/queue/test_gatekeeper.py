@@ -393,15 +393,21 @@ def push_into(node: SimNode, heap: LimitedHeap, worker: str, priority: int = 0) 
     return job
 
 
-def test_a_woken_job_whose_turn_does_not_come_gives_way_to_another_queue() -> None:
-    """Its own queue is busy with better jobs of another worker: the room it was woken for is used elsewhere."""
-    world, node, other, gate = two_queues()
+def one_runs_and_two_wait(node: SimNode, other: LimitedHeap) -> tuple[Record, Record, Record]:
+    """Give a job that the other queue runs, and one of each queue that waits for its room: the node's first."""
     running = push_into(node, other, "w")
     assert other.pop() is running
     woken = push_into(node, node.heap, "w")
     assert node.start() == []
     waiting = push_into(node, other, "w")
     assert other.pop() is None
+    return running, woken, waiting
+
+
+def test_a_woken_job_whose_turn_does_not_come_gives_way_to_another_queue() -> None:
+    """Its own queue is busy with better jobs of another worker: the room it was woken for is used elsewhere."""
+    world, node, other, gate = two_queues()
+    running, woken, waiting = one_runs_and_two_wait(node, other)
     better = push_into(node, node.heap, "free", priority=10)
     node.keeper.ended([running])
     assert node.start(1) == [better]
@@ -437,12 +443,7 @@ def test_a_guarded_job_whose_turn_does_not_come_gives_way_to_another_queue() -> 
 def test_a_better_job_that_takes_the_room_of_a_woken_one_leaves_the_next_room_to_all() -> None:
     """Else the woken one would keep it from other queues, and from nobody in its own."""
     _, node, other, gate = two_queues()
-    running = push_into(node, other, "w")
-    assert other.pop() is running
-    woken = push_into(node, node.heap, "w")
-    assert node.start() == []
-    waiting = push_into(node, other, "w")
-    assert other.pop() is None
+    running, woken, waiting = one_runs_and_two_wait(node, other)
     better = push_into(node, node.heap, "w", priority=10)
     node.keeper.ended([running])
     assert node.start(1) == [better]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import click
 
-from kathikon_actors.cli.exit_codes import ExitCode, exit_code_of
+from kathikon_actors.cli.failures import tell_failures
 from kathikon_actors.cli.seconds import Seconds
 from kathikon_actors.cli.session import Session, common_options
 from kathikon_actors.cli.store_session import open_client, open_store, run_async
@@ -99,11 +99,7 @@ def _change(session: Session, action: str, job_ids: tuple[str, ...], *more: Any)
     else:
         for found in done:
             output.line(f"{found.id}  {found.state}")
-    for _, error in failed:
-        output.say(f"error: {error}")
-    if not failed:
-        return ExitCode.OK
-    return ExitCode.PARTLY_FAILED if done else exit_code_of(failed[0][1])
+    return tell_failures(output, [error for _, error in failed], any_done=bool(done))
 
 
 async def _change_all(

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kathikon_actors.cli.exit_codes import ExitCode, exit_code_of
-from kathikon_actors.cli.failures import sentence_of
+from kathikon_actors.cli.failures import tell_failures
 from kathikon_actors.cli.seconds import Seconds
 from kathikon_actors.cli.session import Session, common_options
 from kathikon_actors.cli.store_session import open_client, run_async
@@ -123,11 +122,7 @@ def _change(session: Session, action: str, names: tuple[str, ...], *more: Any) -
         output.data([*changed, *({"queue": name, "error": str(error)} for name, error in failed)])
     for name in done:
         output.say(f"{name}: {action}{'d' if action.endswith('e') else 'ed'}")
-    for _, error in failed:
-        output.say(f"error: {sentence_of(error)}")
-    if not failed:
-        return ExitCode.OK
-    return ExitCode.PARTLY_FAILED if done else exit_code_of(failed[0][1])
+    return tell_failures(output, [error for _, error in failed], any_done=bool(done))
 
 
 async def _change_all(
