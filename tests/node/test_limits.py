@@ -177,8 +177,17 @@ async def test_a_worker_that_fails_is_given_a_rest_and_tried_again(node: Node, m
         return sum(sum(queue.by_state.get(s, 0) for s in ("completed", "discarded")) for queue in counts) == number + 1  # type: ignore[call-overload]
 
     await eventually(all_ended, "all have ended", WAIT)
-    starts = starts_of(lines_of(Path(marks)))
-    assert max(b - a for a, b in pairwise(starts)) >= 0.4, "there was a rest"
+    await eventually(lambda: any(event.decision == "closed" for event in told), "it closed")
+    changes = [
+        event for event in told if event.limit == "breaker" and event.decision in ("opened", "half_open", "closed")
+    ]
+    assert [event.decision for event in changes[:2]] == ["opened", "half_open"]
+    for before, after in pairwise(changes):
+        assert after.decision != "half_open" or after.at - before.at >= 0.4, "there was a rest"
+    # What the processes had been given ahead runs in the rest, and no more than that. Lines have the monotonic clock.
+    starts = [at + time.time() - time.monotonic() for at in starts_of(lines_of(Path(marks)))]
+    in_rest = sum(changes[0].at + 0.005 < at < changes[1].at - 0.005 for at in starts)
+    assert in_rest <= 3 * MAX_AHEAD + 1, "with the one that no limit concerns"
 
 
 @pytest.mark.one_node
