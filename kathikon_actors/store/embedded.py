@@ -49,6 +49,7 @@ DEFAULT_SETTINGS: Mapping[str, str] = MappingProxyType(
         "max_connections": "50",  # a node needs about eight; the rest is for the command line and operators
         "shared_buffers": "128MB",  # the live table is as small as the backlog; touched only as it is used
         "max_wal_size": "1GB",  # few checkpoints, so few full-page images
+        "min_wal_size": "80MB",  # kept to be written over; initdb would choose less for short segments
         "checkpoint_timeout": "15min",  # the same; recovery after kill -9 stays at seconds
         "autovacuum_naptime": "10s",  # a queue's table dies and is born anew all the time: look often,
         "autovacuum_max_workers": "2",  # but on two cores with few hands
@@ -70,6 +71,7 @@ DEFAULT_SETTINGS: Mapping[str, str] = MappingProxyType(
 _LAUNCHER = Path(postmaster.__file__)
 _LAUNCHER_STAYS = sys.platform != "linux"  # no other kernel tells a process that its parent has died
 _INITDB_DEADLINE = 120.0
+_WAL_SEGMENT = 4  # MB; commits wait while a new one is written, with the usual 16 MB for some 10 ms on a good disk
 _STILL_THERE = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists')
 _ORPHAN_GRACE = 3.0
 _STOP_TIMEOUT = 20.0
@@ -218,6 +220,7 @@ class EmbeddedServer:
         directory = self._directory
         fresh = await trio.to_thread.run_sync(directory.new_cluster, user)
         command = [str(binaries.initdb), "-D", str(fresh), "-U", USER, "--auth=trust", "--encoding=UTF8", "--locale=C"]
+        command.append(f"--wal-segsize={_WAL_SEGMENT}")
         if self._settings["fsync"] == "off":
             command.append("--no-sync")  # never otherwise: no later checkpoint syncs the files that initdb wrote
         if binaries.major >= 16:

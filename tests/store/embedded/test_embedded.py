@@ -38,6 +38,7 @@ class TestStarting:
             assert str(found).startswith(f"kathikon kathikon PostgreSQL {installation.version}")
             assert await fetch(server.dsn, "show server_encoding") == "UTF8"
             assert await fetch(server.dsn, "show listen_addresses") == ""
+            assert await fetch(server.dsn, "show wal_segment_size") == "4MB"
             assert server.running and server.pid > 0
         print(f"PostgreSQL {installation.version}: made and started in {made:.3f} s")
         assert not server.running
