@@ -108,7 +108,7 @@ async def _table(state: NodeState, *, task_status: trio.TaskStatus[None] = trio.
     table.mourners = state.wake = Wake(state.mourned_as, table)
     state.membership = None
     state.announcements = Announcements()
-    state.gatekeeper = Gatekeeper(state.queues, state.definitions, state.monotonic, bus=state.bus)
+    state.gatekeeper = Gatekeeper(state.definitions, state.monotonic, bus=state.bus)
     state.lease_lost = trio.Event()
     try:
         task_status.started()
@@ -173,8 +173,10 @@ def _executables(state: NodeState) -> Executables:
 
 
 def _crew(state: NodeState, name: str) -> Crew:
+    leaves = state.removing.get(name)  # it may crash then, too, and must not take the other queues with it
+    queue = leaves or state.queues[name]
     crew = Crew(
-        state.queues[name],
+        queue,
         state.the_table(),
         state.name,
         state.clock,
@@ -185,12 +187,12 @@ def _crew(state: NodeState, name: str) -> Crew:
         monotonic=state.monotonic,
         takes_plain=state.one_loop,
     )
-    crew.draining = state.draining
+    crew.draining = state.draining or leaves is not None
     crew.doors = state.doors
     crew.paused = name in state.paused
-    if state.queues[name].broadcast:
+    if queue.broadcast:
         crew.announce = state.announcements.offer
-    if state.gatekeeper is not None and state.gatekeeper.concerns(name):
+    if state.gatekeeper is not None and state.gatekeeper.concerns(queue):
         crew.gatekeeper = state.gatekeeper
     state.crews[name] = crew
     return crew

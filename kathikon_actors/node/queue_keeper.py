@@ -200,12 +200,12 @@ class QueueKeeper:
     async def _remove(self, name: str) -> None:
         """Wait for what runs, then take the queue out of the tree and give its jobs back."""
         state = self._state
-        crew, tree = state.crews.get(name), state.queue_tree
-        if crew is not None:
-            crew.drain()
+        if name in state.crews:
+            state.crews[name].drain()
             self._tell(name, "draining")
-            while not crew.idle:
+            while not state.crews[name].idle:  # another one each time that the queue's own child is started again
                 await trio.sleep(0.01)
+        tree = state.queue_tree
         if tree is not None:
             try:
                 await tree.terminate_child(child_id(name))

@@ -74,7 +74,6 @@ class Gatekeeper:
     """All limits of one node.
 
     Args:
-        queues: that the node runs; others may come and go.
         workers: of the app.
         clock: monotonic seconds.
         bus: what limits decide is told there.
@@ -87,7 +86,6 @@ class Gatekeeper:
 
     def __init__(
         self,
-        queues: Mapping[str, Queue],
         workers: Mapping[str, WorkerDefinition],
         clock: Callable[[], float] = time.monotonic,
         bus: Bus | None = None,
@@ -97,7 +95,6 @@ class Gatekeeper:
         self.wake: Callable[[], None] = _nobody
         self.heaps: dict[LimitedHeap, None] = {}
         self._bus = bus
-        self._declared = queues
         self._queues: dict[str, tuple[Family, ...]] = {}
         self._workers = {name: families for name, worker in workers.items() if (families := _of_worker(worker))}
         self._rules: dict[tuple[str, str], tuple[Family, ...]] = {}
@@ -108,11 +105,11 @@ class Gatekeeper:
         self._numbers = 0
         self._next_look = 0.0
 
-    def concerns(self, queue: str) -> bool:
+    def concerns(self, queue: Queue) -> bool:
         """Tell whether any job of a queue may be limited; to be asked when a queue starts."""
-        self._queues[queue] = _of_queue(self._declared[queue])
+        families = self._queues[queue.name] = _of_queue(queue)
         self._rules.clear()
-        return bool(self._workers or self._queues[queue])
+        return bool(self._workers or families)
 
     def rules(self, queue: str, worker: str) -> tuple[Family, ...]:
         """Give the limits that a worker's jobs in a queue have to keep."""

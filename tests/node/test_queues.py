@@ -195,6 +195,25 @@ async def test_a_queue_is_added_and_removed_at_run_time(node: Node, tmp_path: Pa
         assert (await node.wait(job.id, WAIT)).state == "completed"
 
 
+async def test_a_queue_that_crashes_while_it_is_removed_leaves_the_others_alone(node: Node, tmp_path: Path) -> None:
+    """It starts again, drained, what ran in it waits for another node, and the removal goes on."""
+    path, gate, beside = tmp_path / "marks", tmp_path / "gate", tmp_path / "beside"
+    removed = await node.insert(workers.stay_async.new(str(path), str(gate)).options(queue="other"))
+    other = await node.insert(workers.stay_async.new(str(beside), str(gate)))
+    await eventually(lambda: lines_of(path) and lines_of(beside), "both run")
+    with pytest.raises(QueueTimeout, match="it still runs on n1"):
+        await node.remove_queue("other", timeout=0)
+    queues = node.supervisor.which_child("queues").info
+    crash(queues, "queue other", RuntimeError("killed by the test"))
+    await node.remove_queue("other", timeout=WAIT)
+    assert node.supervisor.which_child("queues").info is queues, "they were not started again"
+    assert "queue other" not in node.format_tree()
+    gate.touch()
+    done = await node.wait(other.id, WAIT)
+    assert (done.state, done.attempt, len(lines_of(beside))) == ("completed", 1, 1)
+    assert ((back := await node.get(removed.id)).state, back.node, len(lines_of(path))) == ("available", None, 1)
+
+
 async def test_a_removal_goes_on_when_the_keeper_of_the_queues_has_crashed(node: Node, tmp_path: Path) -> None:
     """It waits for what runs, takes the queue out of the tree and gives back what waits, as if nothing had been."""
     path, gate = tmp_path / "marks", tmp_path / "gate"

@@ -15,7 +15,6 @@ from kathikon_actors.jobs.breaker import Breaker
 from kathikon_actors.jobs.extra import Extra
 from kathikon_actors.jobs.gcra import NS, Slots, reserve
 from kathikon_actors.jobs.limits import Limit, Rate
-from kathikon_actors.jobs.queue import Queue
 from kathikon_actors.jobs.record import Record
 from kathikon_actors.jobs.sharing import Holder, settle
 from kathikon_actors.processes.messages import Report
@@ -58,7 +57,7 @@ class SimNode:
             )
             for name, options in workers.items()
         }
-        self.keeper = Gatekeeper({"q": Queue("q")}, definitions, lambda: world.now)
+        self.keeper = Gatekeeper(definitions, lambda: world.now)
         self.records: dict[bytes, Record] = {}
         self.heaps = [
             LimitedHeap(PriorityHeap, "q", self.keeper, self.records, lambda: None, self.may_start)
