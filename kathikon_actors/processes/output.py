@@ -176,17 +176,23 @@ class Output:
         self._printers.clear()
 
     def finish(self) -> None:
-        """Nobody prints any more, but for what jobs left behind: pass the rest on, for half a second at the most."""
+        """Nobody prints any more, but for what jobs left behind: pass the rest on, and wait half a second at the most.
+
+        What can be written at once is, however late it is: a machine may have been busy with others meanwhile.
+        """
         end = time.monotonic() + _LAST_WORDS
         for descriptor in list(self._printers):
             while descriptor in self._printers and self._read(descriptor) and time.monotonic() < end:
                 pass
             if descriptor in self._printers:
                 self._close(descriptor)
-        while self._pending and (left := end - time.monotonic()) > 0:
-            for descriptor, events in self._poll.poll(left * 1000):
-                if descriptor == self.to:
-                    self._write(events)
+        while self._pending:
+            left = max(0.0, end - time.monotonic())
+            events = dict(self._poll.poll(left * 1000)).get(self.to)
+            if events is not None:
+                self._write(events)
+            elif not left:
+                break
 
     def _read(self, descriptor: int) -> bool:
         """Take what is there; tell whether there was something."""

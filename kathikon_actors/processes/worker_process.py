@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import socket
 import time
@@ -271,13 +272,26 @@ class WorkerProcess:
         await self._wait_for(lambda: self._exit is not None)
 
     async def _see_it_end(self) -> None:
-        """Its socket is closed: wait for its exit status; kill it when it closed the socket and goes on living."""
+        """Its socket is closed: wait for its exit status; kill it when it closed the socket and goes on living.
+
+        The zygote may be slow to tell how it ended: what has ended by itself is not said to have gone on.
+        """
         with trio.move_on_after(_CLOSED_BUT_ALIVE):
             await self._ended()
         if self._exit is None:
-            self._deaf = True
+            lives = not self._has_ended()
             self.kill()
             await self._ended()
+            how = self.exit
+            self._deaf = lives and how is not None and how.signal == signal.SIGKILL
+
+    def _has_ended(self) -> bool:
+        """Whether the kernel says so, reaped or not; where it gives no pidfd nobody can tell."""
+        if self._pidfd is None:
+            return False
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(0))
 
     async def _wait(self) -> None:
         """Wait until there is something to read, room for what is unsent, or news of its death."""

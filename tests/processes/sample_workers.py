@@ -54,6 +54,14 @@ def sleep_plain(seconds: float) -> str:
 
 
 @worker
+def wait_plain(path: str) -> str:
+    """Run until the test makes the file."""
+    while not Path(path).exists():
+        time.sleep(0.002)
+    return "released"
+
+
+@worker
 def spin_forever() -> None:
     while True:
         pass
@@ -236,19 +244,28 @@ async def async_tell_progress(job: Job, percents: list[int]) -> list[Any]:
 
 
 @worker
-def tight_progress(job: Job, seconds: float) -> int:
-    end = time.monotonic() + seconds
+def tight_progress(job: Job, seconds: float) -> list[float]:
+    """Give how many calls there were, and how long they took: on a busy machine longer than was wanted."""
+    began = time.monotonic()
     calls = 0
-    while time.monotonic() < end:
+    while calls <= 1_000 or time.monotonic() < began + seconds:
         job.report_progress(calls % 101)
         calls += 1
-    return calls
+    return [calls, time.monotonic() - began]
 
 
 @worker
 async def async_sleep(seconds: float) -> str:
     await trio.sleep(seconds)
     return "slept"
+
+
+@worker
+async def async_wait(path: str) -> str:
+    """Run until the test makes the file."""
+    while not await trio.Path(path).exists():
+        await trio.sleep(0.002)
+    return "released"
 
 
 @worker

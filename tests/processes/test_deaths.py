@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -10,8 +11,10 @@ from typing import Literal
 
 import pytest
 import trio
+import trio.testing
 
-from kathikon_actors.processes.handle import ExitStatus, WorkerDied
+from kathikon_actors.processes import worker_process
+from kathikon_actors.processes.handle import ExitStatus, WorkerDied, WorkerProcess
 from kathikon_actors.processes.memory import rss_bytes
 from kathikon_actors.processes.messages import FromWorker, Report
 from tests.processes.tools import (
@@ -50,14 +53,21 @@ async def test_a_crash_names_how_and_which_run(name: str, args: dict[str, int], 
 
 
 async def test_a_killed_worker_is_seen_dead_within_a_second() -> None:
-    """SIGKILL from anywhere: the exit status names it."""
-    async with open_worker() as worker:
-        worker.send([run(1, "sleep_plain", seconds=1000)])
-        await until(worker.running)
-        os.kill(worker.pid, signal.SIGKILL)
-        _got, died = await death(worker, seconds=1)
-    assert died.exit == ExitStatus(worker.pid, signal=signal.SIGKILL)
-    assert [seq for seq, _ in died.running] == [1]
+    """SIGKILL from anywhere: the exit status names it. Of some, if the machine was busy with others meanwhile."""
+    took = math.inf
+    for _ in range(5):
+        async with open_worker() as worker:
+            worker.send([run(1, "sleep_plain", seconds=1000)])
+            await until(worker.running)
+            began = time.monotonic()
+            os.kill(worker.pid, signal.SIGKILL)
+            _got, died = await death(worker)
+            took = time.monotonic() - began
+        assert died.exit == ExitStatus(worker.pid, signal=signal.SIGKILL)
+        assert [seq for seq, _ in died.running] == [1]
+        if took < 1:
+            break
+    assert took < 1
 
 
 async def test_an_idle_worker_that_dies_was_executing_nothing() -> None:
@@ -84,7 +94,7 @@ async def test_a_worker_that_closed_its_socket_but_lives_is_killed() -> None:
     """Nobody can speak with it any more."""
     async with open_worker() as worker:
         worker.send([run(1, "close_everything")])
-        _got, died = await death(worker, seconds=3)
+        _got, died = await death(worker)
         assert not alive(worker.pid)
     assert died.exit.text == "closed its connection to the node (killed by SIGKILL)"
     assert [seq for seq, _ in died.running] == [1]
@@ -95,10 +105,10 @@ async def test_what_a_dead_worker_forked_goes_with_it(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     async with open_worker() as worker:
         worker.send([run(1, "fork_and_die", path=str(pid_file))])
-        _got, died = await death(worker, seconds=3)
+        _got, died = await death(worker)
         assert died.exit.text == "exit status 7"
         grandchild = int(pid_file.read_text())
-        await until(lambda: not alive(grandchild), 2)
+        await until(lambda: not alive(grandchild))
 
 
 async def test_a_death_is_seen_though_somebody_holds_the_socket_open(tmp_path: Path) -> None:
@@ -106,7 +116,7 @@ async def test_a_death_is_seen_though_somebody_holds_the_socket_open(tmp_path: P
     pid_file = tmp_path / "pid"
     async with open_worker() as worker:
         worker.send([run(1, "noop"), run(2, "fork_unseen_and_die", path=str(pid_file))])
-        got, died = await death(worker, seconds=3)
+        got, died = await death(worker)
     assert [m.seq for m in got] == [1] and died.exit.text == "exit status 7"
     daemon = int(pid_file.read_text())
     assert alive(daemon)
@@ -141,18 +151,33 @@ async def test_a_worker_that_prints_much_goes_on_and_the_nodes_output_stays_clea
     async with open_worker() as worker:
         worker.send([run(1, "print_much", lines=5_000)])
         assert (await report(worker)).verdict == "completed"
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert "out 4999\n" in err and "err 4999\n" in err
+        said: list[tuple[str, str]] = []
+
+        def all_out() -> bool:
+            said.append(capfd.readouterr())
+            err = "".join(err for _, err in said)
+            return "out 4999\n" in err and "err 4999\n" in err
+
+        await until(all_out)  # the report does not come by way of the output
+    assert "".join(out for out, _ in said) == capfd.readouterr().out == ""
 
 
-async def test_stop_finishes_what_runs_and_gives_back_the_rest() -> None:
+async def stop_while_they_run(worker: WorkerProcess, release: Path) -> None:
+    """Stop the process, and let what it runs end only after that was asked of it."""
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(worker.stop, math.inf)
+            await trio.testing.wait_all_tasks_blocked()
+            await trio.Path(release).touch()
+
+
+async def test_stop_finishes_what_runs_and_gives_back_the_rest(tmp_path: Path) -> None:
     """The process ends with status 0, nothing of it is left unreported."""
+    release = tmp_path / "release"
     async with open_worker() as worker:
-        worker.send([run(1, "sleep_plain", seconds=0.2), run(2, "noop"), run(3, "noop")])
+        worker.send([run(1, "wait_plain", path=str(release)), run(2, "noop"), run(3, "noop")])
         await until(worker.running)
-        with trio.fail_after(5):
-            await worker.stop(5)
+        await stop_while_they_run(worker, release)
         got, died = await death(worker)
     assert [(m.seq, m.verdict) for m in got if isinstance(m, Report)] == [
         (1, "completed"),
@@ -174,26 +199,28 @@ async def test_a_process_that_stops_ends_as_a_program_does(tmp_path: Path) -> No
     assert path.read_text() == "thread, at exit"
 
 
-async def test_stop_of_an_async_worker_finishes_what_runs() -> None:
+async def test_stop_of_an_async_worker_finishes_what_runs(tmp_path: Path) -> None:
     """Running jobs end, queued ones come back."""
+    release = tmp_path / "release"
     async with open_worker("async", 2) as worker:
-        worker.send([run(seq, "async_sleep", seconds=0.2) for seq in (1, 2, 3)])
+        worker.send([run(seq, "async_wait", path=str(release)) for seq in (1, 2, 3)])
         await until(lambda: len(worker.running()) == 2)
-        with trio.fail_after(5):
-            await worker.stop(5)
+        await stop_while_they_run(worker, release)
         got, died = await death(worker)
     assert {m.seq: m.verdict for m in got if isinstance(m, Report)} == {1: "completed", 2: "completed", 3: "returned"}
     assert died.exit.text == "exit status 0"
 
 
-async def test_stop_ends_a_worker_that_does_not_finish() -> None:
+async def test_stop_ends_a_worker_that_does_not_finish(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the grace comes SIGTERM, and the process is reaped when `stop` returns."""
+    # However busy the machine is: what ends it is SIGTERM, not the SIGKILL that comes a second later.
+    monkeypatch.setattr(worker_process, "_AFTER_TERM", 15.0)
     async with open_worker() as worker:
         worker.send([run(1, "spin_forever")])
         await until(worker.running)
         began = time.monotonic()
         await worker.stop(0.2)
-        assert 0.2 <= time.monotonic() - began < 3
+        assert time.monotonic() - began >= 0.2
         assert not alive(worker.pid)
         _got, died = await death(worker)
     assert died.exit.text == "killed by SIGTERM"
@@ -205,14 +232,15 @@ async def test_a_stopped_process_is_killed_when_it_ignores_sigterm() -> None:
         worker.send([run(1, "spin_forever")])
         await until(worker.running)
         os.kill(worker.pid, signal.SIGSTOP)
-        with trio.fail_after(4):
+        with trio.fail_after(15):
             await worker.stop(0.1)
         _got, died = await death(worker)
     assert died.exit.text == "killed by SIGKILL"
 
 
-async def test_a_cancelled_stop_kills() -> None:
+async def test_a_cancelled_stop_kills(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has no time to wait leaves no process behind."""
+    monkeypatch.setattr(worker_process, "_AFTER_TERM", 15.0)  # until the kernel has ended it, on a busy machine
     async with open_worker() as worker:
         worker.send([run(1, "spin_forever")])
         await until(worker.running)
@@ -233,14 +261,17 @@ async def test_a_cancelled_receive_loses_no_report() -> None:
     assert [m.seq for m in got] == list(range(1, 2_001))
 
 
-async def test_more_than_the_socket_holds_is_sent_when_there_is_room() -> None:
+async def test_more_than_the_socket_holds_is_sent_when_there_is_room(tmp_path: Path) -> None:
     """`send` never waits; `receive` sends the rest."""
+    release = tmp_path / "release"
     async with open_worker() as worker:
         text = "x" * 100_000
-        worker.send([run(1, "sleep_plain", seconds=0.1)])
+        worker.send([run(1, "wait_plain", path=str(release))])
+        await until(worker.running)  # it reads no more until that has ended
         for seq in range(2, 102):
             worker.send([run(seq, "remember", note=text)])
         assert worker.unsent_bytes > 1_000_000
+        release.touch()
         got = await receive(worker, 101)
         assert [m.seq for m in got] == list(range(1, 102))
         assert worker.unsent_bytes == 0
@@ -296,12 +327,14 @@ async def test_a_dead_worker_is_replaced_in_no_time() -> None:
     """The zygote has everything loaded; trio too, when a worker is async."""
     async with open_zygote(ALL) as zygote:
         for kind, name in (("plain", "noop"), ("async", "async_noop")):
-            took = []
-            for _ in range(5):
+            took = math.inf
+            for _ in range(25):  # a busy machine may spoil some
                 began = time.monotonic()
                 worker = await zygote.fork(kind, 1, "test")  # type: ignore[arg-type]
                 worker.send([run(1, name)])
                 await receive(worker, 1)
-                took.append(time.monotonic() - began)
+                took = time.monotonic() - began
                 worker.close()
-            assert min(took) < 0.2
+                if took < 0.2:
+                    break
+            assert took < 0.2

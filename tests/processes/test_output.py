@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from kathikon_actors.processes import output
 from kathikon_actors.processes.memory import rss_bytes
+from kathikon_actors.processes.messages import Report
 from kathikon_actors.processes.output import Allowance, Output, Printer
 from tests.processes.tools import open_worker, open_zygote, receive, report, run, until
 
@@ -89,7 +90,7 @@ def test_nobody_waits_for_a_log_that_nobody_reads() -> None:
     out.act(reader, select.POLLIN)
     began = time.monotonic()
     out.finish()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     os.close(nobody_reads)
     os.close(to)
 
@@ -98,21 +99,24 @@ async def test_a_gigabyte_on_both_streams_blocks_nobody_and_fills_nothing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """The job completes, the next one too; some megabytes and a notice come out; the zygote keeps nothing."""
+    began = time.monotonic()
     async with open_zygote() as zygote:
         worker = await zygote.fork("plain", 1, "printing")
         worker.send([run(1, "noop")])
         await receive(worker, 1)
         before = rss_bytes(zygote.pid)
         worker.send([run(2, "print_gigabytes", gigabytes=1)])
-        with trio.fail_after(60):
-            assert (await report(worker)).verdict == "completed"
+        with trio.fail_after(120):
+            [printed] = await worker.receive()
+        assert isinstance(printed, Report) and printed.verdict == "completed"
         after = rss_bytes(zygote.pid)
         worker.send([run(3, "noop")])
         assert (await report(worker)).seq == 3
         worker.close()
     out, err = capfd.readouterr()
     assert out == ""
-    assert len(err) < 6 * 2**20
+    # What may pass grows with the time that it took, which is a busy machine's.
+    assert len(err) < output.BURST + output.PER_SECOND * (time.monotonic() - began) + 2**20
     assert f"worker process {worker.pid} (printing): " in err and "are left out" in err
     assert before is not None and after is not None and after - before < 16 * 2**20
 

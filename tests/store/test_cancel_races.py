@@ -42,7 +42,7 @@ async def test_a_parent_is_cancelled_while_its_last_child_ends(backend: Backend,
             await a.store.batches.seal(batch.id)
         if parent_is == "waiting":
             await a.write(waiting(parent))
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             await at_once(
                 lambda: cancel(a, parent, waits=parent_is == "waiting"),  # noqa: B023
                 lambda: b.write(ended(last)),  # noqa: B023

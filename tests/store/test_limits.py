@@ -13,6 +13,8 @@ from kathikon_actors.jobs.limits import Rate
 from kathikon_actors.store.limits import SlotBid, TokenBid, tag_of
 from kathikon_actors.store.protocol import Membership, Store
 from tests.store.conftest import Backend
+from tests.store.test_races import take_over
+from tests.store.test_unowned import retried
 from tests.support.waiting import eventually
 
 KNOWN: dict[tuple[int, int, str], int] = {}
@@ -88,7 +90,7 @@ async def test_the_tokens_of_a_dead_node_are_free_once_it_is_fenced_and_not_befo
     await second.fence_dead(n2)
     assert await tokens(second, n2, 0, 5) == (5, 5)
     with pytest.raises(LeaseLost):
-        await tokens(first, n1, 5, 5)
+        await retried(lambda: tokens(first, n1, 5, 5))  # its sessions were ended, which it may still have to learn
 
 
 async def test_a_new_life_of_a_node_holds_nothing(backend: Backend) -> None:
@@ -99,7 +101,7 @@ async def test_a_new_life_of_a_node_holds_nothing(backend: Backend) -> None:
     assert (await tokens(first, n1, 0, 3))[0] == 0
     await first.close()
     again = await backend.connect()
-    n1 = await again.join("n1", 30)
+    n1 = await take_over(again, "n1", 30)
     assert (await tokens(second, n2, 0, 0))[0] == 0
     assert await tokens(again, n1, 0, 5) == (5, 5)
 
@@ -129,14 +131,14 @@ async def test_racing_nodes_never_hold_more_than_the_limit(backend: Backend) -> 
 
 async def test_slots_are_spaced_over_all_nodes(backend: Backend) -> None:
     """Reserved in batches by two nodes in turn, no two begin closer than the rate allows."""
-    # So slow a rate that the turns themselves take no slot's time.
-    pacing = Rate(5, per=1, burst=1).pacing
+    # So slow a rate that the turns themselves take no slot's time, however busy the machine is.
+    pacing = Rate(1, per=60, burst=1).pacing
     stores = [await backend.connect() for _ in range(2)]
     nodes = [await store.join(f"n{number}", 30) for number, store in enumerate(stores)]
     begins: list[int] = []
     total = 0
     for turn in range(8):
-        bid = SlotBid("worker w rate", "", pacing, 3, 60 * NS)
+        bid = SlotBid("worker w rate", "", pacing, 3, 3600 * NS)
         granted = await stores[turn % 2].limits.bid(nodes[turn % 2], [], [bid])
         slots = granted.slots[0]
         assert slots.count == 3
@@ -150,14 +152,14 @@ async def test_slots_are_spaced_over_all_nodes(backend: Backend) -> None:
 
 
 async def test_a_rate_beyond_its_horizon_gives_nothing_and_says_when(store: Store) -> None:
-    """One a minute: the second one must ask again."""
+    """One an hour: the second one must ask again."""
     n1 = await store.join("n1", 30)
-    bid = SlotBid("queue q rate", "k", Rate(1, per=60).pacing, 5, NS // 4)
+    bid = SlotBid("queue q rate", "k", Rate(1, per=3600).pacing, 5, NS // 4)
     first = (await store.limits.bid(n1, [], [bid])).slots[0]
     assert first.count == 1
     second = (await store.limits.bid(n1, [], [bid])).slots[0]
     assert second.count == 0
-    assert 59 * NS < second.tat <= 60 * NS
+    assert 3540 * NS < second.tat <= 3600 * NS
 
 
 async def test_limits_at_rest_are_forgotten(store: Store) -> None:

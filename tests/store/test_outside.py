@@ -240,7 +240,7 @@ async def test_a_node_whose_epoch_was_replaced_changes_nothing(store: Store) -> 
 async def test_of_a_claim_and_a_cancel_that_race_the_row_knows_one(backend: Backend) -> None:
     """200 times: cancelled and claimed by nobody, or claimed and the cancel is refused."""
     one, two = await backend.connect(), await backend.connect()
-    member = await one.join("a", 30)
+    member = await one.join("a", 3600)  # it must live through all of them
     for _ in range(ROUNDS):
         record = new_record()
         await two.insert_unowned([record])

@@ -15,6 +15,7 @@ from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken, StoreUnavailab
 from kathikon_actors.store.protocol import Store
 from tests.stages.states import Counter
 from tests.store.conftest import Backend
+from tests.store.test_races import take_over
 from tests.support.records import now_us
 
 
@@ -56,7 +57,7 @@ async def test_snapshots_belong_to_a_node_and_outlive_its_lives(backend: Backend
     await first.snapshots.save(one, "counter", state("1"))
     assert await second.snapshots.load(two, "counter") == []
     await first.close()
-    again = await second.join("one", 30)
+    again = await take_over(second, "one", 30)
     assert [kept.state for kept in await second.snapshots.load(again, "counter")] == [b"1"]
     assert await second.snapshots.save(again, "counter", state("2")) == 2
 

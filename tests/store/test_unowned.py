@@ -253,4 +253,5 @@ async def test_two_rescuers_share_the_rows_of_a_dead_node_while_it_still_tries_t
         assert acknowledged <= set(ids) <= {record.id for record in records}, number
         assert {record.orphaned for record in got[0] + got[1]} <= {1}
         again = await retried(lambda: stores[2].join("victim", 600))
-        assert await stores[2].load_owned(again, None, 10) == []
+        # The sessions of the dead life were ended; whoever used one may still have to learn of it.
+        assert await retried(lambda: stores[2].load_owned(again, None, 10)) == []  # noqa: B023

@@ -97,6 +97,9 @@ async def test_what_is_buffered_when_the_server_of_handlers_stops_is_flushed_at_
     begun = trio.current_time()
     await bus.flush(0.2)
     assert trio.current_time() - begun < 5
+    with trio.fail_after(20):
+        while not heard:  # its thread had not begun within the limit, on a busy machine: what is buffered is kept
+            await bus.flush(0.2)
     assert [event.action for event in heard] == ["stopped"]
     release.set()
 

@@ -12,6 +12,7 @@ import trio
 from kathikon_actors.store.binaries import Binaries
 from kathikon_actors.store.datadir import Directory
 from kathikon_actors.store.embedded import EmbeddedServer, find_running, open_embedded
+from kathikon_actors.store.probe import Answer
 from tests.support.servers import (
     both_mechanisms,
     end,
@@ -137,12 +138,16 @@ class TestDeath:
         self, pg_place: Path, installation: Binaries
     ) -> None:
         """Killed inside initdb, the owner leaves a half cluster beside the place, never in it."""
-        path = pg_place / "node"
-        owner = start_owner(path, installation)
-        try:
-            await until(lambda: any(path.glob("data.*.tmp/base")), "initdb at work")
-        finally:
-            end(owner)
+        for attempt in range(10):
+            path = pg_place / f"node-{attempt}"
+            owner = start_owner(path, installation)
+            try:
+                await until(lambda: any(path.glob("data.*.tmp/base")) or (path / "data").exists(), "initdb at work")  # noqa: B023
+            finally:
+                end(owner)
+            if not (path / "data").exists():
+                break  # else it was over before we had looked, and this was no interruption
+            await until(lambda: processes_of(path) == [], "the server's end")  # noqa: B023
         assert not (path / "data").exists()
         async with open_embedded(path, binaries=installation) as server:
             assert await fetch(server.dsn, "select 1") == 1
@@ -161,10 +166,11 @@ class TestDeath:
         await until(lambda: processes_of(path) == [], "the end of what start had begun")
 
     async def test_a_launch_cancelled_half_way_leaves_no_process(
-        self, pg_cluster: Path, installation: Binaries
+        self, pg_cluster: Path, installation: Binaries, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The same on a cluster that exists: cancelled as soon as the server's process is there."""
         server = EmbeddedServer(pg_cluster, binaries=installation)
+        monkeypatch.setattr(server, "_ask", lambda: Answer.BUSY)  # however late we look, it has not come up yet
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.start)
             await until((pg_cluster / "data" / "postmaster.pid").exists, "a postmaster")
