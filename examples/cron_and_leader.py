@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 
 import trio
@@ -67,8 +68,10 @@ async def main(ticks: int) -> None:
                 print("the first, which leads, is killed")
                 nodes[0].kill()
                 killed = time.time()
-                while len(await client.list(worker="tick", state="completed", limit=10_000)) < ticks:
+                done: Sequence[Job] = ()
+                while len(done) < ticks or not any(job.inserted_at.timestamp() > killed for job in done):
                     await trio.sleep(0.05)
+                    done = await client.list(worker="tick", state="completed", limit=10_000)
                 jobs = await client.list(worker="tick", limit=10_000, newest_first=False)
         finally:
             for process in nodes:

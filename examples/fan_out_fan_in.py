@@ -54,10 +54,12 @@ app = App(
 async def main(pages: int) -> None:
     """Insert the book and follow it."""
     async with open_node(app) as node:
+        await node.pause("pages")  # else all of them may be counted before anybody has seen the book wait
         book = await node.insert(count_book.new(pages))
         while (now := await node.get(book.id)).state != "waiting" and not now.is_terminal:
             await trio.sleep(0.005)
         print(f"the book is {now.state}; worker processes that work for it: none")
+        await node.resume("pages")
         done = await node.wait(book.id, timeout=300)
         print(f"the book is {done.state}: {done.result}")
         while not (sums := await node.list(worker="add_up", state="completed")):

@@ -7,9 +7,10 @@ name back at once, while a stopped process keeps it until its lease runs out.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
+import trio
 
 from kathikon_actors.jobs.errors import LeaseLost, NodeNameTaken
 from kathikon_actors.store.migrations import LOCK_CLASS
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Names", "end_sessions"]
 
+PATIENCE: Final = 1.0
+"""Seconds that the server may take to end the session of a process that is dead: until then its name looks taken."""
+
+LOOK_AGAIN: Final = 0.02
+"""Seconds between two looks at a name that is taken."""
+
 
 class Names:
     """Joining, renewing and leaving, on one connection whose session holds the locks."""
@@ -31,8 +38,15 @@ class Names:
         self._locked: set[int] = set()
 
     async def join(self, node: str, lease: float) -> Membership:
-        """See `Store.join`."""
-        return await self.connection.run(self._join, node, lease)
+        """See `Store.join`. A name is refused when its session is still there after a moment."""
+        end = trio.current_time() + PATIENCE
+        while True:
+            try:
+                return await self.connection.run(self._join, node, lease)
+            except NodeNameTaken:
+                if trio.current_time() > end:
+                    raise
+            await trio.sleep(LOOK_AGAIN)
 
     async def renew(self, membership: Membership, lease: float) -> None:
         """See `Store.renew`. A new session takes the lock of the name again."""

@@ -13,7 +13,7 @@ import trio
 from kathikon_actors import Actor, ActorRef, Down, ExitSignal, ReplyTo, Timeout, defer_reply
 from supervisors import Exit, ExitReason, Shutdown
 
-__all__ = ["Counter", "Diary", "Player", "note"]
+__all__ = ["Counter", "Diary", "Gate", "Player", "note"]
 
 
 class Diary(Actor):
@@ -32,6 +32,23 @@ class Diary(Actor):
 def note(actor: Actor, line: Any) -> None:
     """Write into the diary, from any process."""
     actor.system.ref("diary", Diary).cast(Diary.note, line)
+
+
+class Gate(Actor):
+    """Whoever waits at it goes on when the test opens it, and not before, however busy the machine is."""
+
+    def __init__(self) -> None:
+        self.opened = False
+        self.waiting: list[ReplyTo] = []
+
+    async def wait(self) -> None:
+        if not self.opened:
+            self.waiting.append(defer_reply())
+
+    async def open(self) -> None:
+        self.opened = True
+        for reply_to in self.waiting:
+            reply_to.reply(None)
 
 
 class Counter(Actor):
@@ -73,8 +90,8 @@ class Player(Actor):
             raise Exit(Shutdown("no need"))
 
     async def started(self) -> None:
-        if self.on_start == "slow continue":
-            await trio.sleep(self.seconds)
+        if self.on_start == "wait at the gate":
+            await self.wait_at_gate()
         if self.on_start:
             note(self, "started")
 
@@ -112,6 +129,10 @@ class Player(Actor):
 
     async def sleep(self, seconds: float, then: Any = None) -> Any:
         await trio.sleep(seconds)
+        return then
+
+    async def wait_at_gate(self, then: Any = None) -> Any:
+        await self.system.ref("gate", Gate).call(Gate.wait, timeout=60.0)
         return then
 
     async def block(self, seconds: float) -> None:

@@ -27,8 +27,8 @@ async def stage(nursery: trio.Nursery) -> AsyncIterator[Stage]:
 
 
 async def _fail_later() -> None:
-    await trio.sleep(40)
-    raise TimeoutError("the test has taken more than 40 s")
+    await trio.sleep(90)
+    raise TimeoutError("the test has taken more than 90 s")
 
 
 @pytest.fixture(scope="session", autouse=True)

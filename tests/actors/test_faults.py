@@ -10,13 +10,23 @@ import sys
 import textwrap
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from kathikon_actors import Actor, ActorDied, ProcessDied, RemoteError, Unpicklable, open_actor_system
+from kathikon_actors import (
+    Actor,
+    ActorDied,
+    ActorRef,
+    NoSuchActor,
+    ProcessDied,
+    RemoteError,
+    Unpicklable,
+    open_actor_system,
+)
 from kathikon_actors.actors.wire import LIMIT
 from supervisors import Crash, FailedToStart, Killed
 from tests.actors.cast import Counter, Player
@@ -32,8 +42,8 @@ async def test_a_signal_ends_the_calls_and_the_supervisor_restarts(stage: Stage,
     pid = ref.pid
     began = time.monotonic()
     with pytest.raises(ActorDied) as caught:
-        await ref.call(Player.die_by, number)
-    assert time.monotonic() - began < 2
+        await ref.call(Player.die_by, number, timeout=20.0)
+    assert time.monotonic() - began < 10, "not by the timeout"
     if number == signal.SIGKILL:
         assert caught.value.reason == Killed()
     else:
@@ -77,9 +87,17 @@ async def test_the_end_of_the_zygote_is_healed() -> None:
         assert zygote is not None
         pids = [ref.pid for ref in refs]
         zygote.kill()
-        await eventually(lambda: all(ref.alive and ref.pid not in pids for ref in refs), "new processes")
+
+        async def answers(ref: ActorRef[Counter]) -> bool:
+            # One that is started meanwhile may meet the dead zygote still, and is started again; without a process
+            # it would wait for the new zygote.
+            try:
+                return ref.pid not in (None, *pids) and await ref.call(Counter.add, 1) == 1
+            except (ActorDied, NoSuchActor):
+                return False
+
         for ref in refs:
-            assert await ref.call(Counter.add, 1) == 1
+            await eventually(partial(answers, ref), "a new process answers")
 
 
 async def test_nothing_is_left_of_processes(stage: Stage) -> None:

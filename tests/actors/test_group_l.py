@@ -12,7 +12,7 @@ import trio
 from kathikon_actors import ActorDied, BadReturnValue, CallTimeout, UnknownMessage, actor_spec
 from kathikon_actors.actors.recipe import Isolation
 from supervisors import Crash, Exit, FailedToStart, Killed, Normal, Shutdown, StartTimeout, open_supervisor
-from tests.actors.cast import Counter, Diary, Player
+from tests.actors.cast import Counter, Diary, Gate, Player
 from tests.actors.tools import Stage
 from tests.support.waiting import eventually
 
@@ -29,7 +29,7 @@ async def test_l117_start_waits_for_init_and_no_longer_than_its_timeout(stage: S
     assert isinstance(caught.value.reason, Crash)
     assert isinstance(caught.value.reason.exception, StartTimeout)
     assert stage.system.whereis("slower") is None
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize("how", ["raise in __init__", "raise", "exit"])
@@ -56,8 +56,10 @@ async def test_l119_started_runs_before_any_message(stage: Stage, isolation: Iso
 
 async def test_l120_start_returns_before_started_ends(stage: Stage, isolation: Isolation) -> None:
     """However long that takes."""
-    ref = await stage.system.start(Player, on_start="slow continue", seconds=0.2, isolation=isolation)
+    gate = await stage.system.start(Gate, name="gate")
+    ref = await stage.system.start(Player, on_start="wait at the gate", isolation=isolation)
     assert stage.lines == []
+    await gate.call(Gate.open)
     assert await ref.call(Player.say, "then") == "then"
     await stage.until("then")
     assert stage.lines == ["started", "then"]
@@ -70,18 +72,25 @@ async def test_l121_the_idle_timeout_comes_once_and_only_in_silence(stage: Stage
     await stage.until("timeout")
     await stage.settle(0.08)
     assert stage.lines == ["timeout"]
-    await ref.call(Player.wait_for_silence, 0.1)
-    await ref.call(Player.echo, 1)
-    await stage.settle(0.15)
-    assert stage.lines == ["timeout"]
+    taken_back = False
+    while not taken_back:  # a machine that is busy for so long makes the silence itself
+        stage.lines.clear()
+        began = time.monotonic()
+        await ref.call(Player.wait_for_silence, 0.1)
+        await ref.call(Player.echo, 1)
+        taken_back = time.monotonic() - began < 0.1
+        await stage.settle(0.15)
+        await ref.call(Player.say, "all that came before")
+        await stage.until("all that came before")
+    assert stage.lines == ["all that came before"]
     ref.cast(Player.sleep, 0.05)
     ref.cast(Player.wait_for_silence, 0.0)
     ref.cast(Player.say, "waited already")
     await stage.until("waited already")
     await stage.settle()
-    assert stage.lines == ["timeout", "waited already"]
+    assert stage.lines == ["all that came before", "waited already"]
     await ref.call(Player.wait_for_silence, 0.0)
-    await eventually(lambda: stage.lines.count("timeout") == 2, "0 with nothing waiting fires")
+    await eventually(lambda: stage.lines[2:] == ["timeout"], "0 with nothing waiting fires")
 
 
 async def test_l122_stop_with_a_reply_terminates_first(stage: Stage, isolation: Isolation) -> None:
@@ -168,18 +177,22 @@ async def test_l128_a_kill_runs_no_terminate(stage: Stage, isolation: Isolation)
 
 async def test_l129_what_was_sent_before_the_stop_request_is_handled(stage: Stage, isolation: Isolation) -> None:
     """What comes after it is not."""
-    async with open_supervisor([actor_spec(Player, name="a", isolation=isolation)]) as tree:
+    gate = await stage.system.start(Gate, name="gate")
+    async with open_supervisor([actor_spec(Player, name="a", isolation=isolation, shutdown=30.0)]) as tree:
         ref = stage.system.ref("a", Player)
-        ref.cast(Player.sleep, 0.1)
+        ref.cast(Player.wait_at_gate)
         for number in range(3):
             ref.cast(Player.say, number)
+        await eventually(lambda: ref.statistics().length == 3, "it waits at the gate")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(tree.terminate_child, "a")
-            await trio.sleep(0.03)
+            await eventually(lambda: ref.statistics().length == 4, "the stop request waits behind the three")
             ref.cast(Player.say, "too late")
+            gate.cast(Gate.open)
             with pytest.raises(ActorDied) as caught:
                 await ref.call(Player.say, "too late as well")
             assert caught.value.reason == Shutdown()
+    await stage.until(("terminate", "shutdown"))
     assert stage.lines == [0, 1, 2, ("terminate", "shutdown")]
 
 

@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from kathikon_actors import ActorDied, ActorRef, CallTimeout, NoSuchActor, open_actor_system
 from kathikon_actors.actors.recipe import Isolation
 from supervisors import Crash, ExitReason, Killed, Normal, Shutdown
-from tests.actors.cast import Player
+from tests.actors.cast import Gate, Player
 from tests.actors.tools import Stage
 from tests.support.waiting import eventually
 
@@ -28,8 +28,10 @@ async def test_m133_a_call_that_timed_out_does_no_harm(stage: Stage, isolation: 
         assert (caught.value.method, caught.value.seconds) == ("later", 0.005)
         assert await ref.call(Player.answer, "late") == 1
         assert await ref.call(Player.echo, "mine") == "mine"
+    gate = await stage.system.start(Gate, name="gate")
     with pytest.raises(CallTimeout):  # also where the server is at work on it still
-        await ref.call(Player.sleep, 0.5, "late", timeout=0.005)
+        await ref.call(Player.wait_at_gate, "late", timeout=0.005)
+    await gate.call(Gate.open)
     assert await ref.call(Player.echo, "mine") == "mine"
 
 
@@ -59,7 +61,7 @@ async def test_m135_a_call_to_nobody_fails_at_once(stage: Stage, isolation: Isol
         await dead.call(Player.echo, 1)
     with pytest.raises(NoSuchActor, match='Did you mean "player"'):
         await stage.system.ref("plaier", Player).call(Player.echo, 1)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4, "not by a timeout"
 
 
 @pytest.mark.parametrize("reason", [Normal(), Shutdown("x"), Crash(ValueError("y")), Killed()], ids=str)
@@ -70,18 +72,21 @@ async def test_m136_the_end_of_the_server_ends_the_call(stage: Stage, isolation:
 
     async def ask(method: Any, *args: Any) -> None:
         with pytest.raises(ActorDied) as caught:
-            await ref.call(method, *args)
+            await ref.call(method, *args, timeout=30.0)
         failed.append(caught.value)
 
-    began = time.monotonic()
+    gate = await stage.system.start(Gate, name="gate")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask, Player.later)
         await wait_all_tasks_blocked()
-        ref.cast(Player.sleep, 0.05)
+        ref.cast(Player.wait_at_gate)
         nursery.start_soon(ask, Player.leave, reason)
         await wait_all_tasks_blocked()
         nursery.start_soon(ask, Player.echo, 1)
-    assert time.monotonic() - began < 3
+        await wait_all_tasks_blocked()
+        began = time.monotonic()
+        gate.cast(Gate.open)
+    assert time.monotonic() - began < 10, "not by a timeout"
     assert [str(error.reason) for error in failed] == [str(reason)] * 3
 
 
@@ -91,7 +96,7 @@ async def test_m137_a_call_to_oneself_fails_at_once(stage: Stage, isolation: Iso
     for name in (None, "me"):
         ref = await stage.system.start(Player, name=name, isolation=isolation)
         assert await ref.call(Player.call_myself) == "CallingSelf"
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 async def test_m138_a_cast_never_raises_and_never_waits(stage: Stage, isolation: Isolation) -> None:
@@ -105,7 +110,7 @@ async def test_m138_a_cast_never_raises_and_never_waits(stage: Stage, isolation:
     began = time.monotonic()
     for number in range(2000):
         slow.cast(Player.echo, number)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
     slow.kill()
 
 

@@ -37,9 +37,9 @@ async def test_s197_a_blocked_process_is_stopped_in_time(stage: Stage, how: str)
             await ref.call(Player.echo, 1, timeout=0.05)
         began = time.monotonic()
         await tree.terminate_child("a")
-        assert 0.2 <= time.monotonic() - began < 2.0
+        assert 0.2 <= time.monotonic() - began < 10
         assert tree.which_child("a").last_exit == Killed()
-        assert not alive(pid)
+        await eventually(lambda: not alive(pid), "what was killed is gone")
 
 
 async def test_s198_a_process_that_ignores_sigterm_is_dead_and_reaped(stage: Stage) -> None:

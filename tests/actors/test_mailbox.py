@@ -24,7 +24,7 @@ from kathikon_actors import (
 )
 from kathikon_actors.actors.recipe import Isolation
 from supervisors import IGNORE, FailedToStart, InvalidSpec, RestartLimitReached, open_supervisor
-from tests.actors.cast import Counter, Player
+from tests.actors.cast import Counter, Gate, Player
 from tests.actors.tools import Stage
 from tests.support.waiting import eventually
 
@@ -47,15 +47,16 @@ async def test_a_full_mailbox_does_what_was_said(stage: Stage, isolation: Isolat
 
 async def test_statistics_count_and_time(stage: Stage, isolation: Isolation) -> None:
     """Length without the one at hand, age of the oldest, processed, busy, dropped."""
+    gate = await stage.system.start(Gate, name="gate")
     ref = await stage.system.start(Player, isolation=isolation, mailbox=Mailbox(3))
-    ref.cast(Player.sleep, 0.1)
+    ref.cast(Player.wait_at_gate)
     await eventually(lambda: ref.statistics().busy and ref.statistics().length == 0, "it is at work")
     for number in range(5):
         ref.cast(Player.echo, number)
-    await eventually(lambda: ref.statistics().dropped == 2, "two too many")
-    now = ref.statistics()
-    assert (now.length, now.processed) == (3, 0)
+    await eventually(lambda: (now := ref.statistics()).dropped == 2 and now.length == 3, "two too many")
+    assert ref.statistics().processed == 0
     await eventually(lambda: ref.statistics().oldest > 0.01, "they age")
+    await gate.call(Gate.open)
     await eventually(lambda: ref.statistics().processed == 4, "all are handled")
     assert 0.0 < ref.statistics().busy < 1.0
     assert ref.statistics().length == 0
@@ -117,7 +118,7 @@ async def test_too_many_deaths_end_the_system() -> None:
     """Bare, after the ordered stop of all others."""
 
     async def until_the_end() -> None:
-        async with open_actor_system(max_restarts=2) as system:
+        async with open_actor_system(max_restarts=2, max_seconds=60.0) as system:
             ref = await system.start(Player, name="mortal")
             for _ in range(3):
                 await eventually(lambda: ref.alive, "it is back")

@@ -69,7 +69,7 @@ async def test_inside_it_supervision_is_as_everywhere(stage: Stage) -> None:
     """A crash inside restarts inside; names move to the new life; giving up is a shutdown for the one above."""
     inner = [actor_spec(Player, name="x", label="x "), actor_spec(Player, name="z", label="z ")]
     async with open_supervisor(
-        [subtree_spec("sub", inner, strategy="one_for_all", max_restarts=2, restart="temporary")]
+        [subtree_spec("sub", inner, strategy="one_for_all", max_restarts=2, max_seconds=60.0, restart="temporary")]
     ) as tree:
         pid = tree.which_child("sub").info.pid
         x, z = stage.system.ref("x", Player), stage.system.ref("z", Player)
@@ -115,7 +115,7 @@ async def test_a_subtree_that_hangs_is_killed_in_time(stage: Stage) -> None:
         stage.system.ref("x", Player).cast(Player.hang)
         with pytest.raises(CallTimeout):
             await stage.system.ref("x", Player).call(Player.echo, 1, timeout=0.05)
-        with trio.fail_after(5):
+        with trio.fail_after(15):
             await tree.terminate_child("sub")
-        assert not alive(pid)
+        await eventually(lambda: not alive(pid), "what was killed is gone")
         assert tree.which_child("sub").last_exit == Killed()

@@ -54,7 +54,7 @@ class Stage:
 
     async def until(self, *lines: Any) -> None:
         """Wait until these are in the diary."""
-        await eventually(lambda: all(line in self.lines for line in lines), f"{lines} in {self.lines}", 10)
+        await eventually(lambda: all(line in self.lines for line in lines), f"{lines} in {self.lines}")
 
     async def settle(self, seconds: float = 0.03) -> None:
         """Give what must not come the time to come."""

@@ -40,7 +40,7 @@ def place() -> Iterator[Directory]:
     try:
         yield directory
         # A killed node's children are ended by the kernel, a moment later.
-        eventually_sync(lambda: not directory.processes(), "no process is left", 10)
+        eventually_sync(lambda: not directory.processes(), "no process is left", 30)
     finally:
         directory.end()
         shutil.rmtree(path)

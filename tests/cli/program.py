@@ -59,7 +59,7 @@ app = App([Queue("plain", concurrency=3), Queue("async")], [add, nap, block, res
 """
 
 PROGRAM = [sys.executable, "-m", "kathikon_actors"]
-DEADLINE = 30.0
+DEADLINE = 60.0
 NO_SYNC = {"fsync": "off"}
 
 

@@ -22,13 +22,15 @@ def began(place: Directory) -> list[int]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_lets_running_jobs_finish(place: Directory, postgres_dsn: str, number: signal.Signals) -> None:
     """It says so, exits with 0, and the job that ran is completed in the store."""
-    (job,) = trio.run(store_jobs, postgres_dsn, "n1", a_job("nap", "async", {"seconds": 2.5}))
+    (job,) = trio.run(store_jobs, postgres_dsn, "n1", a_job("resume", "async", {"flag": "flag"}))
     node = place.start("node", "shop:app", "--store", postgres_dsn, "--name", "n1", "--json").ready()
     eventually_sync(lambda: began(place), "the job runs")
     node.signal(number)
+    said = f"{number.name}: stopping; 1 running, with 25 s to finish"
+    eventually_sync(lambda: said in node.err, "the signal is answered")
+    (place.path / "flag").touch()
     ended = node.ended()
-    assert ended.code == 0
-    assert f"{number.name}: stopping; 1 running, with 25 s to finish" in ended.err and ended.err.endswith("stopped\n")
+    assert ended.code == 0 and ended.err.endswith("stopped\n")
     ready, stopped = map(json.loads, ended.out.splitlines())
     assert ready["event"] == "ready" and ready["node"] == "n1" and ready["pid"] == node.process.pid
     assert ready["queues"] == ["plain", "async"] and stopped == {"event": "stopped", "node": "n1"}
@@ -69,6 +71,7 @@ def test_the_second_signal_kills_workers_and_server_at_once_and_the_next_start_g
     )
     node = embedded.start("node", "shop:app", "--name", "n1").ready()
     eventually_sync(lambda: len(began(embedded)) == 2, "both jobs run")
+    eventually_sync(lambda: embedded.call("jobs", "--count", "state:completed").out == "1\n", "and no third one")
     node.signal(signal.SIGINT)
     eventually_sync(
         lambda: "SIGINT: stopping; 2 running, with 25 s to finish" in node.err, "the first signal is answered"
@@ -76,7 +79,8 @@ def test_the_second_signal_kills_workers_and_server_at_once_and_the_next_start_g
     node.signal(signal.SIGINT)
     ended = node.ended()
     assert ended.code == 1 and ended.err.endswith("runs again when the node is back\n")
-    assert embedded.processes() == [] and not any(map(is_alive, began(embedded)))
+    # Workers are killed as the command ends, and gone a moment later.
+    eventually_sync(lambda: not embedded.processes() and not any(map(is_alive, began(embedded))), "nothing is left")
 
     (embedded.path / "flag").touch()
     again = embedded.start("node", "shop:app", "--name", "n1", "--shutdown-timeout", "0.2").ready()
@@ -129,7 +133,7 @@ def test_a_signal_during_the_start_stops_it(place: Directory) -> None:
     node.signal(signal.SIGTERM)
     ended = node.ended()
     assert ended.code == 0 and ended.err.endswith("stopped before it was ready\n")
-    assert place.processes() == []
+    eventually_sync(lambda: not place.processes(), "what initdb had started has seen its end")
 
 
 def test_a_store_in_memory_needs_no_directory(place: Directory) -> None:

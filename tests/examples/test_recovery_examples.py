@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SECONDS = 60.0
+SECONDS = 90.0
 
 
 def run_example(name: str, *arguments: str) -> str:

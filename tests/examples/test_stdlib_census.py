@@ -76,20 +76,10 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def part_of_stdlib(tmp_path: Path) -> Path:
-    """150 files of the real library: enough work for kills to fall in its middle."""
-    return copy_part(tmp_path / "stdlib", 150)
-
-
-@pytest.fixture
-def small_part(tmp_path: Path) -> Path:
-    """60 files of the real library, half a second of work or more."""
-    return copy_part(tmp_path / "stdlib", 60)
-
-
-def copy_part(root: Path, files: int) -> Path:
-    """The largest files of the real library, but for the very largest."""
+    """150 files of the real library, the largest but for the very largest: kills and signals fall in its middle."""
+    root = tmp_path / "stdlib"
     sizes = sorted(((size, path) for path, size in find_files(stdlib_root())), reverse=True)
-    for _, path in sizes[20 : 20 + files]:
+    for _, path in sizes[20:170]:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(stdlib_root() / path, root / path)
     return root
@@ -296,11 +286,11 @@ def test_kills_that_were_not_reached_are_a_failure(tmp_path: Path, store: str) -
 
 
 def test_stopped_by_a_signal_it_drains_and_the_same_command_goes_on(
-    small_part: Path, tmp_path: Path, store: str
+    part_of_stdlib: Path, tmp_path: Path, store: str
 ) -> None:
     """SIGINT in the middle: exit code 130, no report, no process; then the rest, and the report of the plain loop."""
     out = tmp_path / "queued" / "census.md"
-    where = ["--root", str(small_part), "--out", str(out), "--store", store]
+    where = ["--root", str(part_of_stdlib), "--out", str(out), "--store", store]
     with started_child(where) as child:
         child.send_signal(signal.SIGINT)
         assert child.wait(30) == 130
@@ -308,7 +298,7 @@ def test_stopped_by_a_signal_it_drains_and_the_same_command_goes_on(
     assert not out.exists()
     done = census(*where)
     assert done.returncode == 0, done.stderr
-    assert written(out) == serial(small_part, tmp_path / "serial" / "census.md")
+    assert written(out) == serial(part_of_stdlib, tmp_path / "serial" / "census.md")
 
 
 class started_child:  # noqa: N801 used as a function
@@ -324,7 +314,7 @@ class started_child:  # noqa: N801 used as a function
         )
         os.close(writing)
         seen = b""
-        while not re.search(rb"^\[([2-9]|\d\d+), 60,", seen, re.MULTILINE):
+        while not re.search(rb"^\[([2-9]|\d\d+), 150,", seen, re.MULTILINE):
             data = os.read(self.reading, 65_536)
             assert data, "the child ended before it had counted two files"
             seen += data
@@ -339,10 +329,10 @@ class started_child:  # noqa: N801 used as a function
             self.child.wait()
 
 
-def test_a_child_does_not_outlive_its_parent(small_part: Path, tmp_path: Path, store: str) -> None:
+def test_a_child_does_not_outlive_its_parent(part_of_stdlib: Path, tmp_path: Path, store: str) -> None:
     """Nobody reads its reports any more: it stops in order, and leaves no process."""
     out = tmp_path / "census.md"
-    block = started_child(["--root", str(small_part), "--out", str(out), "--store", store])
+    block = started_child(["--root", str(part_of_stdlib), "--out", str(out), "--store", store])
     with block as child:
         pass
     assert child.returncode == 130

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 from typing import NoReturn
 
@@ -398,20 +398,37 @@ async def test_s_an_interrupt_during_the_stop_kills_what_is_left(autojump_clock:
 
 async def test_s197_a_blocking_thread_bounds_the_stop_a_process_does_not() -> None:
     """A thread cannot be killed: the stop waits for it, reports the overrun, and the loop stays responsive."""
-    events: list[Event] = []
-    began = trio.Event()
+    story: list[str] = []
+    began, reported, let_go = trio.Event(), trio.Event(), threading.Event()
+
+    def block() -> None:
+        let_go.wait(20)
+        story.append("the thread has ended")
 
     async def in_a_thread() -> None:
         began.set()
-        await trio.to_thread.run_sync(time.sleep, 0.4)
+        await trio.to_thread.run_sync(block)
 
-    async with open_supervisor(kill_timeout=0.05) as tree:
-        tree.subscribe(events.append)
-        await tree.start_child(ChildSpec("thread", in_a_thread, shutdown=0.05))
-        await began.wait()
-        start = trio.current_time()
-    assert trio.current_time() - start >= 0.3, "the thread's time, not the child's 0.05 s"
-    assert [event.child.id for event in events if isinstance(event, ChildUnkillable)] == ["thread"]
+    def hear(event: Event) -> None:
+        if isinstance(event, ChildUnkillable):
+            story.append(f"{event.child.id} is unkillable")
+            reported.set()
+
+    async def release() -> None:
+        await reported.wait()
+        await settle()
+        story.append("it is let go")
+        let_go.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(release)
+        async with open_supervisor(kill_timeout=0.05) as tree:
+            tree.subscribe(hear)
+            await tree.start_child(ChildSpec("thread", in_a_thread, shutdown=0.05))
+            await began.wait()
+        story.append("the block has ended")
+        nursery.cancel_scope.cancel()
+    assert story == ["thread is unkillable", "it is let go", "the thread has ended", "the block has ended"]
 
 
 STUBBORN = (
@@ -451,11 +468,11 @@ async def process_actor(*, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_
 
 async def test_s198_a_process_that_ignores_sigterm_is_killed_reaped_and_never_outlives_its_owner() -> None:
     """Dead within its shutdown time and no zombie; and gone as well when the owner itself is killed."""
-    async with open_supervisor([ChildSpec("process", process_actor, shutdown=2.0)]) as tree:
+    async with open_supervisor([ChildSpec("process", process_actor, shutdown=20.0)]) as tree:
         pid = tree.which_child("process").info
         assert isinstance(pid, int)
         start = trio.current_time()
-    assert 0.1 <= trio.current_time() - start < 2.0
+    assert 0.1 <= trio.current_time() - start < 10
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 

@@ -26,7 +26,7 @@ def far_node(store: str, name: str, app: str = "tests.node.workers:app") -> Iter
         )
         try:
             said = Path(directory, "err")
-            eventually_sync(lambda: b"is ready" in said.read_bytes() or process.poll() is not None, "it is ready", 30)
+            eventually_sync(lambda: b"is ready" in said.read_bytes() or process.poll() is not None, "it is ready", 60)
             assert process.poll() is None, said.read_text()
             yield process
         finally:

@@ -134,7 +134,7 @@ def link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-async def until(state: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
+async def until(state: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
     """Poll until something is so."""
     with trio.move_on_after(seconds):
         while not state():

@@ -10,7 +10,7 @@ from kathikon_actors.testing import Chaos, UnknownVictim, audit
 from tests.node import workers
 from tests.node.workers import app
 
-WAIT = 30.0
+WAIT = 60.0
 KINDS = [
     "worker",
     "zygote",

@@ -252,7 +252,7 @@ async def test_perform_job_runs_one_attempt_without_a_node(tmp_path: Path) -> No
     assert (timed_out.state, timed_out.errors[0]["kind"]) == ("retryable", "timeout")
     timed_out = await perform_job(slow_to_retry.new(), attempt=2)
     assert timed_out.errors[0]["kind"] == "timeout" and timed_out.attempted_at is not None
-    assert abs((timed_out.scheduled_at - timed_out.attempted_at).total_seconds() - 1400) < 1
+    assert abs((timed_out.scheduled_at - timed_out.attempted_at).total_seconds() - 1400) < 60
     assert (await perform_job(Sad.new())).state == "discarded"
     assert (await perform_job(workers.end_as.new("discard"))).state == "discarded"
 

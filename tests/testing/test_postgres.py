@@ -60,7 +60,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next_one(place: Path) -> None:
             with open_postgres_server() as server:
                 return set(place.iterdir()) == {alive, server.server.path}
 
-        eventually_sync(only_the_living_is_left, "the next run has removed what the killed one left")
+        eventually_sync(only_the_living_is_left, "the next run has removed what the killed one left", 60)
         assert (alive / "data" / "postmaster.pid").exists()
     finally:
         for run in runs:
