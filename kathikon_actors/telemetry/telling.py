@@ -51,6 +51,8 @@ the database have the same number."""
 _MOVED: Final = "kathikon_moved "
 _BATCH: Final = "kathikon_batch "
 
+_RESOLVED: Final = ("succeeded", "failed")
+
 _Kind = tuple[str, str, str, State | None, State | None]
 
 
@@ -104,6 +106,14 @@ class Told:
             return []
         self._taken = True
         return self._of.pop(job_id)
+
+    def take_seal(self, batch_id: UUID) -> BatchChanged | None:
+        """Give that a batch was sealed, if that was noted; it is not given again."""
+        for event in self._events:
+            if isinstance(event, BatchChanged) and event.batch_id == batch_id and event.action == "sealed":
+                self._events.remove(event)
+                return event
+        return None
 
     def events(self) -> list[Event]:
         """Give them in order; of each job its insert comes first, which a store notes when it has all of them."""
@@ -180,6 +190,8 @@ class Telling:
             else:
                 if isinstance(event, JobTransition):
                     self.overtake(event.job_id)
+                elif isinstance(event, BatchChanged):
+                    self._overtake_seal(event)
                 told.bus.emit(event)
 
     def new(self, records: Iterable[Record]) -> Iterable[Record]:
@@ -211,6 +223,14 @@ class Telling:
         for told in self._under_way:
             for event in told.take(job_id):
                 told.bus.emit(event)
+
+    def _overtake_seal(self, event: BatchChanged) -> None:
+        """A batch is resolved: it was sealed before, maybe by a transaction whose answer has not come yet."""
+        if event.action in _RESOLVED:
+            for told in self._under_way:
+                sealed = told.take_seal(event.batch_id)
+                if sealed is not None:
+                    told.bus.emit(sealed)
 
     def flush(self) -> None:
         """Tell what was kept for later."""

@@ -21,6 +21,7 @@ from kathikon_actors import (
     actor_spec,
     actor_system,
     blocking_actor_system,
+    constant,
     open_node,
     worker,
 )
@@ -149,7 +150,7 @@ async def look_async() -> dict[str, Any]:
     return told
 
 
-@worker(queue="plain", max_attempts=2, timeout=0.5)
+@worker(queue="plain", max_attempts=2, timeout=0.5, backoff=constant(600))
 def wait_for_ever(job: Job) -> int:
     """At its first attempt waits for an actor that does not answer: the timeout has to reach it there."""
     counter = blocking_actor_system().ref("stuck", Counter)

@@ -22,7 +22,7 @@ from kathikon_actors.testing import audit
 from tests.node.survivor import LEASE, app
 from tests.support.waiting import eventually, lines_of
 
-__all__ = ["Arena"]
+__all__ = ["PATIENCE", "Arena"]
 
 PATIENCE = 60.0
 

@@ -92,7 +92,7 @@ class Fragile(Worker):
     """Ends in every way there is; `on_discard` leaves a line with what it was given."""
 
     max_attempts = 2
-    timeout = 0.4
+    timeout = 60
 
     def perform(self, job: Job, path: str, how: str) -> Any:
         match how:

@@ -145,7 +145,7 @@ def _leave_a_child(path: str) -> None:
     pid = libc.fork()
     if pid == 0:
         libc.setsid()
-        libc.sleep(20)
+        libc.sleep(120)  # longer than the test waits for what the node says of this death
         libc._exit(0)
     while os.getsid(pid) != pid:
         time.sleep(0.001)

@@ -21,6 +21,11 @@ def mark(path: str, what: str, name: str) -> None:
         os.close(descriptor)
 
 
+def is_open(gate: str) -> bool:
+    """Whether the test has made the file, if the job is to wait for one."""
+    return not gate or Path(gate).exists()
+
+
 @worker(concurrency=Limit(3))
 def three_plain(path: str, name: str, seconds: float) -> None:
     mark(path, "start", name)
@@ -29,9 +34,11 @@ def three_plain(path: str, name: str, seconds: float) -> None:
 
 
 @worker(concurrency=Limit(3))
-async def three(path: str, name: str, seconds: float) -> None:
+async def three(path: str, name: str, seconds: float, gate: str = "") -> None:
     mark(path, "start", name)
     await trio.sleep(seconds)
+    while not is_open(gate):
+        await trio.sleep(0.005)
     mark(path, "end", name)
 
 
@@ -57,9 +64,11 @@ def pulse_an_account(path: str, account: int, name: str, seconds: float) -> None
 
 
 @worker(concurrency=Limit(1, by="args.account"))
-async def one_an_account(path: str, account: int, name: str, seconds: float) -> None:
+async def one_an_account(path: str, account: int, name: str, seconds: float, gate: str = "") -> None:
     mark(path, "start", f"{account}/{name}")
     await trio.sleep(seconds)
+    while not is_open(gate):
+        await trio.sleep(0.005)
     mark(path, "end", f"{account}/{name}")
 
 
@@ -169,8 +178,21 @@ def margin(starts: list[float], began: float, rate: Rate) -> float:
 
     However late a start may be, it is never before its slot: this needs no allowance, as a window does.
     """
-    slots = (began + max(0, n + 1 - rate.burst) * rate.per / rate.n for n in range(len(starts)))
-    return min(at - slot for at, slot in zip(starts, slots, strict=True))
+    return min(_behind(starts, began, rate))
+
+
+def most_allowed(starts: list[float], began: float, rate: Rate, seconds: float) -> int:
+    """Give how many starts may be in a window of that length, when each may be as late as the latest of them all.
+
+    Starts that a busy machine held up come together, and each had its slot all the same: a bound without their delay
+    would judge the machine.
+    """
+    return rate.burst + int((seconds + max(_behind(starts, began, rate))) * rate.n / rate.per) + 1
+
+
+def _behind(starts: list[float], began: float, rate: Rate) -> list[float]:
+    """Give by how many seconds each start is behind the earliest slot that it can have had."""
+    return [at - began - max(0, n + 1 - rate.burst) * rate.per / rate.n for n, at in enumerate(starts)]
 
 
 @worker(backoff=constant(0.05), max_attempts=5)
@@ -197,6 +219,6 @@ def what_others_gave(job: Job, path: str) -> None:
 
 
 broadcast_app = App(
-    queues=[Queue("all", broadcast=True), Queue("soon", broadcast=True, broadcast_window=1.0)],
+    queues=[Queue("all", broadcast=True), Queue("soon", broadcast=True, broadcast_window=60.0)],
     workers=[everywhere, much_later],
 )

@@ -101,6 +101,8 @@ async def test_a_timeout_reaches_a_plain_job_that_waits_for_an_actor(isolation: 
         stuck.kill()
         await down.wait()
         await eventually(lambda: stuck.alive, "the actor is back")
+        # The next attempt ends by itself, and is to have the time that a busy machine takes for it.
+        node._state.the_table().records[job.id.bytes].timeout = 60.0
         await node.retry(job.id)
         done = await node.wait(job.id, timeout=60)
         assert done.result == 0
@@ -148,7 +150,8 @@ async def test_killed_worker_processes_leave_nothing_behind_at_the_actors(node: 
     before = {runner.process.pid for runner in crew.runners}
     for _ in range(5):
         await node.insert_many(add_async.new(1) for _ in range(20))
-        await eventually(lambda: any(runner.busy for runner in crew.runners), "jobs run")
+        # One that has ended jobs counts as well: between two looks all of them may have run.
+        await eventually(lambda: any(runner.busy or runner.jobs for runner in crew.runners), "jobs run")
         for runner in list(crew.runners):
             runner.process.kill()
         pids = {runner.process.pid for runner in crew.runners}
@@ -163,13 +166,18 @@ async def test_killed_worker_processes_leave_nothing_behind_at_the_actors(node: 
     assert await node.system.ref(NAME, Counter).call(Counter.add, 0) >= 0
 
 
-async def snapshots_in(dsn: str) -> list[dict[str, Any]]:
-    """The states in the database, the newest first, once nothing of a killed node is under way there any more."""
+async def snapshots_in(dsn: str, *, at_rest: bool = True) -> list[dict[str, Any]]:
+    """The states in the database, the newest first.
+
+    Args:
+        dsn: of the database.
+        at_rest: once nothing of a killed node is under way there any more.
+    """
 
     async def read() -> list[bytes]:
         connection = await asyncpg.connect(dsn)
         try:
-            while await connection.fetchval(
+            while at_rest and await connection.fetchval(
                 "SELECT count(*) FROM pg_stat_activity "
                 "WHERE application_name = 'kathikon' AND datname = current_database()"
             ):
@@ -202,9 +210,12 @@ async def test_after_kill_9_of_the_node_actors_come_back_with_their_last_snapsho
             assert program.stdout is not None
             begun = int(await trio.to_thread.run_sync(program.stdout.readline))
             assert begun == wanted
-            counted = begun
-            while counted < begun + 500:
-                counted = int(await trio.to_thread.run_sync(program.stdout.readline))
+            kept = 0
+            with trio.fail_after(30):
+                while kept < 2:  # a store that is slow keeps few of them
+                    for _ in range(500):
+                        assert int(await trio.to_thread.run_sync(program.stdout.readline)) > begun
+                    kept = sum(state["count"] > begun for state in await snapshots_in(postgres_dsn, at_rest=False))
         finally:
             program.send_signal(signal.SIGKILL)
             program.wait()
@@ -255,5 +266,5 @@ async def test_a_cut_store_holds_up_no_actor(isolation: str) -> None:
             states = await node._state.store.snapshots.load(membership, NAME)
             return bool(states) and msgspec.msgpack.decode(states[0].state)["count"] == 50
 
-        await eventually(lambda: node._state.link.cuts > 0, "the cut is noticed")
+        await eventually(lambda: node._state.link.cuts > 0 and node._state.link.is_open, "the cut is noticed and over")
         await eventually(kept, "the last state is kept")

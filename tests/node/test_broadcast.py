@@ -16,7 +16,6 @@ from kathikon_actors import App, Client, InvalidJob, Queue, QueueTimeout, genera
 from kathikon_actors.jobs import json
 from kathikon_actors.jobs.broadcast import deliver, delivery_id, is_delivery
 from kathikon_actors.jobs.sealing import SEALED
-from kathikon_actors.store.connection import open_loop
 from tests.jobs.make import NOW, record
 from tests.node import workers
 from tests.node.limited import broadcast_app, everywhere, much_later, what_others_gave
@@ -38,7 +37,7 @@ async def main(store):
 trio.run(main, sys.argv[1])
 """
 
-OVER = "(SELECT bool_and(until < clock_timestamp()) FROM kathikon.broadcasts WHERE queue = 'soon')"
+A_MINUTE_PASSES = "UPDATE kathikon.broadcasts SET until = until - interval '1 minute'"
 SWEPT = "NOT EXISTS (SELECT FROM kathikon.lanes JOIN kathikon.nodes USING (node_id) WHERE name = 'victim')"
 
 
@@ -108,18 +107,12 @@ async def test_a_failure_on_one_node_hides_nothing_from_the_others(postgres_dsn:
 async def test_a_node_that_comes_within_the_window_runs_it_and_a_later_one_does_not(
     postgres_dsn: str, marks: Path
 ) -> None:
-    """An hour for one queue, a second for the other."""
+    """An hour for one queue, a minute for the other: it passes for the store, for nobody here waits that long."""
     async with open_node(broadcast_app, store=postgres_dsn, name="n1") as node:
         await node.insert(everywhere.new(str(marks), "soon").options(queue="soon"))
         await node.insert(everywhere.new(str(marks), "all").options(queue="all"))
         await eventually(lambda: len(runs(marks)) == 2, "n1 ran both")
-        async with open_loop(), Client(postgres_dsn) as client:
-
-            async def over() -> bool:
-                jobs = [j for j in await client.list(queue="soon") if j.parent_id is None]
-                return (jobs[0].completed_at is not None) and await holds(postgres_dsn, OVER)
-
-            await eventually(over, "the window of a second is over")
+        await query(postgres_dsn, A_MINUTE_PASSES)
         async with open_node(broadcast_app, store=postgres_dsn, name="n2"):
             await eventually(lambda: "all/n2/1" in runs(marks), "n2 ran what it may", WAIT)
         assert runs(marks) == ["all/n1/1", "all/n2/1", "soon/n1/1"]
@@ -129,13 +122,13 @@ def start_victim(dsn: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", PROGRAM, dsn], stdout=subprocess.PIPE, text=True)
 
 
-async def holds(dsn: str, condition: str) -> bool:
+async def query(dsn: str, text: str) -> object:
     """Ask the database."""
 
-    async def ask() -> bool:
+    async def ask() -> object:
         connection = await asyncpg.connect(dsn)
         try:
-            return bool(await connection.fetchval(f"SELECT {condition}"))
+            return await connection.fetchval(text)
         finally:
             await connection.close()
 
@@ -148,14 +141,15 @@ async def test_the_jobs_of_a_dead_node_wait_for_its_next_life(postgres_dsn: str,
     try:
         assert victim.stdout is not None
         assert await trio.to_thread.run_sync(victim.stdout.readline) == "up\n"
-        async with open_node(broadcast_app, store=postgres_dsn, name="n1", lease=1.0) as node:
+        # Its lease is longer than a busy machine stops it: what it runs would run again.
+        async with open_node(broadcast_app, store=postgres_dsn, name="n1", lease=5.0) as node:
             await node.insert_many(everywhere.new(str(marks), f"m{n}").options(queue="all") for n in range(300))
             await eventually(lambda: sum("/victim/" in run for run in runs(marks)) >= 5, "the victim works", WAIT)
             victim.kill()
             victim.wait()
             await eventually(lambda: sum("/n1/" in run for run in runs(marks)) >= 300, "n1 ran its own", WAIT)
 
-            await eventually(lambda: holds(postgres_dsn, SWEPT), "the victim's rows were looked at", WAIT)
+            await eventually(lambda: query(postgres_dsn, f"SELECT {SWEPT}"), "the victim's rows were looked at", WAIT)
             async with open_node(broadcast_app, store=postgres_dsn, name="victim", lease=1.0):
                 await eventually(
                     lambda: (

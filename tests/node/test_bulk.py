@@ -23,6 +23,7 @@ from kathikon_actors import (
     UnknownOption,
     open_node,
 )
+from kathikon_actors.node.opening import open_nodes
 from tests.node import workers
 from tests.node.workers import app
 from tests.support.rounds import rounds
@@ -200,6 +201,8 @@ async def test_two_bulk_cancels_at_once_share_the_jobs(postgres_dsn: str) -> Non
 async def test_a_retry_or_rerun_takes_the_unique_key_again_or_is_refused(node: Node) -> None:
     """The error names the job that has it; of many each has its own; when that one has ended it is possible."""
     await node.pause("default")
+    # A client's call returns when that is stored, and the nodes hear of it.
+    await eventually(lambda: all(one._state.crews["default"].paused for one in open_nodes()), "nothing is started")
     old = await node.insert(workers.add.new(5), unique=Unique())
     await node.cancel(old.id)
     new = await node.insert(workers.add.new(5), unique=Unique())

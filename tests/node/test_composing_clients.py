@@ -19,6 +19,7 @@ from kathikon_actors import (
     open_node,
 )
 from tests.node.workers import add, app
+from tests.support.waiting import eventually
 
 MISSING = "01a00000-0000-7000-8000-000000000000"
 
@@ -73,7 +74,11 @@ async def test_a_client_on_trio_composes_and_a_node_runs_it(postgres_dsn: str) -
                     await trio.sleep(0.02)
             [batch] = await client.batches()
             assert (await client.wait_batch(batch.id, timeout=10)).completed == 20
-            assert await client.count_by(state=["blocked", "available"]) == 0
+
+            async def all_have_ended() -> bool:
+                return await client.count_by(state=["blocked", "available"]) == 0
+
+            await eventually(all_have_ended, "the others have run, too")
 
 
 def test_plain_code_composes(postgres_dsn: str) -> None:

@@ -18,6 +18,9 @@ from tests.node.conftest import Place
 from tests.support.waiting import eventually, lines_of
 
 WAIT = 30.0
+SOON = 1.0
+"""Seconds: the timeout of what does not end by itself. It is that of `on_discard`, too, which is to have the time."""
+
 FORMS: list[Any] = [contract.wrapped, contract.WrappedAsync]
 
 
@@ -136,7 +139,8 @@ async def test_on_discard_is_called_once_with_the_errors_however_the_job_ended(
 ) -> None:
     """In a worker process, also after a crash or a timeout; the end is told when it has run."""
     path = tmp_path / "lines"
-    done = await run(node, contract.Fragile.new(path=str(path), how=how))
+    timeout = {"timeout": SOON} if how == "spin" else {}
+    done = await run(node, contract.Fragile.new(path=str(path), how=how).options(**timeout))
     assert done.state == "discarded"
     assert [left for left in lines_of(path) if not left.startswith("app")] == [line]
     assert (await node.get(done.id)).to_dict() == done.to_dict()
@@ -157,12 +161,14 @@ async def test_a_broken_on_discard_is_logged_and_changes_nothing(
 ) -> None:
     """What it raises, that it kills its process, does not end in the job's timeout, writes into the node's socket."""
     path = tmp_path / "lines"
-    done = await run(node, contract.Fragile.new(path=str(path), how="discard").options(meta={"hook": hook}))
+    timeout = {"timeout": SOON} if hook == "spin" else {}
+    new = contract.Fragile.new(path=str(path), how="discard").options(meta={"hook": hook}, **timeout)
+    done = await run(node, new)
     assert (done.state, len(done.errors), done.errors[0]["kind"]) == ("discarded", 1, "discard")
     words = {
         "raise": "the hook is broken too",
         "crash": "SIGKILL",
-        "spin": "did not end within 0.4 s",
+        "spin": "did not end within 1 s",
         "babble": "sent what is no frame",
     }
     said = [record.getMessage() for record in caplog.records if "on_discard of job" in record.getMessage()]

@@ -104,14 +104,18 @@ async def test_what_is_no_request_is_refused_with_a_sentence(raw: bytes) -> None
 
 
 async def test_visitors_who_say_nothing_are_bounded_and_shown_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than there is room for are turned away at once; after a while there is room again."""
-    monkeypatch.setattr(control, "PATIENCE", 0.5)
+    """After a while they have to go; more than there is room for are turned away at once, until one has left."""
+    monkeypatch.setattr(control, "PATIENCE", 0.2)
     async with open_node(app, name="n1"):
         (place,) = sockets_of(MEMORY)
+        assert await trio.to_thread.run_sync(turned_away, place, 20.0)
+        monkeypatch.setattr(control, "PATIENCE", 600.0)
         with ExitStack() as stack:
+            visitors = []
             for _ in range(control.VISITORS):
                 sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
                 sock.connect(str(place))
+                visitors.append(sock)
 
             async def is_full() -> bool:
                 return await trio.to_thread.run_sync(turned_away, place)
@@ -120,12 +124,13 @@ async def test_visitors_who_say_nothing_are_bounded_and_shown_out(monkeypatch: p
                 return not await is_full()
 
             await eventually(is_full, "it is full")
+            visitors[0].close()
             await eventually(has_room, "there is room again")
 
 
-def turned_away(place: Path) -> bool:
+def turned_away(place: Path, seconds: float = 0.2) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(0.2)
+        sock.settimeout(seconds)
         sock.connect(str(place))
         try:
             return sock.recv(1) == b""

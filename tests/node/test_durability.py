@@ -29,7 +29,7 @@ def remembered(number: int) -> int:
 
 app = App(
     [Queue("few", max_in_memory=10)],
-    [remembered, workers.add, workers.fail_until, workers.spin, workers.hold],
+    [remembered, workers.add, workers.fail_until, workers.spin, workers.hold, workers.stay],
     timeout=60,
 )
 
@@ -70,14 +70,16 @@ async def test_snapshot_jobs_that_begin_and_end_within_the_interval_are_one_row_
         assert await stored(node) == 9
 
 
-async def test_a_snapshot_job_that_another_one_waits_for_is_written_before_that(store_url: str) -> None:
-    """Its interval is not over; by each way of inserting, and whether it has ended or not."""
+async def test_a_snapshot_job_that_another_one_waits_for_is_written_before_that(store_url: str, tmp_path: Path) -> None:
+    """Its interval is not over; by each way of inserting, and whether it has ended, runs or waits."""
+    gate = tmp_path / "gate"
     async with open_node(app, store=store_url, snapshot_interval=NEVER) as node:
         kept: dict[str, Any] = {"durability": "snapshot"}
         ended = await node.insert(workers.add.new(1, 2).options(**kept))
         await node.wait(ended.id, timeout=20)
-        waiting = await node.insert(workers.add.new(3).options(**kept, schedule_in=0.3))
-        child = await node.insert(workers.add.new(5), depends_on=[ended, waiting])
+        running = await node.insert(workers.stay.new(str(tmp_path / "pid"), str(gate)).options(**kept))
+        await eventually(lambda: lines_of(tmp_path / "pid"), "it runs")
+        child = await node.insert(workers.add.new(5), depends_on=[ended, running])
         assert child.state == "blocked"
         other = await node.insert(workers.add.new(4).options(**kept, schedule_in=NEVER))
         flow = await node.workflow(Workflow().add("step", workers.add.new(6).options(depends_on=[other.id])))
@@ -85,8 +87,9 @@ async def test_a_snapshot_job_that_another_one_waits_for_is_written_before_that(
         last = await node.insert(workers.add.new(7).options(**kept, schedule_in=NEVER))
         many = await node.insert_many([workers.add.new(8).options(depends_on=[last.id])])
         assert (many.inserted, many.errors) == (1, [])
+        gate.touch()
         done = await node.wait(child.id, timeout=20)
-        assert done.dependency_results == {ended.id: 3, waiting.id: 3}
+        assert done.dependency_results == {ended.id: 3, running.id: int(lines_of(tmp_path / "pid")[0])}
 
 
 async def test_a_snapshot_job_that_waits_is_written_as_it_is_and_changed_like_any_other(store_url: str) -> None:
@@ -222,15 +225,34 @@ import sys, trio
 from kathikon_actors import open_node
 from tests.node import workers
 
+last = None
+
+async def watch(node, stored):  # tells of one job after the other that it is stored, and all that came before with it
+    records = node._state.the_table().records
+    while True:
+        await trio.sleep(0.002)
+        job = last
+        while job is not None and job.id.bytes in records and records[job.id.bytes].fence < 0:
+            await trio.sleep(0.002)
+        if job is not None:
+            stored.write(f"{job.id}\\n")
+            stored.flush()
+
 async def main(store, marks):
-    async with open_node(workers.app, store=store, name="victim", snapshot_interval=0.05) as node:
+    global last
+    async with (
+        open_node(workers.app, store=store, name="victim", snapshot_interval=0.05) as node,
+        trio.open_nursery() as nursery,
+    ):
         acknowledged = open(marks + ".acknowledged", "a")
+        nursery.start_soon(watch, node, open(marks + ".stored", "a"))
         i = 0
         while True:
             i += 1
             job = await node.insert(workers.note.new(marks, str(i)).options(queue="wide", durability="snapshot"))
-            acknowledged.write(f"{job.id} {trio.current_time()}\\n")
+            acknowledged.write(f"{job.id}\\n")
             acknowledged.flush()
+            last = job
             await trio.sleep(0.001)
 
 trio.run(main, sys.argv[1], sys.argv[2])
@@ -255,20 +277,26 @@ def victim() -> Iterator[Callable[[str, Path], subprocess.Popen[bytes]]]:
 async def test_a_kill_loses_no_more_of_snapshots_than_the_last_interval(
     victim: Callable[[str, Path], subprocess.Popen[bytes]], tmp_path: Path, postgres_dsn: str
 ) -> None:
-    """kill -9 under load, several times: of what was there before, each job is stored, completed once."""
+    """kill -9 under load, several times: of what the victim knew to be stored, each job is there, completed once.
+
+    It goes on to insert meanwhile, and what it has inserted lately is stored in no time: else this waits in vain.
+    """
     marks = tmp_path / "marks"
-    acknowledged = tmp_path / "marks.acknowledged"
+    acknowledged, stored = tmp_path / "marks.acknowledged", tmp_path / "marks.stored"
     written: set[str] = set()
     for _ in range(3):
         before = len(lines_of(acknowledged))
+
+        def safe(before: int = before) -> list[str]:
+            """What this life has inserted up to the last job that it knows to be stored."""
+            last, lines = lines_of(stored)[-1:], lines_of(acknowledged)[before:]
+            return lines[: lines.index(last[0]) + 1] if last and last[0] in lines else []
+
         process = victim(postgres_dsn, marks)
-        await eventually(lambda before=before: len(lines_of(acknowledged)) >= before + 200, "jobs are inserted")
+        await eventually(lambda safe=safe: len(safe()) >= 100, "jobs are inserted and stored")
         process.kill()
         process.wait()
-        lines = [line.split() for line in lines_of(acknowledged)[before:]]
-        killed = float(lines[-1][1])
-        # The interval, the commit, and a machine that has other things to do.
-        written |= {job_id for job_id, at in lines if float(at) < killed - 0.05 - 0.5}
+        written |= set(safe())
     async with open_node(workers.app, store=postgres_dsn, name="victim") as node:
         await eventually(lambda: node.statistics().jobs == 0, "what was left is done")
         found = {str(job.id): job for job in await node.list(limit=10_000)}

@@ -200,6 +200,7 @@ async def test_nothing_readable_is_stored_and_no_key_is_shown(
         await run(node, pay.new(SECRET))
         await run(node, pay.new(SECRET, how="raise"))
         await node.insert(pay.new(SECRET).options(schedule_in=60, unique=Unique()))
+        await eventually(lambda: listed(node), "declared")
         ran = await node.crons.run_now("pay day")
         assert (await node.wait(ran.id, timeout=WAIT)).args == {"card": SECRET}
         for pid in [os.getpid(), *(pid for pids in node.worker_pids().values() for pid in pids)]:
@@ -207,7 +208,6 @@ async def test_nothing_readable_is_stored_and_no_key_is_shown(
         for text in (repr(app.__dict__), repr(node), node.format_tree(), repr(app.keyring)):
             assert NEW not in text
             assert repr(app.keyring.raw[0]) not in text  # type: ignore[union-attr]
-        await eventually(lambda: listed(node), "declared")
     async with Client(postgres_dsn) as client:
         stored = await client._run(_everything)
         assert "kathikon.sealed" in stored

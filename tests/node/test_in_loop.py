@@ -291,7 +291,9 @@ async def test_a_plain_function_is_refused_when_declared_and_when_inserted(node:
 async def test_a_stored_job_that_does_not_fit_fails_in_the_loop(node: Node) -> None:
     """A client that knows no declaration may have stored it."""
     for name, kind in (("plain", "isolation"), ("nobody", "unknown_worker")):
-        job = await node.insert(remember.new("a").options(schedule_in=0.05, max_attempts=1))
+        await node.pause("default")
+        job = await node.insert(remember.new("a").options(max_attempts=1))
         node._state.the_table().records[job.id.bytes].worker = name
+        await node.resume("default")
         done = await node.wait(job.id, timeout=WAIT)
         assert (done.state, done.errors[0]["kind"]) == ("discarded", kind)

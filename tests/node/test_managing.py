@@ -311,7 +311,7 @@ async def test_cancel_against_complete_has_one_winner(node: Node) -> None:
 async def test_a_row_whose_answer_was_lost_is_taken_up(postgres_dsn: str, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     """The store committed a retry for this node and the answer never came: the job runs all the same."""
     path = tmp_path / "marks"
-    async with open_node(app, store=postgres_dsn, name="n1", lease=0.9) as node:
+    async with open_node(app, store=postgres_dsn, name="n1", lease=6.0) as node:  # looks after it every two seconds
         job = await node.insert(workers.note.new(str(path), "ran"), schedule_in=3600)
         await node.cancel(job.id)
         change = PostgresStore.change

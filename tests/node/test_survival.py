@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.node.arena import Arena
+from tests.node.arena import PATIENCE, Arena
 from tests.node.survivor import LEASE
+from tests.support.waiting import eventually
 
 SHORT, LONG = 3_000, 20_000
 SIZES = [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.long)]
@@ -55,8 +56,11 @@ async def test_worker_processes_that_are_killed(arena: Arena, jobs: int) -> None
 async def test_a_fork_server_that_is_killed(arena: Arena, jobs: int) -> None:
     """kill -9 of the zygote takes its worker processes along; both are back."""
     arena.start("n1", jobs)
+    killed: set[int | None] = {None}
     for share in (0.1, 0.5):
         await arena.wait_share(jobs, share)
+        await eventually(lambda: arena.zygote("n1") not in killed, "it has another one", PATIENCE)
+        killed.add(arena.zygote("n1"))
         assert arena.kill_zygote("n1")
     await arena.wait_inserted("n1")
     print(await arena.audit(jobs))
