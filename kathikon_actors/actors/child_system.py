@@ -49,6 +49,26 @@ class Elsewhere(RemoteCell):
         return found or ActorStatistics(0, 0.0, 0, 0.0, 0)
 
 
+class _Claim(Slot):
+    """Waits for the number of a new life. Whatever comes behind the answer may be for that life already.
+
+    It is taken also when nobody waits any more: the node holds the name until it hears of the end.
+    """
+
+    __slots__ = ("_new", "_system")
+
+    def __init__(self, system: ChildSystem, new: Cell) -> None:
+        super().__init__(system.above, "claim")
+        self._system = system
+        self._new = new
+
+    def reply(self, value: Any) -> None:
+        """Make it known under its number."""
+        self._new.uid = value
+        self._system.take_number(self._new)
+        super().reply(value)
+
+
 class ChildRouter(Router):
     """Takes what the node sends.
 
@@ -86,7 +106,7 @@ class ChildSystem(ActorSystem):
         super().__init__(token=token)
         self.wire = wire
         self.router = ChildRouter(self, wire)
-        self._above = Elsewhere(self, 0, "node", "node", wire)
+        self.above = Elsewhere(self, 0, "node", "node", wire)
         self.snapshots = RemoteSnapshots(self)
 
     @property
@@ -116,8 +136,8 @@ class ChildSystem(ActorSystem):
 
     async def request(self, what: str, *args: Any) -> Any:
         """Ask the node, and wait."""
-        slot = Slot(self._above, what)
-        self._above.forward_call(what, dump(args, "args"), slot)
+        slot = Slot(self.above, what)
+        self.above.forward_call(what, dump(args, "args"), slot)
         return await slot.wait(self.deadlines, float("inf"))
 
     async def start_from(self, cls: Callable[..., Any], args: Any, kwargs: Any, options: Any, *, link: bool) -> Any:
@@ -180,12 +200,21 @@ class ChildSystem(ActorSystem):
                 self.registry.register(cell.name, owner=cell)
             except AlreadyRegistered as error:
                 raise AlreadyStarted(cell.name, getattr(error.holder, "ref", None)) from None
-        cell.uid = await self.request("claim", cell.name, cell.kind)
+        slot = _Claim(self, cell)
+        self.above.forward_call("claim", dump((cell.name, cell.kind), "args"), slot)
+        await slot.wait(self.deadlines, float("inf"))
+
+    def take_number(self, cell: Cell) -> None:
+        """The node knows a life by its number from now on; one that is over meanwhile has ended."""
         self._cells[cell.uid] = cell
+        if not cell.alive:
+            self.forget(cell)
 
     def forget(self, cell: Cell) -> None:
         """A life is over: the node tells everyone else."""
-        if self._cells.pop(cell.uid, None) is not None:
+        # Before the node has numbered it, its own number may be that of another here.
+        if self._cells.get(cell.uid) is cell:
+            del self._cells[cell.uid]
             assert cell.reason is not None
             self.wire.put((EXITED, cell.uid, dump_reason(cell.reason)))
 

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, cast
 
 import pytest
 import trio
 
-from kathikon_actors import ActorDied, CallTimeout, Subtree, Unpicklable, actor_spec, subtree_spec
+from kathikon_actors import ActorDied, CallTimeout, NoSuchActor, Subtree, Unpicklable, actor_spec, subtree_spec
+from kathikon_actors.actors.host import Host
+from kathikon_actors.actors.remote_cell import WireReply
 from supervisors import (
     ChildSpec,
     Crash,
     FailedToStart,
     InvalidSpec,
     Killed,
+    SupervisionError,
     TreeNode,
+    open_dynamic_supervisor,
     open_supervisor,
     supervisor_spec,
 )
@@ -63,6 +71,63 @@ async def test_the_tree_view_shows_through_and_a_kill_restarts_it(stage: Stage) 
         assert tree.which_child("sub").restarts == 1
     assert not alive(handle.pid)
     await stage.until(("x terminate", "shutdown"))
+
+
+async def test_what_is_sent_to_a_name_as_soon_as_it_is_held_arrives(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process may read it together with the answer to its claim, before the actor's task goes on."""
+    request = Host.request
+
+    def and_cast(host: Host, what: str, payload: Any, reply: WireReply) -> None:
+        request(host, what, payload, reply)
+        if what == "claim":
+            stage.system.ref("y", Counter).cast(Counter.add, 1)
+
+    monkeypatch.setattr(Host, "request", and_cast)
+    async with open_supervisor([subtree_spec("sub", [actor_spec(Counter, 5, name="y")])]):
+        assert await stage.system.ref("y", Counter).call(Counter.add, 1) == 7
+
+
+async def start_y_at_last() -> None:
+    """Try until the name is free."""
+    async with open_dynamic_supervisor() as tree:
+        while True:
+            with suppress(SupervisionError):
+                await tree.start_child(actor_spec(Counter, 5, name="y", restart="temporary", start_timeout=0.2))
+                await trio.sleep_forever()
+            await trio.sleep(0.01)
+
+
+async def test_a_name_whose_claim_is_answered_after_the_life_is_free_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start was given up while the answer was on its way: the node must hear that nobody has the name."""
+    request, answers, claims = Host.request, list[Callable[[], object]](), list[object]()
+
+    class Late:
+        def __init__(self, reply: WireReply) -> None:
+            self.of, self.fail = reply, reply.fail
+
+        def reply(self, value: Any) -> None:
+            answers.append(partial(self.of.reply, value))
+
+    def hold_first(host: Host, what: str, payload: Any, reply: WireReply) -> None:
+        if what == "claim":
+            claims.append(payload)
+        request(host, what, payload, reply if what != "claim" or len(claims) > 1 else cast("WireReply", Late(reply)))
+
+    async def y_answers() -> bool:
+        try:
+            return await stage.system.ref("y", Counter).call(Counter.add, 0) == 5
+        except NoSuchActor:
+            return False
+
+    monkeypatch.setattr(Host, "request", hold_first)
+    async with open_supervisor([subtree_spec("sub", [ChildSpec("starter", start_y_at_last)])]):
+        await eventually(lambda: len(claims) > 1, "the first start was given up, and the next one finds the name held")
+        answers[0]()
+        await eventually(y_answers, "the name was free for a later one")
 
 
 async def test_inside_it_supervision_is_as_everywhere(stage: Stage) -> None:
