@@ -26,6 +26,9 @@ __all__ = ["PostgresServer", "open_postgres_server"]
 PREFIX: Final = "kathikon-run-"
 """Of the names of the servers' directories."""
 
+LEFT: Final = "kathikon-left-"
+"""Of the names of those that are being removed."""
+
 SETTINGS: Final = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_connections": "100"}
 
 
@@ -71,14 +74,30 @@ def open_postgres_server() -> Iterator[PostgresServer]:
         yield PostgresServer(server)
     finally:
         trio.run(server.stop, "immediate")
-        shutil.rmtree(directory, ignore_errors=True)
+        _remove(directory)
 
 
 def _sweep() -> None:
-    """Remove the directories of runs that were killed: each has a server's pid file, and nobody holds it."""
-    for pid_file in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/data/postmaster.pid"):
-        directory = Directory(pid_file.parents[1])
+    """Remove what is left of runs that were killed: their directories, which nobody holds any more.
+
+    One that is being made has no pid in its lock yet.
+    """
+    place = Path(tempfile.gettempdir())
+    for left in place.glob(f"{LEFT}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    for lock in place.glob(f"{PREFIX}*/lock"):
         with suppress(OSError, DirectoryInUse):
-            directory.hold()
-            shutil.rmtree(directory.path, ignore_errors=True)
-            directory.release()
+            if lock.stat().st_size:
+                directory = Directory(lock.parent)
+                directory.hold()
+                _remove(directory.path)
+                directory.release()
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory. A last process of its server may still write there: what it makes is the next sweep's."""
+    left = directory.with_name(directory.name.replace(PREFIX, LEFT, 1))
+    with suppress(OSError):
+        directory.rename(left)
+    for path in (left, directory):
+        shutil.rmtree(path, ignore_errors=True)
